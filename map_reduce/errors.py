@@ -1,0 +1,183 @@
+"""What can go wrong, told apart by whose doing it is.
+
+    MapReduceError
+    ├── UserCodeError              your map, reduce or combine
+    │   ├── MapError                   raised in map; names file and record
+    │   ├── ReduceError                raised in reduce; names the key
+    │   ├── CombineError               raised in combine; names the key
+    │   ├── BadPairError               map gave something that is not (key, value) pairs
+    │   ├── BadKeyError                a key that cannot be grouped by
+    │   ├── FunctionError              not callable, or does not travel to another process
+    │   ├── TaskTimeoutError           a task ran past MAX_TASK_TIMEOUT
+    │   └── WorkerDiedError            a task ended its worker process
+    ├── InputError                 your input
+    │   ├── InputMissingError          no such file, or the pattern matches none
+    │   ├── InputUnreadableError       a directory, no permission, a broken archive
+    │   ├── InputChangedError          the file was written to while the job read it
+    │   ├── InputEncodingError         bytes that are not text in the named encoding
+    │   └── InputTypeError             neither items, nor a mapping, nor files
+    ├── ConfigError                a setting, a flag, an address: names which
+    │   └── PortTakenError             somebody else listens there
+    ├── JobError                   the job, by nobody's mistake
+    │   ├── JobCancelledError
+    │   ├── JobLostError               its master is gone, or never heard of it
+    │   └── JobTimeoutError            await_results(timeout_s=...) ran out; the job goes on
+    └── ClusterError               a peer or the ring
+        ├── NoNodeError                nobody answers at the given address
+        ├── Unreachable                no answer in time: it may or may not have been done
+        ├── Refused                    the peer answered that it won't; names its reason
+        ├── ProtocolError              the peer sent what no peer of ours sends
+        ├── BlockMissingError          no live node holds a copy of a block
+        └── BlockCorruptError          bytes that do not match their digest
+
+Inner code raises exactly one of these; the client raises them as they are. An exception of
+user code is raised as an object of both worlds: ``except MapError`` and
+``except ZeroDivisionError`` catch the same one (see :func:`with_type_of`).
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+
+class MapReduceError(Exception):
+    """The root of everything this library raises on purpose."""
+
+
+class UserCodeError(MapReduceError):
+    """User code failed. ``original`` is its exception, where that could be brought back."""
+
+    original: BaseException | None = None
+
+
+class MapError(UserCodeError):
+    """The map function raised; the text names input, record, node and attempt."""
+
+
+class ReduceError(UserCodeError):
+    """The reduce function raised; the text names key, node and attempt."""
+
+
+class CombineError(UserCodeError):
+    """The combine function raised; the text names key, node and attempt."""
+
+
+class BadPairError(UserCodeError):
+    """The map function returned something that is not an iterable of (key, value) pairs."""
+
+
+class BadKeyError(UserCodeError):
+    """A key is unhashable, or its hash is its identity, so that equal keys could not meet."""
+
+
+class FunctionError(UserCodeError):
+    """A function is not callable, does not pickle, or does not unpickle on a node."""
+
+
+class TaskTimeoutError(UserCodeError):
+    """A task ran longer than ``MAX_TASK_TIMEOUT`` seconds and was ended."""
+
+
+class WorkerDiedError(UserCodeError):
+    """A task ended its worker process (os._exit, a crash, out of memory) on every attempt."""
+
+
+class InputError(MapReduceError):
+    """The input cannot be read as asked."""
+
+
+class InputMissingError(InputError):
+    """No such file, or a pattern that matches none."""
+
+
+class InputUnreadableError(InputError):
+    """A directory, a file without read permission, a damaged archive."""
+
+
+class InputChangedError(InputError):
+    """A file's size or time changed between submission and reading."""
+
+
+class InputEncodingError(InputError):
+    """Bytes that are not valid in the encoding; the text names file, offset and what to pass."""
+
+
+class InputTypeError(InputError):
+    """The input is neither items, nor a mapping, nor files."""
+
+
+class ConfigError(MapReduceError):
+    """A setting, flag or address is wrong; the text names it and what it may be."""
+
+
+class PortTakenError(ConfigError):
+    """The address to listen on is in use."""
+
+
+class JobError(MapReduceError):
+    """A job did not end with results, and no user code is to blame."""
+
+
+class JobCancelledError(JobError):
+    """The job was cancelled."""
+
+
+class JobLostError(JobError):
+    """No node knows the job any more."""
+
+
+class JobTimeoutError(JobError):
+    """The caller's own deadline passed; the job goes on."""
+
+
+class ClusterError(MapReduceError):
+    """A peer, or the ring as a whole."""
+
+
+class NoNodeError(ClusterError):
+    """No node answers at the address."""
+
+
+class Unreachable(ClusterError):
+    """No reply within the deadline. The request may or may not have been carried out."""
+
+
+class Refused(ClusterError):
+    """The peer answered, and its answer was no."""
+
+
+class ProtocolError(ClusterError):
+    """The peer sent bytes or a reply that the protocol does not allow."""
+
+
+class BlockMissingError(ClusterError):
+    """No reachable node holds a copy of the block."""
+
+
+class BlockCorruptError(ClusterError):
+    """A block's bytes do not match its digest."""
+
+
+Culprit = TypeVar("Culprit", bound=UserCodeError)
+
+
+def with_type_of(kind: type[Culprit], message: str, original: BaseException | None) -> Culprit:
+    """A ``kind`` that is also caught as the type of the user's ``original`` exception.
+
+    Where Python does not allow the combination (two built-in layouts), a plain ``kind``.
+    ``original`` is kept as attribute and as ``__cause__``.
+    """
+    error: Culprit
+    if original is None:
+        return kind(message)
+    try:
+        both = type(kind.__name__, (kind, type(original)), {"__module__": kind.__module__})
+        error = both.__new__(both, message)
+        Exception.__init__(error, message)
+        if str(error) != message:
+            both.__str__ = lambda self: message  # type: ignore[method-assign]
+    except TypeError:
+        error = kind(message)
+    error.original = original
+    error.__cause__ = original
+    return error

@@ -1,0 +1,144 @@
+"""What the runtime needs from the world, as Protocols.
+
+Each has one contract suite in ``tests/contracts`` that every implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from map_reduce.core.identifiers import Address
+from map_reduce.core.messages import (
+    BlockRef,
+    Message,
+    Outcome,
+    Request,
+    Running,
+    StartAttempt,
+)
+
+Handler = Callable[[Request], Message]
+"""Answers a request at once: it never waits and never makes a remote call."""
+
+
+class Clock(Protocol):
+    def now_s(self) -> float:
+        """Monotonic seconds."""
+
+
+class Transport(Protocol):
+    """How requests reach peers. One per node, or per client (which serves nothing).
+
+    Safe to use from many threads. No call outlives its timeout by more than scheduling noise.
+    """
+
+    def listen(self, address: Address) -> Address:
+        """Bind, and return the address with its real port (asked for with port 0).
+
+        Nothing is answered until :meth:`serve`. Bulk requests are served on a port of their
+        own, which peers find by themselves.
+
+        Raises:
+            PortTakenError: somebody else listens there.
+            ConfigError: the address is not this machine's, or not loopback.
+        """
+
+    def serve(self, handler: Handler) -> None:
+        """Start answering in background threads with ``handler``, which is called concurrently."""
+
+    def call(self, peer: Address, request: Request, timeout_s: float) -> Message:
+        """Send and return the reply.
+
+        Raises:
+            Unreachable: no reply within ``timeout_s``; the request may have been carried out.
+            ProtocolError: the peer's reply is not a message, or the request is too large.
+        """
+
+    def close(self) -> None:
+        """Stop answering, cut open connections, and return when all threads have ended."""
+
+
+class BlockStore(Protocol):
+    """The blocks of one node. Safe to use from many threads."""
+
+    def put_piece(self, ref: BlockRef, offset: int, data: bytes) -> bool:
+        """Keep a piece; pieces come in any order and may repeat. True once the block is whole.
+
+        Raises:
+            BlockCorruptError: all bytes came and do not match ``ref.digest``; none are kept.
+        """
+
+    def adopt_file(self, ref: BlockRef, path: Path) -> None:
+        """Take over a finished local file as a whole block (moved where possible)."""
+
+    def read(self, name: str, offset: int, length_bytes: int) -> tuple[bytes, int]:
+        """A range of a whole block, cut at its end, and the block's size.
+
+        Raises:
+            BlockMissingError: there is no whole block of that name.
+        """
+
+    def path_of(self, name: str) -> Path | None:
+        """The file a whole block is in, where it is in one."""
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Delete every block, whole or not, whose name starts so; how many."""
+
+    def usage(self) -> tuple[int, int]:
+        """Number of whole blocks, and their bytes."""
+
+    def close(self) -> None:
+        """Release everything; delete the files of a store that was opened as temporary."""
+
+
+class LocalSource(NamedTuple):
+    """A map task's output for this reduce task: bytes of a local file."""
+
+    path: Path
+    offset: int
+    length_bytes: int
+
+
+class LocalInput(NamedTuple):
+    """What a worker process is handed besides the message: where the fetched bytes lie.
+
+    ``functions`` is None where they are inline in the message; ``split`` is the file of a
+    block split, None for the other kinds; ``sources`` stand in the order of the work's.
+    """
+
+    functions: Path | None = None
+    split: Path | None = None
+    sources: tuple[LocalSource, ...] = ()
+
+
+class WorkerPool(Protocol):
+    """The processes that run user code on one node. Safe to use from many threads."""
+
+    slots: int
+
+    def submit(
+        self,
+        order: StartAttempt,
+        local: LocalInput,
+        ended: Callable[[Outcome, Path | None], None],
+    ) -> None:
+        """Run it when a slot is free; ``ended`` is called once, from a thread of the pool.
+
+        The path is the file with the output (of a map or a large reduce); the callee owns it.
+        A worker that dies or overruns is replaced; the outcome is then a Failed. After
+        :meth:`stop` of the attempt, ``ended`` is not called.
+        """
+
+    def stop(self, job_id: str, phase: str = "", task: int = -1, number: int = -1) -> None:
+        """End matching attempts, running or queued, without reporting them."""
+
+    def running(self) -> tuple[Running, ...]:
+        """The attempts in slots now."""
+
+    def busy(self) -> int:
+        """Attempts running or queued."""
+
+    def close(self) -> None:
+        """Kill all worker processes and return when they and the pool's threads have ended."""
