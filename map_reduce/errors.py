@@ -37,7 +37,7 @@ user code is raised as an object of both worlds: ``except MapError`` and
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 class MapReduceError(Exception):
@@ -167,15 +167,16 @@ def with_type_of(kind: type[Culprit], message: str, original: BaseException | No
     Where Python does not allow the combination (two built-in layouts), a plain ``kind``.
     ``original`` is kept as attribute and as ``__cause__``.
     """
-    error: Culprit
     if original is None:
         return kind(message)
+
+    def text(self: BaseException) -> str:
+        return message
+
+    members = {"__module__": kind.__module__, "__str__": text}
     try:
-        both = type(kind.__name__, (kind, type(original)), {"__module__": kind.__module__})
-        error = both.__new__(both, message)
-        Exception.__init__(error, message)
-        if str(error) != message:
-            both.__str__ = lambda self: message  # type: ignore[method-assign]
+        both: Any = type(kind.__name__, (kind, type(original)), members)
+        error: Culprit = both.__new__(both, message)
     except TypeError:
         error = kind(message)
     error.original = original

@@ -5,6 +5,13 @@ from __future__ import annotations
 import hashlib
 
 DIGEST_BYTES = 16
+PIECE_BYTES = 1 << 20
+"""Block bytes travel, and are digested, in pieces of this size."""
+
+
+def new_digest() -> hashlib.blake2b:
+    """A digest to be fed piece by piece; its ``digest()`` equals :func:`digest_of` of all."""
+    return hashlib.blake2b(digest_size=DIGEST_BYTES)
 
 
 def digest_of(data: bytes | bytearray | memoryview) -> bytes:

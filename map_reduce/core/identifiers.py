@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NewType
 
 import msgspec
@@ -52,7 +52,7 @@ def distance(start: Identifier, end: Identifier) -> int:
     return (end - start) % RING_SIZE
 
 
-class Address(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Address(msgspec.Struct, frozen=True, array_like=True, order=True, dict=True):
     """Where a node listens."""
 
     host: str
@@ -61,7 +61,7 @@ class Address(msgspec.Struct, frozen=True, array_like=True, order=True):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    @property
+    @cached_property
     def identifier(self) -> Identifier:
         return _address_identifier(str(self))
 
@@ -92,7 +92,7 @@ class Address(msgspec.Struct, frozen=True, array_like=True, order=True):
         return cls(host, int(port))
 
 
-class Member(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Member(msgspec.Struct, frozen=True, array_like=True, order=True, dict=True):
     """One life of a node: a restart at the same address is another member.
 
     ``incarnation`` is drawn anew at each start and is larger at a later one.
@@ -101,7 +101,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, order=True):
     address: Address
     incarnation: int
 
-    @property
+    @cached_property
     def identifier(self) -> Identifier:
         return self.address.identifier
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
+from map_reduce.errors import ProtocolError
 
 Bytes20 = bytes  # an identifier, big-endian: msgpack has no 160-bit integers
 
@@ -25,21 +26,21 @@ class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
 # ------------------------------------------------------------------ replies to anything
 
 
-class Done(Message):
+class Done(Message, frozen=True):
     """It is done; there is nothing to tell."""
 
 
-class Busy(Message):
+class Busy(Message, frozen=True):
     """Alive, but in the middle of something that must not be seen half done. Ask again."""
 
 
-class No(Message):
+class No(Message, frozen=True):
     """Understood and refused; ``reason`` is a sentence for people."""
 
     reason: str
 
 
-class WrongCluster(Message):
+class WrongCluster(Message, frozen=True):
     """The request named another cluster than this node's."""
 
     cluster_id: str
@@ -48,31 +49,31 @@ class WrongCluster(Message):
 # ------------------------------------------------------------------ the ring
 
 
-class Ping(Message):
+class Ping(Message, frozen=True):
     """Are you there? -> Pong"""
 
 
-class Pong(Message):
+class Pong(Message, frozen=True):
     member: Member
 
 
-class GetNeighbours(Message):
+class GetNeighbours(Message, frozen=True):
     """Your place in the ring? -> Neighbours"""
 
 
-class Neighbours(Message):
+class Neighbours(Message, frozen=True):
     member: Member
     predecessor: Member | None
     successors: tuple[Member, ...]  # nearest first, without the member itself unless alone
 
 
-class Notify(Message):
+class Notify(Message, frozen=True):
     """I believe I am your predecessor (Zave's rectify). -> Done"""
 
     member: Member
 
 
-class Leaving(Message):
+class Leaving(Message, frozen=True):
     """I am leaving in order; here is who remains on my two sides. -> Done"""
 
     member: Member
@@ -80,13 +81,13 @@ class Leaving(Message):
     successors: tuple[Member, ...]
 
 
-class FindSuccessor(Message):
+class FindSuccessor(Message, frozen=True):
     """One step of an iterative lookup. -> Route"""
 
     target: Bytes20
 
 
-class Route(Message):
+class Route(Message, frozen=True):
     """``owns``: members[0] is the owner of the target and the rest its successors in order.
     Otherwise members are closer to the target, best first, and one of them is to be asked next.
     """
@@ -95,11 +96,11 @@ class Route(Message):
     members: tuple[Member, ...]
 
 
-class GetCluster(Message):
+class GetCluster(Message, frozen=True):
     """What must agree on every node? Asked before joining. -> Cluster"""
 
 
-class Cluster(Message):
+class Cluster(Message, frozen=True):
     cluster_id: str
     settings: dict[str, int | float | str]
     python: str  # "3.11": bytecode travels between equal minor versions only
@@ -117,7 +118,7 @@ class BlockRef(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
 
 
-class PutPiece(Message):
+class PutPiece(Message, frozen=True):
     """Store a piece; the block exists once all its bytes are there and match. -> PieceStored"""
 
     ref: BlockRef
@@ -125,11 +126,11 @@ class PutPiece(Message):
     data: bytes
 
 
-class PieceStored(Message):
+class PieceStored(Message, frozen=True):
     complete: bool
 
 
-class GetPiece(Message):
+class GetPiece(Message, frozen=True):
     """Read ``length_bytes`` of a block or of a map output from ``offset``. -> Piece, NoBlock"""
 
     name: str
@@ -137,12 +138,12 @@ class GetPiece(Message):
     length_bytes: int
 
 
-class Piece(Message):
+class Piece(Message, frozen=True):
     data: bytes
     size_bytes: int  # of the whole block
 
 
-class NoBlock(Message):
+class NoBlock(Message, frozen=True):
     name: str
 
 
@@ -229,8 +230,19 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     python: str
     submitted_at_s: float  # the client's wall clock, for people
 
+    def encode(self) -> bytes:
+        return msgspec.msgpack.encode(self)
 
-class SubmitJob(Message):
+    @classmethod
+    def decode(cls, data: bytes) -> JobSpec:
+        """Raises ProtocolError where ``data`` is no specification."""
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"a job's specification cannot be read: {error}") from error
+
+
+class SubmitJob(Message, frozen=True):
     """Be this job's master; its specification is in the ring under ``spec``. -> Done, No
 
     Repeating it is harmless.
@@ -240,25 +252,25 @@ class SubmitJob(Message):
     spec: BlockRef
 
 
-class GetJob(Message):
+class GetJob(Message, frozen=True):
     """-> JobStatus, NoJob"""
 
     job_id: str
 
 
-class CancelJob(Message):
+class CancelJob(Message, frozen=True):
     """-> Done, NoJob"""
 
     job_id: str
 
 
-class ReleaseJob(Message):
+class ReleaseJob(Message, frozen=True):
     """The client has its results: forget the job and delete what is stored for it. -> Done"""
 
     job_id: str
 
 
-class NoJob(Message):
+class NoJob(Message, frozen=True):
     job_id: str
 
 
@@ -297,7 +309,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     elapsed_s: float = 0.0
 
 
-class JobStatus(Message):
+class JobStatus(Message, frozen=True):
     job_id: str
     name: str
     progress: Progress
@@ -359,7 +371,7 @@ class AttemptId(msgspec.Struct, frozen=True, array_like=True, order=True):
         return f"{self.phase} task {self.task}, attempt {self.number + 1}"
 
 
-class StartAttempt(Message):
+class StartAttempt(Message, frozen=True):
     """Run this. -> Done (taken or already taken), Busy (no room), No
 
     ``careful``: note each record before it is mapped, so that the one that kills the process
@@ -375,7 +387,7 @@ class StartAttempt(Message):
     careful: bool
 
 
-class StopAttempt(Message):
+class StopAttempt(Message, frozen=True):
     """End it if it runs; it is not reported. -> Done"""
 
     attempt: AttemptId
@@ -421,7 +433,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 Outcome = MapOutput | ReduceOutput | Checked | Failed
 
 
-class AttemptEnded(Message):
+class AttemptEnded(Message, frozen=True):
     """From the node that ran it to the job's master. -> Done, NoJob"""
 
     attempt: AttemptId
@@ -436,7 +448,7 @@ class Running(msgspec.Struct, frozen=True, array_like=True):
     bytes_in: int
 
 
-class AttemptsRunning(Message):
+class AttemptsRunning(Message, frozen=True):
     """A node's sign of life to a job's master, with how far its attempts are. -> Done, NoJob"""
 
     job_id: str
@@ -444,7 +456,7 @@ class AttemptsRunning(Message):
     running: tuple[Running, ...]
 
 
-class EndJob(Message):
+class EndJob(Message, frozen=True):
     """From a master to every node: stop the job's attempts, delete its map outputs. -> Done
 
     ``blocks``: delete the blocks stored for it as well.
@@ -465,35 +477,35 @@ class FileStamp(msgspec.Struct, frozen=True, array_like=True):
     mtime_ns: int
 
 
-class CheckFiles(Message):
+class CheckFiles(Message, frozen=True):
     """Do you see these very files? -> FilesSeen"""
 
     files: tuple[FileStamp, ...]
 
 
-class FilesSeen(Message):
+class FilesSeen(Message, frozen=True):
     all_seen: bool
 
 
-class CheckFunctions(Message):
+class CheckFunctions(Message, frozen=True):
     """Unpickle these functions in one of your workers. -> Done; ask GetCheck for the verdict"""
 
     check_id: str
     functions: Functions
 
 
-class GetCheck(Message):
+class GetCheck(Message, frozen=True):
     """-> CheckVerdict"""
 
     check_id: str
 
 
-class CheckVerdict(Message):
+class CheckVerdict(Message, frozen=True):
     ready: bool
     failure: Failure | None
 
 
-class GetNode(Message):
+class GetNode(Message, frozen=True):
     """-> Node"""
 
 
@@ -503,7 +515,7 @@ class JobLine(msgspec.Struct, frozen=True, array_like=True):
     progress: Progress
 
 
-class Node(Message):
+class Node(Message, frozen=True):
     member: Member
     pid: int
     slots: int
@@ -517,7 +529,7 @@ class Node(Message):
     version: str
 
 
-class StopNode(Message):
+class StopNode(Message, frozen=True):
     """Leave the ring and exit. -> Done"""
 
 

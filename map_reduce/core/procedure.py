@@ -17,6 +17,7 @@ performs one Ask at a time and never holds a lock while it does.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import msgspec
@@ -45,21 +46,32 @@ class Ask(msgspec.Struct, frozen=True):
 Procedure = Generator[Ask, Message, T]
 
 
-def perform(procedure: Procedure[T], ask: Callable[[Ask], Message]) -> T:
+def perform(
+    procedure: Procedure[T],
+    ask: Callable[[Ask], Message],
+    atomically: AbstractContextManager[object] = nullcontext(),
+) -> T:
     """Drive a procedure to its end with a blocking ``ask``, which may raise MapReduceError.
 
-    For callers whose procedure touches no shared state (a client's lookup, a test). The
-    runtime's driver adds the lock of the state's owner around each step.
+    ``atomically`` is entered for each step and left while a peer is asked: the lock of the
+    state's owner, where the state is shared.
     """
+    reply: Message | None = None
+    error: MapReduceError | None = None
     try:
-        wanted = next(procedure)
         while True:
+            with atomically:
+                if error is not None:
+                    wanted = procedure.throw(error)
+                elif reply is not None:
+                    wanted = procedure.send(reply)
+                else:
+                    wanted = next(procedure)
+            reply, error = None, None
             try:
                 reply = ask(wanted)
-            except MapReduceError as error:
-                wanted = procedure.throw(error)
-            else:
-                wanted = procedure.send(reply)
+            except MapReduceError as failure:
+                error = failure
     except StopIteration as end:
         result: T = end.value
         return result

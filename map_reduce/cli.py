@@ -1,0 +1,157 @@
+"""The command ``map-reduce``: parse the flags, call one function."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from map_reduce._version import VERSION
+from map_reduce.errors import ConfigError, MapReduceError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    options = _parser().parse_args(arguments)
+    level = os.environ.get("MR_LOG_LEVEL", "WARNING").upper()
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    try:
+        logging.basicConfig(level=level, format=form)
+    except ValueError:
+        print(f"map-reduce: MR_LOG_LEVEL={level!r} is not a level; try INFO", file=sys.stderr)
+        return EXIT_USAGE
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        print(f"map-reduce: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except MapReduceError as error:
+        print(f"map-reduce: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # as in: map-reduce run … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="map-reduce", description="MapReduce on a ring of equal nodes."
+    )
+    parser.add_argument("--version", action="version", version=f"map-reduce {VERSION}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    node = commands.add_parser("node", help="run one node, until Ctrl-C")
+    node.add_argument("--host", help="address to listen on (default 127.0.0.1; MR_HOST)")
+    node.add_argument("--port", type=int, help="port, 0 for a free one (default; MR_PORT)")
+    node.add_argument(
+        "--join", action="append", default=[], metavar="HOST:PORT", help="a node of the ring"
+    )
+    node.add_argument("--slots", type=int, help="worker processes (MR_SLOTS)")
+    node.add_argument("--data-folder", type=Path, help="where to keep blocks (MR_DATA_FOLDER)")
+    node.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    node.add_argument("--lifeline", action="store_true", help=argparse.SUPPRESS)
+    node.set_defaults(command=_node)
+
+    cluster = commands.add_parser("cluster", help="run a ring of nodes on this machine")
+    cluster.add_argument("--nodes", type=int, default=3, help="how many (default 3)")
+    cluster.add_argument("--port", type=int, default=0, help="first port (default: free ones)")
+    cluster.add_argument("--slots", type=int, help="worker processes of each node")
+    cluster.add_argument("--detach", action="store_true", help="run it in the background")
+    cluster.set_defaults(command=_cluster)
+
+    status = commands.add_parser("status", help="show the nodes of a cluster and their jobs")
+    status.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(command=_status)
+
+    run = commands.add_parser("run", help="run a job over files and print its results")
+    run.add_argument("files", nargs="+", metavar="FILE", help="paths or patterns")
+    for role, required in (("map", True), ("reduce", True), ("combine", False)):
+        run.add_argument(
+            f"--{role}",
+            required=required,
+            metavar="WHERE:NAME",
+            help=f"the {role} function, as in jobs.py:count or package.module:count",
+        )
+    run.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    run.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
+    run.add_argument("--json", action="store_true", help="one [key, value] a line")
+    run.set_defaults(command=_run)
+
+    stop = commands.add_parser("stop", help="stop all nodes of a cluster")
+    stop.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    stop.set_defaults(command=_stop)
+    return parser
+
+
+# Each command imports what it needs when it is called: `map-reduce --help` is quick.
+
+
+def _node(options: argparse.Namespace) -> int:
+    from map_reduce.core.identifiers import Address
+    from map_reduce.server.configs import ClusterConfig, NodeConfig
+    from map_reduce.server.serve import serve
+
+    names = ("host", "port", "slots", "data_folder")
+    given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+    serve(
+        ClusterConfig.from_environment(),
+        dataclasses.replace(NodeConfig.from_environment(), **given),
+        [Address.parse(text) for text in options.join],
+        ready_fd=options.ready_fd,
+        lifeline=options.lifeline,
+    )
+    return 0
+
+
+def _cluster(options: argparse.Namespace) -> int:
+    from map_reduce.server.cluster_process import run_detached, run_in_foreground
+
+    if options.nodes < 1:
+        raise ConfigError(f"--nodes is {options.nodes}; a ring has at least one")
+    run = run_detached if options.detach else run_in_foreground
+    return run(options.nodes, options.port, options.slots)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from map_reduce.client.status import cluster_status, status_json, status_text
+
+    status = cluster_status(options.address)
+    print(status_json(status) if options.json else status_text(status))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from map_reduce.client.load import load_function
+    from map_reduce.client.output import write_results
+    from map_reduce.client.server_interface import ServerInterface
+    from map_reduce.job import Files
+
+    functions = {
+        role: load_function(getattr(options, role), role)
+        for role in ("map", "reduce", "combine")
+        if getattr(options, role)
+    }
+    with ServerInterface(options.address) as server:
+        files = Files(*options.files, encoding=options.encoding)
+        results = server.startup(files, **functions).result()  # type: ignore[arg-type]
+        write_results(results, sys.stdout, as_json=options.json)
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from map_reduce.client.status import stop_cluster
+
+    print(stop_cluster(options.address))
+    return 0

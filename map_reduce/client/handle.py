@@ -1,0 +1,170 @@
+"""A job in a client's hand."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any
+
+from map_reduce.client.failures import error_of
+from map_reduce.client.progress import Bar, JobProgress
+from map_reduce.client.shipping import unpickle
+from map_reduce.core.identifiers import Member, identifier_of
+from map_reduce.core.messages import (
+    CancelJob,
+    Done,
+    GetJob,
+    JobStatus,
+    NoJob,
+    OutputPart,
+    ReleaseJob,
+)
+from map_reduce.errors import ClusterError, JobError, JobLostError, JobTimeoutError
+from map_reduce.server.access import Access
+
+MASTER_SILENCE_S_MAX = 15.0
+"""How long a master may stay without an answer before its job is given up."""
+
+POLL_S_MIN, POLL_S_MAX, POLL_SHARE = 0.001, 0.2, 0.05
+"""The pause between two questions is a share of the time waited so far, within bounds: so a
+short job is not kept waiting, and a long one not asked for without end."""
+
+ENDED = ("done", "failed", "cancelled")
+
+
+class JobHandle:
+    """A submitted job. Always true, so that ``if server.startup(...)`` reads well."""
+
+    def __init__(self, access: Access, job_id: str, name: str, *, show_progress: bool | None):
+        self.id = job_id
+        self.name = name
+        self._access = access
+        self._show_progress = show_progress
+        self._one_waiter = threading.Lock()  # of this handle alone: a second result() waits
+        self._ended: JobStatus | None = None
+        self._master: Member | None = None
+        self._results: dict[Any, Any] | None = None
+        self._released = False
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.name} {self.id}>"
+
+    @property
+    def state(self) -> str:
+        """``waiting``, ``map``, ``reduce``, ``done``, ``failed`` or ``cancelled``.
+
+        Raises:
+            JobLostError: no node knows the job any more.
+            ClusterError: its master does not answer right now.
+        """
+        return self.progress.phase
+
+    @property
+    def progress(self) -> JobProgress:
+        """How far it is. Raises as :attr:`state`."""
+        return JobProgress.of(self._ask().progress)
+
+    def result(self, timeout_s: float | None = None) -> dict[Any, Any]:
+        """Wait for the end, and return {key: what reduce returned for it}.
+
+        The order of keys is not specified. Fetched once; the same dict is returned again.
+
+        Raises:
+            UserCodeError, InputError: what your functions or input did; a failure in your code
+                can also be caught as its own type, as in ``except ZeroDivisionError``.
+            JobCancelledError: it was cancelled.
+            JobTimeoutError: it takes longer than ``timeout_s`` seconds; it goes on.
+            JobLostError: its master is gone.
+        """
+        with self._one_waiter:
+            if self._results is None:
+                status = self._wait(timeout_s)
+                if status.failure is not None:
+                    self.release()
+                    raise error_of(status.failure)
+                self._results = self._fetch(status.parts)
+                self.release()
+            return self._results
+
+    def cancel(self) -> None:
+        """Stop it. A job that has ended stays as it is. Raises ClusterError."""
+        if self._ended is None:
+            self._access.peers.request(self._find_master().address, CancelJob(self.id), Done, NoJob)
+
+    def release(self) -> None:
+        """Let the cluster forget the job and delete its data, results included.
+
+        Done by :meth:`result` once they are fetched. A running job is cancelled.
+        """
+        if not self._released:
+            self._released = True
+            # Best effort: what is not released now is, after its time to live.
+            with contextlib.suppress(ClusterError):
+                self._access.peers.request(self._find_master().address, ReleaseJob(self.id), Done)
+
+    # ------------------------------------------------------------------ inside
+
+    def _find_master(self) -> Member:
+        if self._master is None:
+            self._master = self._access.locate(identifier_of(self.id))[0]
+        return self._master
+
+    def _ask(self) -> JobStatus:
+        if self._ended is not None:
+            return self._ended
+        if self._released:
+            raise JobError(f"job {self.id} was released before its end")
+        peer = self._find_master()
+        try:
+            reply = self._access.peers.request(peer.address, GetJob(self.id), JobStatus, NoJob)
+        except ClusterError:
+            self._master = None
+            raise
+        if isinstance(reply, NoJob):
+            raise JobLostError(
+                f"job {self.id} is not known to its master {peer}: the master was restarted or "
+                "the job's results were kept for too long. Submit it again"
+            )
+        if reply.progress.phase in ENDED:
+            self._ended = reply
+        return reply
+
+    def _wait(self, timeout_s: float | None) -> JobStatus:
+        start_s = heard_s = time.monotonic()
+        pause = threading.Event()  # never set: a sleep that Ctrl-C ends at once
+        with Bar(self.name, self._show_progress) as bar:
+            while True:
+                now_s = time.monotonic()
+                try:
+                    status = self._ask()
+                except JobLostError:
+                    raise
+                except ClusterError as error:
+                    if now_s - heard_s > MASTER_SILENCE_S_MAX:
+                        raise JobLostError(
+                            f"the master of job {self.id} has not answered for "
+                            f"{MASTER_SILENCE_S_MAX:g} s ({error}). Submit the job again"
+                        ) from error
+                else:
+                    heard_s = now_s
+                    if status.progress.phase in ENDED:
+                        return status
+                    bar.show(JobProgress.of(status.progress))
+                waited_s = now_s - start_s
+                if timeout_s is not None and waited_s >= timeout_s:
+                    raise JobTimeoutError(
+                        f"job {self.id} has not ended within {timeout_s:g} s; it goes on"
+                    )
+                pause_s = min(max(POLL_S_MIN, waited_s * POLL_SHARE), POLL_S_MAX)
+                if timeout_s is not None:
+                    pause_s = min(pause_s, max(0.0, timeout_s - waited_s))
+                pause.wait(pause_s)
+
+    def _fetch(self, parts: tuple[OutputPart, ...]) -> dict[Any, Any]:
+        results: dict[Any, Any] = {}
+        for part in parts:
+            data = part.inline if part.ref is None else self._access.blocks.get(part.ref)
+            keys, values = unpickle(data)
+            results.update(zip(keys, values, strict=True))
+        return results

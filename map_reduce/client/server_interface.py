@@ -1,0 +1,159 @@
+"""The client: three lines from data and two functions to results."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import threading
+import weakref
+from types import TracebackType
+from typing import Any
+
+from map_reduce.client.handle import JobHandle
+from map_reduce.client.submission import submit
+from map_reduce.core.messages import GetNode, Node
+from map_reduce.errors import ClusterError, JobError, NoNodeError
+from map_reduce.job import Job, MapFunction, ReduceFunction
+from map_reduce.server.access import Access, connect, embed
+from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.discovery import Found, find_cluster
+
+log = logging.getLogger(__name__)
+
+
+class ServerInterface:
+    """A cluster, or a node of one's own where there is none.
+
+    Which cluster: the one at ``address``; else at the environment variable
+    ``MAP_REDUCE_ADDRESS``; else the one in this user's cluster file, which ``map-reduce cluster``
+    and ``scripts/batch_run`` write; else a node embedded in this process. One line on standard
+    error says which it is.
+
+    Any number of jobs, one after another or at the same time, from any threads. Leaving the
+    ``with`` block, or :meth:`close`, ends an embedded node and its jobs; jobs on a cluster go
+    on. Closed at the latest when the interpreter exits.
+
+    Args:
+        address: ``HOST:PORT`` of any node of a cluster.
+        slots: worker processes of an embedded node; by default one for each processor.
+        progress: show a progress bar while waiting; None shows it on terminals.
+        quiet: don't say on standard error which cluster is used.
+
+    Raises:
+        NoNodeError: nobody answers at the address given, or named by the environment variable.
+        ConfigError: an address or a setting is wrong; names it.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        slots: int | None = None,
+        progress: bool | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._last: JobHandle | None = None
+        self._access, self.where = _open(address, slots)
+        self._finalizer = weakref.finalize(self, self._access.close)
+        if not quiet:
+            print(f"map-reduce: {self.where}", file=sys.stderr)
+
+    def startup(
+        self,
+        data: Any,
+        map: MapFunction,
+        reduce: ReduceFunction,
+        combine: ReduceFunction | None = None,
+        *,
+        name: str = "",
+    ) -> JobHandle:
+        """Submit a job, and return without waiting for it.
+
+        Args:
+            data: what to map over. A list or any other iterable of items (``map(index, item)``);
+                a mapping (``map(key, value)``); a path, a pattern such as ``"logs/*.gz"``, a list
+                of ``pathlib.Path``, or :class:`map_reduce.Files` (``map(line_number, line)``,
+                numbered from 0 in each file).
+            map, reduce, combine, name: see :class:`map_reduce.Job`.
+
+        Returns:
+            The job's handle, which is always true.
+
+        Raises:
+            FunctionError: a function is not callable, or can't be sent to the workers.
+            InputError: the data can't be read as asked; names the file or item.
+            ClusterError: the cluster can't be reached.
+        """
+        job = Job(map, reduce, combine, name)
+        job_id = submit(self._access, job, data, self._slots())
+        handle = JobHandle(self._access, job_id, job.name, show_progress=self._progress)
+        with self._lock:
+            self._last = handle
+        return handle
+
+    def await_results(
+        self, job: JobHandle | None = None, timeout_s: float | None = None
+    ) -> dict[Any, Any]:
+        """The results of ``job``, or of the job started last: see :meth:`JobHandle.result`."""
+        job = job or self._last
+        if job is None:
+            raise JobError("no job was started; call startup(data, map, reduce) first")
+        return job.result(timeout_s)
+
+    def close(self) -> None:
+        """End an embedded node, or the connections to a cluster. Harmless when repeated."""
+        self._finalizer()
+
+    def __enter__(self) -> ServerInterface:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _slots(self) -> int:
+        slots = 0
+        for member in self._access.members():
+            try:
+                slots += self._access.peers.request(member.address, GetNode(), Node).slots
+            except ClusterError as error:
+                log.info("node %s does not tell its slots: %s", member, error)
+        return max(1, slots)
+
+
+def _open(address: str | None, slots: int | None) -> tuple[Access, str]:
+    """Find a cluster or embed a node; what was done, for people."""
+    found = find_cluster(address)
+    stale = ""
+    if found is not None:
+        try:
+            return _connect(found)
+        except NoNodeError:
+            if found.binding:
+                raise
+            stale = f"; {found.source} names a cluster, but nobody answers there"
+    config = NodeConfig.from_environment()
+    if slots is not None:
+        config = dataclasses.replace(config, slots=slots)
+    access = embed(ClusterConfig.from_environment(), config)
+    workers = f"{config.slots} worker{'s' if config.slots > 1 else ''}"
+    return access, f"no cluster, so this process runs a node of its own with {workers}{stale}"
+
+
+def _connect(found: Found) -> tuple[Access, str]:
+    from map_reduce.transport.pyro import PyroTransport  # late: an embedded node needs no network
+
+    transport = PyroTransport()
+    try:
+        access = connect(found.addresses, transport)
+    except BaseException:
+        transport.close()
+        raise
+    return access, f"using the cluster at {found.addresses[0]} ({found.source})"

@@ -1,0 +1,158 @@
+"""What a cluster looks like from outside, and how to stop it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, NamedTuple
+
+from map_reduce.core.identifiers import Member
+from map_reduce.core.messages import Done, GetNode, JobLine, Node, Ping, Pong, StopNode
+from map_reduce.errors import ClusterError, NoNodeError
+from map_reduce.server.access import Access, connect
+from map_reduce.server.discovery import cluster_file_path, find_cluster, remove_cluster_file
+
+STOP_S_MAX = 5.0
+STOP_POLL_S = 0.05
+
+
+class ClusterStatus(NamedTuple):
+    cluster_id: str
+    nodes: tuple[Node, ...]
+    silent: tuple[Member, ...]  # members that are named by others and do not answer
+
+
+def open_cluster(address: str | None) -> Access:
+    """A client's access to the cluster at ``address``, or the one that is discovered.
+
+    Raises:
+        NoNodeError: there is none.
+    """
+    from map_reduce.transport.pyro import PyroTransport
+
+    found = find_cluster(address)
+    if found is None:
+        raise NoNodeError("no cluster is known here; start one with: map-reduce cluster")
+    transport = PyroTransport()
+    try:
+        return connect(found.addresses, transport)
+    except BaseException:
+        transport.close()
+        raise
+
+
+def cluster_status(address: str | None) -> ClusterStatus:
+    """Ask every node about itself. Raises NoNodeError, ClusterError."""
+    access = open_cluster(address)
+    try:
+        nodes, silent = [], []
+        for member in access.members():
+            try:
+                nodes.append(access.peers.request(member.address, GetNode(), Node))
+            except ClusterError:
+                silent.append(member)
+        return ClusterStatus(access.cluster_id, tuple(nodes), tuple(silent))
+    finally:
+        access.close()
+
+
+def status_json(status: ClusterStatus) -> str:
+    """``{"cluster_id", "nodes": [{"address", "pid", "id", …}], "jobs": […], "silent": […]}``."""
+    return json.dumps(
+        {
+            "cluster_id": status.cluster_id,
+            "nodes": [_node(node) for node in status.nodes],
+            "jobs": [_job(node, job) for node in status.nodes for job in node.jobs],
+            "silent": [str(member) for member in status.silent],
+        },
+        indent=1,
+    )
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {
+        "address": str(node.member.address),
+        "pid": node.pid,
+        "id": f"{node.member.identifier:040x}",
+        "incarnation": node.member.incarnation,
+        "slots": node.slots,
+        "slots_busy": node.slots_busy,
+        "blocks": node.blocks,
+        "block_bytes": node.block_bytes,
+        "predecessor": None if node.predecessor is None else str(node.predecessor),
+        "successors": [str(member) for member in node.successors],
+        "python": node.python,
+        "version": node.version,
+    }
+
+
+def _job(node: Node, job: JobLine) -> dict[str, Any]:
+    progress = job.progress
+    return {
+        "id": job.job_id,
+        "name": job.name,
+        "master": str(node.member.address),
+        "phase": progress.phase,
+        "tasks_done": progress.map_tasks_done + progress.reduce_tasks_done,
+        "tasks_total": progress.map_tasks_total + progress.reduce_tasks_total,
+        "records": progress.records,
+        "elapsed_s": round(progress.elapsed_s, 3),
+    }
+
+
+def status_text(status: ClusterStatus) -> str:
+    """A table for people, with what the size of the ring means for safety."""
+    size = len(status.nodes)
+    lines = [f"cluster {status.cluster_id}: {size} node{'s' if size != 1 else ''}", ""]
+    lines.append(f"{'address':<22}{'id':<10}{'pid':>8}{'busy':>8}{'blocks':>8}{'MB':>8}")
+    for node in status.nodes:
+        busy = f"{node.slots_busy}/{node.slots}"
+        lines.append(
+            f"{node.member.address!s:<22}{node.member.identifier:040x}"[:30] + "  "
+            f"{node.pid:>8}{busy:>8}{node.blocks:>8}{node.block_bytes / 1e6:>8.1f}"
+        )
+    lines += [f"{member!s:<22}does not answer" for member in status.silent]
+    jobs = [(node, job) for node in status.nodes for job in node.jobs]
+    if jobs:
+        lines += ["", f"{'job':<34}{'name':<20}{'phase':<11}{'tasks':>10}{'records':>12}"]
+    for _, job in jobs:
+        line = _job(_, job)
+        tasks = f"{line['tasks_done']}/{line['tasks_total']}"
+        lines.append(
+            f"{job.job_id:<34}{job.name[:19]:<20}{line['phase']:<11}{tasks:>10}"
+            f"{line['records']:>12,}"
+        )
+    return "\n".join(lines)
+
+
+def stop_cluster(address: str | None) -> str:
+    """Ask every node to stop, and wait until none answers; what was done, for people."""
+    access = open_cluster(address)
+    try:
+        members = access.members()
+        for member in members:
+            try:
+                access.peers.request(member.address, StopNode(), Done)
+            except ClusterError:
+                continue  # gone already, or silent: the wait below tells
+        waiting = list(members)
+        deadline_s = time.monotonic() + STOP_S_MAX
+        while waiting and time.monotonic() < deadline_s:
+            waiting = [member for member in waiting if _answers(access, member)]
+            if waiting:
+                time.sleep(STOP_POLL_S)
+        if waiting:
+            names = ", ".join(map(str, waiting))
+            raise ClusterError(f"told to stop, but still there after {STOP_S_MAX:g} s: {names}")
+        remove_cluster_file(cluster_file_path(), access.cluster_id)
+        return f"stopped {len(members)} node{'s' if len(members) != 1 else ''}"
+    finally:
+        access.close()
+
+
+def _answers(access: Access, member: Member) -> bool:
+    try:
+        access.peers.request(member.address, Ping(), Pong)
+    except ClusterError:
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""From functions and data to a submitted job.
+
+    functions ──pickle──▶ inline or block ┐
+    items ──chunks──▶ inline or blocks    ├─▶ JobSpec ──block──▶ SubmitJob to the owner of its id
+    files ──plan──▶ byte ranges or blocks ┘
+
+What is small travels inside the specification. Files are read where they lie by every node that
+sees the very same ones; where some node does not, their text is stored in the ring. Before
+anything big is stored, a node unpickles the functions once, since that is where most first jobs
+fail. If anything goes wrong half way, what was stored is deleted again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from map_reduce.client.failures import error_of
+from map_reduce.client.inputs import FileInput, ItemInput, read_input
+from map_reduce.client.items import item_chunks
+from map_reduce.client.shipping import pickle_functions
+from map_reduce.client.text import file_blocks, file_plan
+from map_reduce.core import names
+from map_reduce.core.digests import digest_of
+from map_reduce.core.identifiers import Member, identifier_of
+from map_reduce.core.messages import (
+    BlockItems,
+    BlockText,
+    CheckFiles,
+    CheckFunctions,
+    CheckVerdict,
+    Done,
+    EndJob,
+    FilesSeen,
+    FileStamp,
+    Functions,
+    GetCheck,
+    InlineItems,
+    JobSpec,
+    Split,
+    SubmitJob,
+)
+from map_reduce.errors import ClusterError, NoNodeError
+from map_reduce.job import Job
+from map_reduce.server.access import Access
+from map_reduce.server.node import PYTHON
+
+INLINE_BYTES_MAX = 64 * 1024
+STAMPS_PER_MESSAGE_MAX = 2_000
+CHECK_S_MAX = 40.0
+CHECK_POLL_S = 0.01
+
+
+def submit(access: Access, job: Job, data: Any, slots: int) -> str:
+    """Submit; the new job's id.
+
+    Args:
+        slots: worker processes in the cluster, which the size of splits goes by.
+
+    Raises:
+        UserCodeError, InputError: the functions or the data can't be used; nothing has run.
+        ClusterError: the cluster can't be reached or did not take it.
+    """
+    submission = _Submission(access, job, slots)
+    try:
+        return submission.submit(data)
+    except BaseException:  # Ctrl-C and whatever the user's iterator raises, too
+        submission.clean_up()
+        raise
+
+
+class _Submission:
+    def __init__(self, access: Access, job: Job, slots: int) -> None:
+        self._access = access
+        self._job = job
+        self._slots = slots
+        self._id = uuid.uuid4().hex
+        self._blocks = itertools.count()
+        self._stored = False
+
+    def submit(self, data: Any) -> str:
+        source = read_input(data)
+        functions = self._functions()
+        readers: tuple[Member, ...] = ()
+        input_bytes = 0
+        splits: tuple[Split, ...]
+        if isinstance(source, ItemInput):
+            splits = tuple(self._item_splits(source, functions))
+            input_bytes = sum(_size_bytes(split) for split in splits)
+        else:
+            splits, readers, input_bytes = self._file_splits(source, functions)
+        spec = JobSpec(
+            job_id=self._id,
+            name=self._job.name,
+            functions=functions,
+            combines=self._job.combine is not None,
+            splits=splits,
+            readers=tuple(member.address for member in readers),
+            input_bytes=input_bytes,
+            python=PYTHON,
+            submitted_at_s=time.time(),
+        )
+        ref = self._access.blocks.put(names.specification(self._id), spec.encode())
+        self._stored = True
+        master = self._access.locate(identifier_of(self._id))[0]
+        self._access.peers.request(master.address, SubmitJob(self._id, ref), Done)
+        return self._id
+
+    def clean_up(self) -> None:
+        """Delete what was stored in vain."""
+        if not self._stored:
+            return
+        # What can't be reached now has nothing to gain from this; its own clean-up comes later.
+        with contextlib.suppress(ClusterError):
+            for member in self._access.members():
+                with contextlib.suppress(ClusterError):
+                    self._access.peers.request(member.address, EndJob(self._id, True), Done)
+
+    # ------------------------------------------------------------------ functions
+
+    def _functions(self) -> Functions:
+        pickled = pickle_functions(self._job)
+        digest = digest_of(pickled)
+        if len(pickled) <= INLINE_BYTES_MAX:
+            return Functions(pickled, None, digest)
+        self._stored = True
+        ref = self._access.blocks.put(names.functions(self._id), pickled)
+        return Functions(b"", ref, digest)
+
+    def _check(self, functions: Functions) -> None:
+        """Have one node unpickle the functions. Raises FunctionError with what it said."""
+        member = self._access.locate(identifier_of(self._id))[0]
+        check_id = f"check-{self._id}"
+        self._access.peers.request(member.address, CheckFunctions(check_id, functions), Done)
+        deadline_s = time.monotonic() + CHECK_S_MAX
+        pause = threading.Event()
+        while time.monotonic() < deadline_s:
+            verdict = self._access.peers.request(member.address, GetCheck(check_id), CheckVerdict)
+            if verdict.ready:
+                if verdict.failure is not None:
+                    raise error_of(verdict.failure)
+                return
+            pause.wait(CHECK_POLL_S)
+        raise NoNodeError(f"node {member} did not get to unpickling the functions in time")
+
+    # ------------------------------------------------------------------ items
+
+    def _item_splits(self, items: ItemInput, functions: Functions) -> Iterator[Split]:
+        chunks = item_chunks(items, self._slots, self._access.cluster.items_per_chunk)
+        first = next(chunks, None)
+        if first is None:
+            return
+        second = next(chunks, None)
+        if second is None and len(first.data) <= INLINE_BYTES_MAX:
+            yield first
+            return
+        self._check(functions)
+        rest: Iterable[InlineItems] = [] if second is None else itertools.chain([second], chunks)
+        for chunk in itertools.chain([first], rest):
+            ref = self._put_input(chunk.data)
+            yield BlockItems(ref, chunk.count, chunk.first_index, chunk.keyed)
+
+    def _put_input(self, data: bytes) -> Any:
+        self._stored = True
+        return self._access.blocks.put(names.input_block(self._id, next(self._blocks)), data)
+
+    # ------------------------------------------------------------------ files
+
+    def _file_splits(
+        self, files: FileInput, functions: Functions
+    ) -> tuple[tuple[Split, ...], tuple[Member, ...], int]:
+        plan = file_plan(files, self._slots)
+        members = self._access.members()
+        if all(self._sees(member, plan.stamps) for member in members):
+            return plan.splits, members, plan.total_bytes
+        self._check(functions)
+        splits, total_bytes = [], 0
+        for block in file_blocks(files, self._slots):
+            ref = self._put_input(block.data)
+            total_bytes += len(block.data)
+            splits.append(BlockText(ref, block.path, block.start, block.first_line, block.format))
+        return tuple(splits), (), total_bytes
+
+    def _sees(self, member: Member, stamps: tuple[FileStamp, ...]) -> bool:
+        for start in range(0, len(stamps), STAMPS_PER_MESSAGE_MAX):
+            message = CheckFiles(stamps[start : start + STAMPS_PER_MESSAGE_MAX])
+            try:
+                reply = self._access.peers.request(member.address, message, FilesSeen)
+            except ClusterError:
+                return False
+            if not reply.all_seen:
+                return False
+        return True
+
+
+def _size_bytes(split: Split) -> int:
+    if isinstance(split, InlineItems):
+        return len(split.data)
+    return split.ref.size_bytes if isinstance(split, BlockItems) else 0

@@ -1,0 +1,241 @@
+"""Files of text into splits, cut at line ends, with true line numbers.
+
+A line ends at a line feed byte, so a file can be cut without decoding it, as long as its
+encoding uses that byte for nothing else. Where it does not (UTF-16 and others), and where the
+file is compressed, a node that opens the file itself gets all of it as one split. What goes to
+nodes that cannot open it is decompressed, and re-encoded in UTF-8 where it could not be cut.
+
+Cutting a file into n splits means to look for the first line end after each n-th of it, and to
+count the line ends up to there: one pass in large reads, at about a second per gigabyte, and no
+pass at all over a file that is one split.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, BinaryIO, cast
+
+from map_reduce.client.inputs import FileInput, stat_file, unreadable
+from map_reduce.core.messages import FileStamp, FileText, TextFormat
+from map_reduce.errors import InputChangedError, InputEncodingError, InputUnreadableError
+
+SPLITS_PER_SLOT = 4
+"""How many splits a slot sees, as far as the two bounds below allow."""
+
+SPLIT_BYTES_MIN = 1 << 20
+SPLIT_BYTES_MAX = 64 << 20
+BLOCK_BYTES_MIN = 4 << 20
+BLOCK_BYTES_MAX = 16 << 20
+
+_READ_BYTES = 1 << 20
+_ARCHIVES: dict[str, Callable[[BinaryIO], Any]] = {
+    "gzip": lambda file: gzip.GzipFile(fileobj=file),
+    "bz2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+}
+_STATEFUL = ("utf-7", "utf_7", "hz", "iso2022")  # prefixes; a line feed may mean something else
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """The splits of some files, in order, for nodes that open the files themselves.
+
+    ``stamps`` tell each file once, for nodes to check that they see the same one. A file
+    without any byte has a stamp and no split.
+    """
+
+    splits: tuple[FileText, ...]
+    stamps: tuple[FileStamp, ...]
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class TextBlock:
+    """Whole lines of a file: ``data``, uncompressed, starting at byte ``start`` of the file as
+    decompressed (or re-encoded), with line ``first_line`` (from 0). Fields are as BlockText's.
+    """
+
+    data: bytes
+    path: str
+    start: int
+    first_line: int
+    format: TextFormat
+
+
+def file_plan(files: FileInput, slots: int) -> FilePlan:
+    """Cut the files into splits, a handful for each of ``slots``; reads most of each file once.
+
+    Raises:
+        InputMissingError, InputUnreadableError: a file cannot be opened or read.
+        InputChangedError: a file became shorter while it was read.
+    """
+    sizes = [stat_file(path).st_size for path in files.paths]
+    wanted = _bounded(sum(sizes) // (slots * SPLITS_PER_SLOT), SPLIT_BYTES_MIN, SPLIT_BYTES_MAX)
+    splits: list[FileText] = []
+    stamps: dict[str, FileStamp] = {}
+    total_bytes = 0
+    for path in files.paths:
+        with _opened(path) as file:
+            status = os.fstat(file.fileno())
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+            format_ = files.format_of(path)
+            pieces = 1
+            if not format_.compression and _cuts_at_bytes(format_.encoding):
+                pieces = max(1, round(size / wanted))
+            starts = _line_starts(path, file, size, pieces) if pieces > 1 else [(0, 0)]
+        stamps[path] = FileStamp(path, status.st_dev, status.st_ino, size, mtime_ns)
+        total_bytes += size
+        if size:
+            ends = [start for start, _ in starts[1:]] + [size]
+            splits += [
+                FileText(path, start, end, line, size, mtime_ns, format_)
+                for (start, line), end in zip(starts, ends, strict=True)
+            ]
+    return FilePlan(tuple(splits), tuple(stamps.values()), total_bytes)
+
+
+def file_blocks(files: FileInput, slots: int) -> Iterator[TextBlock]:
+    """The files' text in order, decompressed, in blocks of whole lines; reads as it is asked.
+
+    Raises:
+        InputMissingError, InputUnreadableError: a file cannot be opened, read or unpacked.
+        InputEncodingError: a file that has to be re-encoded is not in its encoding; names the
+            byte (of the decompressed file).
+    """
+    total_bytes = sum(stat_file(path).st_size for path in files.paths)
+    wanted = _bounded(total_bytes // (slots * SPLITS_PER_SLOT), BLOCK_BYTES_MIN, BLOCK_BYTES_MAX)
+    for path in files.paths:
+        format_ = files.format_of(path)
+        pieces = _unpacked(path, format_.compression, wanted)
+        if _cuts_at_bytes(format_.encoding):
+            format_ = TextFormat(format_.encoding, format_.errors)
+        else:
+            pieces = _recoded(path, format_, pieces)
+            format_ = TextFormat("utf-8", "surrogatepass")  # lone surrogates must survive
+        start = first_line = 0
+        for data in _whole_lines(pieces):
+            yield TextBlock(data, path, start, first_line, format_)
+            start += len(data)
+            first_line += data.count(b"\n")
+
+
+def _line_starts(path: str, file: BinaryIO, size: int, pieces: int) -> list[tuple[int, int]]:
+    """(byte, line number) where each of ``pieces`` even parts of the file is to start.
+
+    There are fewer where lines are longer than parts.
+    """
+    starts = [(0, 0)]
+    buffer = bytearray(_READ_BYTES)
+    position = lines = 0
+    target = size // pieces
+    while True:
+        read = file.readinto(buffer)  # type: ignore[attr-defined]
+        if not read:
+            raise InputChangedError(f"{path!r} became shorter while it was read; submit again")
+        counted = 0
+        while target < position + read:
+            end = buffer.find(b"\n", max(counted, target - 1 - position), read) + 1
+            if not end:
+                break
+            lines += buffer.count(b"\n", counted, end)
+            counted = end
+            if position + end >= size:
+                return starts
+            starts.append((position + end, lines))
+            part = (position + end) * pieces // size + 1
+            if part >= pieces:
+                return starts
+            target = part * size // pieces
+        lines += buffer.count(b"\n", counted, read)
+        position += read
+        if position >= size:
+            return starts
+
+
+def _whole_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, cut after the last line end of each piece."""
+    rest: list[bytes] = []
+    for piece in pieces:
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*rest, piece[:cut]])
+            rest = []
+        if cut < len(piece):
+            rest.append(piece[cut:])
+    if rest:
+        yield b"".join(rest)
+
+
+def _unpacked(path: str, compression: str, piece_bytes: int) -> Iterator[bytes]:
+    with _opened(path) as file, _decompressing(path, file, compression) as stream:
+        while piece := stream.read(piece_bytes):
+            yield piece
+
+
+def _recoded(path: str, format_: TextFormat, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The text of ``pieces`` in UTF-8."""
+    decoder = codecs.getincrementaldecoder(format_.encoding)(format_.errors)
+    taken = 0
+    while True:
+        piece = next(pieces, b"")
+        pending = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            offset = taken - pending + error.start
+            raise InputEncodingError(
+                f"{path!r} is not {format_.encoding} text: {error.reason} at byte {offset}; pass "
+                f"Files({os.path.basename(path)!r}, encoding=...) with its encoding, "
+                "or errors='replace'"
+            ) from None
+        taken += len(piece)
+        if text:
+            yield text.encode("utf-8", "surrogatepass")
+        if not piece:
+            return
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            yield cast(BinaryIO, file)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@contextmanager
+def _decompressing(path: str, file: BinaryIO, compression: str) -> Iterator[BinaryIO]:
+    if not compression:
+        yield file
+        return
+    try:
+        with _ARCHIVES[compression](file) as stream:
+            yield stream
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the file's, not the archive's
+        raise InputUnreadableError(
+            f"{path!r} is a damaged {compression} archive: {error}"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _cuts_at_bytes(encoding: str) -> bool:
+    """Whether a line feed byte is a line feed, wherever it stands."""
+    if codecs.lookup(encoding).name.replace("-", "_").startswith(_STATEFUL):
+        return False
+    return all(letter.encode(encoding) == letter.encode("ascii") for letter in "\na")
+
+
+def _bounded(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))

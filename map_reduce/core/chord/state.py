@@ -1,0 +1,204 @@
+"""What one member knows of its place in the ring, and what it answers.
+
+Answers are immediate and local: a handler never waits and asks nobody. All that a member does of
+its own accord, and why, stands in ``member.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from map_reduce.core.chord.acquaintances import Acquaintances
+from map_reduce.core.chord.detector import Detector, FailureDetector
+from map_reduce.core.chord.fingers import Fingers
+from map_reduce.core.identifiers import (
+    Address,
+    Identifier,
+    Member,
+    between,
+    distance,
+    in_arc,
+)
+from map_reduce.core.messages import (
+    Busy,
+    Done,
+    FindSuccessor,
+    GetNeighbours,
+    Leaving,
+    Message,
+    Neighbours,
+    No,
+    Notify,
+    Ping,
+    Pong,
+    Route,
+)
+
+CLOSEST_MAX = 4
+"""Members named in a route that leads on."""
+
+
+class Standing(Enum):
+    """Where an incarnation is in its life."""
+
+    OUTSIDE = "outside"
+    MEMBER = "member"
+    LEFT = "left"
+
+
+class RingState:
+    """The place of one incarnation in the ring. See :class:`RingMember`."""
+
+    def __init__(
+        self,
+        me: Member,
+        *,
+        now_s: Callable[[], float],
+        successors_max: int = 16,
+        dead_after_s: float = 5.0,
+        pause_s_max: float = 2.0,
+        detector: FailureDetector | None = None,
+    ) -> None:
+        self.me = me
+        self.standing = Standing.OUTSIDE
+        self.predecessor: Member | None = None
+        self.successors: tuple[Member, ...] = ()
+        self.cut_off = False
+        self.fingers = Fingers(me)
+        self.acquaintances = Acquaintances(me)
+        self.detector = detector or Detector(
+            now_s, dead_after_s=dead_after_s, pause_s_max=pause_s_max
+        )
+        self._successors_max = successors_max
+        self._stabilizing = False
+
+    # -------------------------------------------------------------- what it knows
+
+    @property
+    def joined(self) -> bool:
+        """Whether it is in the ring, or was until it was cut off."""
+        return self.standing is Standing.MEMBER
+
+    @property
+    def serves(self) -> bool:
+        """Whether it may answer for the ring and for its keys."""
+        return self.joined and not self.cut_off
+
+    @property
+    def successor(self) -> Member:
+        """The first of the list; itself where alone. Only of a joined member."""
+        return self.successors[0]
+
+    @property
+    def alone(self) -> bool:
+        return self.successors == (self.me,)
+
+    def owns(self, identifier: Identifier) -> bool:
+        """Whether the identifier lies in (predecessor, me]. No while that is not known."""
+        if not self.serves or self.predecessor is None:
+            return False
+        return in_arc(self.predecessor.identifier, identifier, self.me.identifier)
+
+    def believed_dead(self, member: Member) -> bool:
+        return self.detector.dead(member)
+
+    def suspects(self, member: Member) -> bool:
+        return self.detector.suspects(member)
+
+    def contacts(self) -> tuple[Address, ...]:
+        """Addresses that a later incarnation may join by."""
+        known = [member.address for member in (*self.successors, *self.acquaintances.view())]
+        return tuple(dict.fromkeys([*known, *self.acquaintances.remembered()]))
+
+    # -------------------------------------------------------------- what it hears of others
+
+    def heard_from(self, member: Member) -> None:
+        """A request or reply of this very member arrived, of whatever kind."""
+        self.detector.heard(member)
+
+    def failed(self, member: Member) -> None:
+        """A request of whatever kind to the member failed."""
+        self.detector.failed(member)
+
+    # -------------------------------------------------------------- what it answers
+
+    def handle(self, message: Message) -> Message | None:
+        """The answer to a message of the ring, at once; None for any other message."""
+        match message:
+            case Ping():
+                return Pong(self.me)
+            case GetNeighbours():
+                return Busy() if self._stabilizing else self._neighbours()
+            case FindSuccessor(target):
+                return self._refusal() or self._route(Identifier(int.from_bytes(target, "big")))
+            case Notify(member):
+                return self._rectify(member)
+            case Leaving():
+                return self._part_from(message)
+            case _:
+                return None
+
+    def _neighbours(self) -> Neighbours:
+        if not self.joined:
+            return Neighbours(self.me, None, ())
+        return Neighbours(self.me, self.predecessor, self.successors)
+
+    def _refusal(self) -> No | None:
+        """Why it does not serve, if it does not."""
+        if not self.joined:
+            return No(f"{self.me} is not in the ring: its standing is {self.standing.value}")
+        if self.cut_off:
+            return No(f"{self.me} is cut off: none of the members that it knows answers")
+        return None
+
+    def _rectify(self, notifier: Member) -> Message:
+        """Zave, ``Rectify``, with the ping done beforehand by :meth:`probe`."""
+        if not self.joined:
+            return self._refusal() or Done()
+        self.heard_from(notifier)
+        if self.believed_dead(notifier):
+            return No(f"{notifier} has left the ring, or was restarted since")
+        if notifier.address == self.me.address:
+            return No(f"{self.me} is another incarnation of the notifier")
+        self.acquaintances.learn([notifier])
+        if (
+            self.predecessor is None
+            or between(self.predecessor.identifier, notifier.identifier, self.me.identifier)
+            or self.believed_dead(self.predecessor)
+        ):
+            self.predecessor = notifier
+        return Done()
+
+    def _part_from(self, message: Leaving) -> Message:
+        """The leaver is as good as dead from now on; stabilize closes over it."""
+        self.detector.left(message.member)
+        self.acquaintances.forget(message.member)
+        self.fingers.forget(message.member)
+        named = (*message.successors, *([message.predecessor] if message.predecessor else []))
+        self._learn(named)
+        return Done()
+
+    def _route(self, target: Identifier) -> Route:
+        """One step of a lookup (``lookup.py``)."""
+        live = [m for m in self.successors if m != self.me and not self.suspects(m)]
+        if self.owns(target):
+            return Route(True, (self.me, *live))
+        before = self.me
+        for index, member in enumerate(live):
+            if in_arc(before.identifier, target, member.identifier):
+                return Route(False, (*live[index:], *reversed(live[:index])))
+            before = member
+        known = {m for m in (*live, *self.fingers.members()) if not self.suspects(m)}
+        if self.predecessor is not None and not self.suspects(self.predecessor):
+            known.add(self.predecessor)
+        known.discard(self.me)
+        if not known:
+            known = set(self.successors) - {self.me}  # all suspects: better than nothing
+        closest = sorted(known, key=lambda m: distance(m.identifier, target))[:CLOSEST_MAX]
+        if self.predecessor in known:
+            closest.append(self.predecessor)  # the owner, where it is so new that few know it
+        return Route(False, tuple(dict.fromkeys(closest)))
+
+    def _learn(self, members: Iterable[Member]) -> None:
+        self.acquaintances.learn(m for m in members if not self.believed_dead(m))

@@ -1,0 +1,39 @@
+"""The names of a job's blocks.
+
+All of a job's blocks start with its id, so they can be deleted together; what is needed only
+while it runs stands under prefixes of its own.
+"""
+
+from __future__ import annotations
+
+from map_reduce.core.messages import AttemptId
+
+
+def of_job(job_id: str) -> str:
+    """The prefix of everything stored for a job."""
+    return f"{job_id}/"
+
+
+def while_running(job_id: str) -> tuple[str, ...]:
+    """The prefixes of what nobody needs once a job has ended."""
+    return (f"{job_id}/input/", f"{job_id}/map/", f"{job_id}/functions")
+
+
+def specification(job_id: str) -> str:
+    return f"{job_id}/spec"
+
+
+def functions(job_id: str) -> str:
+    return f"{job_id}/functions"
+
+
+def input_block(job_id: str, number: int) -> str:
+    return f"{job_id}/input/{number}"
+
+
+def map_output(attempt: AttemptId) -> str:
+    return f"{attempt.job_id}/map/{attempt.task}.{attempt.number}"
+
+
+def result(attempt: AttemptId) -> str:
+    return f"{attempt.job_id}/result/{attempt.task}.{attempt.number}"

@@ -1,0 +1,69 @@
+"""What can happen to a job, as the scheduler hears of it. Values only; times come beside them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from map_reduce.core.identifiers import Member
+from map_reduce.core.messages import AttemptId, Outcome, Running
+
+
+class NodeSlots(msgspec.Struct, frozen=True):
+    """A node that may be given tasks, and how many it runs at once (0: none, for now)."""
+
+    member: Member
+    slots: int
+
+
+class NodesKnown(msgspec.Struct, frozen=True):
+    """The whole list of usable nodes. One that was listed before and is not now is lost."""
+
+    nodes: tuple[NodeSlots, ...]
+
+
+class AttemptTaken(msgspec.Struct, frozen=True):
+    """The node's answer to a Start: it runs, or waits in the node's queue."""
+
+    attempt: AttemptId
+    node: Member
+
+
+class AttemptRefused(msgspec.Struct, frozen=True):
+    """The node's answer to a Start, or the lack of one.
+
+    ``busy``: it has no room now and did not take it. Otherwise it said no or could not be
+    reached, and it may even have begun; ``reason`` is a sentence for people.
+    """
+
+    attempt: AttemptId
+    node: Member
+    busy: bool
+    reason: str = ""
+
+
+class AttemptEnded(msgspec.Struct, frozen=True):
+    """The node that ran it says how it went."""
+
+    attempt: AttemptId
+    node: Member
+    outcome: Outcome
+
+
+class StillRunning(msgspec.Struct, frozen=True):
+    """A node's sign of life, with how far its attempts at this job's tasks are."""
+
+    node: Member
+    running: tuple[Running, ...]
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed. Due at least every quarter of ``node_silence_s_max``."""
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Somebody wants the job to end; ``reason`` is a sentence for people."""
+
+    reason: str
+
+
+Event = NodesKnown | AttemptTaken | AttemptRefused | AttemptEnded | StillRunning | Tick | Cancel

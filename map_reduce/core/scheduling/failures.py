@@ -1,0 +1,84 @@
+"""The sentences with which the scheduler ends a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages import AttemptId, Failure, Outcome
+from map_reduce.core.scheduling.tasks import Task
+from map_reduce.errors import (
+    ClusterError,
+    InputMissingError,
+    JobCancelledError,
+    NoNodeError,
+    ProtocolError,
+    Refused,
+)
+
+
+def gave_up(task: Task, last: Failure) -> Failure:
+    """The task's last failure, and how often and where it was tried."""
+    if len(task.endings) == 1:
+        return last
+    tries = ", ".join(
+        f"attempt {ending.attempt.number + 1} on {ending.node} ({ending.kind})"
+        for ending in task.endings
+    )
+    return Failure(
+        last.kind,
+        f"{last.message}\nThis was the last of {len(task.endings)} failed attempts at "
+        f"{task.phase} task {task.index}: {tries}.",
+        last.exception,
+    )
+
+
+def lost_too_often(task: Task, last: str) -> Failure:
+    return Failure(
+        ClusterError.__name__,
+        f"{task.phase} task {task.index} was lost {task.losses} times without a fault of its "
+        f"own, the last time because {last}. See whether the nodes stay up and reach one "
+        "another, then submit the job again.",
+    )
+
+
+def no_node(seconds: float) -> Failure:
+    return Failure(
+        NoNodeError.__name__,
+        f"for {seconds:g} s there has been no node with worker slots to run the job's tasks. "
+        "Start one, then submit the job again.",
+    )
+
+
+def all_refuse(seconds: float, last_refusal: tuple[Member, str] | None) -> Failure:
+    last = ""
+    if last_refusal is not None:
+        node, reason = last_refusal
+        last = f" The last to refuse was {node}: {reason or 'it gave no reason'}."
+    return Failure(
+        Refused.__name__,
+        f"for {seconds:g} s no node has taken a task of the job.{last} See whether the nodes "
+        "reach one another, then submit the job again.",
+    )
+
+
+def no_reader(seconds: float, path: str, readers: Iterable[Address]) -> Failure:
+    names = ", ".join(map(str, readers))
+    return Failure(
+        InputMissingError.__name__,
+        f"{path} can be read only on {names}, and none of these nodes has been there for "
+        f"{seconds:g} s. Start one of them, or put the file where other nodes see it under the "
+        "same path, then submit the job again.",
+    )
+
+
+def wrong_output(attempt: AttemptId, node: Member, outcome: Outcome) -> Failure:
+    return Failure(
+        ProtocolError.__name__,
+        f"{attempt} on {node} ended with a {type(outcome).__name__} that cannot be that of a "
+        f"{attempt.phase} task. See whether all nodes run the same version.",
+    )
+
+
+def cancelled(reason: str) -> Failure:
+    return Failure(JobCancelledError.__name__, reason)

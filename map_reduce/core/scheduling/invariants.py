@@ -1,0 +1,194 @@
+"""What is true of a scheduler after every event, checked from outside.
+
+For tests and simulation: :func:`check` looks at one moment and recounts everything, so it costs
+as much as the job has tasks; a :class:`Watch` looks at what changes from one event to the next.
+Both raise AssertionError and say what is wrong with which task or node.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from map_reduce.core.identifiers import Member
+from map_reduce.core.messages import AttemptId, OutputPart, Progress, ReduceWork
+from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
+from map_reduce.core.scheduling.nodes import QUEUED_MAX
+from map_reduce.core.scheduling.pending import Needs
+from map_reduce.core.scheduling.scheduler import SOURCES_PER_EVENT_MAX, JobScheduler
+from map_reduce.core.scheduling.states import JobPhase, TaskState
+from map_reduce.core.scheduling.tasks import FinalTask, MapTask, ReduceTask, Task
+
+PROGRESS_OF_PHASE = {
+    JobPhase.WAITING.value: 0,
+    JobPhase.MAP.value: 1,
+    JobPhase.REDUCE.value: 2,
+    JobPhase.DONE.value: 3,
+    JobPhase.FAILED.value: 3,
+    JobPhase.CANCELLED.value: 3,
+}
+
+
+def check(scheduler: JobScheduler) -> None:
+    _check_tasks(scheduler)
+    _check_attempts(scheduler)
+    _check_outputs(scheduler)
+    if scheduler.phase.ended:
+        assert not scheduler.attempts, "attempts are in flight after the end"
+    else:
+        _check_slots_used(scheduler)
+    if scheduler.phase is JobPhase.DONE:
+        missing = [task for task in _tasks(scheduler) if task.state is not TaskState.COMMITTED]
+        assert not missing, f"the job is done without {missing[0].phase} task {missing[0].index}"
+
+
+def _tasks(scheduler: JobScheduler) -> list[Task]:
+    return [*scheduler.ledger.maps, *scheduler.ledger.finals]
+
+
+def _check_tasks(scheduler: JobScheduler) -> None:
+    ledger = scheduler.ledger
+    waiting = list(chain(scheduler.map_queue, scheduler.final_queue))
+    assert len(waiting) == len(set(waiting)), "a task waits twice"
+    assert len(waiting) == len(scheduler.map_queue) + len(scheduler.final_queue)
+    for task in _tasks(scheduler):
+        name = f"{task.phase} task {task.index}"
+        running = [attempt for attempt in scheduler.attempts.values() if attempt.task is task]
+        assert tuple(running) == task.attempts, f"{name} has other attempts than are in flight"
+        if task.state is TaskState.RUNNING:
+            assert scheduler.phase.ended or running, f"{name} runs without an attempt"
+        else:
+            assert not running, f"{name} is {task.state.value} and has attempts"
+        if not scheduler.phase.ended:
+            assert (task in waiting) == (task.state is TaskState.PENDING), f"{name} is misplaced"
+        committed = task.state is TaskState.COMMITTED
+        made = task.output if isinstance(task, MapTask) else getattr(task, "part", None)
+        assert committed == (task.winner is not None) == (made is not None), f"{name}: no output"
+        assert len(task.endings) <= scheduler.attempts_max, f"{name} was tried too often"
+        assert task.losses <= scheduler.losses_max or scheduler.phase.ended, f"{name}: livelock"
+    assert ledger.maps_missing == _missing(ledger.maps), "maps_missing is miscounted"
+    assert ledger.finals_missing == _missing(ledger.finals), "finals_missing is miscounted"
+    reduces = [task for task in ledger.finals if isinstance(task, ReduceTask)]
+    if reduces:
+        cuts = [0, *(task.last for task in reduces)]
+        assert [task.first for task in reduces] == cuts[:-1], "partitions are left out"
+        assert cuts[-1] == ledger.partitions, "the last partitions are left out"
+
+
+def _missing(tasks: list[MapTask] | list[FinalTask]) -> int:
+    return sum(task.state is not TaskState.COMMITTED for task in tasks)
+
+
+def _check_attempts(scheduler: JobScheduler) -> None:
+    on_nodes = [attempt for node in scheduler.nodes for attempt in node.attempts.values()]
+    assert len(on_nodes) == len(scheduler.attempts), "an attempt is in flight on no known node"
+    for attempt in on_nodes:
+        assert scheduler.attempts.get(attempt.id) is attempt, f"{attempt.id} is not in flight"
+        node = attempt.node
+        assert node.reader or not attempt.task.readers_only, f"{node.member} can't read the input"
+
+
+def _check_outputs(scheduler: JobScheduler) -> None:
+    ledger = scheduler.ledger
+    sizes = [0] * ledger.partitions
+    for task in ledger.maps:
+        output = task.output
+        if output is None:
+            continue
+        sizes = [one + other for one, other in zip(sizes, output.sizes(), strict=True)]
+        node = scheduler.nodes.get(output.node)
+        if node is not None:
+            assert task in node.outputs, f"the output of map task {task.index} is on no node"
+        elif not scheduler.phase.ended:
+            assert not ledger.needs(task), f"the output of map task {task.index} is gone"
+    if ledger.maps:
+        assert sizes == ledger.partition_bytes, "the partitions' sizes are miscounted"
+    for node in scheduler.nodes:
+        for task in node.outputs:
+            assert task.output is not None, f"{node.member} holds no output of task {task.index}"
+            assert task.output.node == node.member
+
+
+def _check_slots_used(scheduler: JobScheduler) -> None:
+    ledger = scheduler.ledger
+    queue = scheduler.map_queue if ledger.maps_missing else scheduler.final_queue
+    if len(ledger.maps) * scheduler.nodes.slots_total >= SOURCES_PER_EVENT_MAX:
+        return
+    for node in scheduler.nodes.awake():
+        if node.queued < 0:
+            for task in queue:
+                needs = Needs.of(task)
+                assert not needs.met_by(node, scheduler.nodes), (
+                    f"{node.member} has a free slot and {task.phase} task {task.index} waits"
+                )
+
+
+class Watch:
+    """Call :meth:`step` after every event with what it led to."""
+
+    def __init__(self, scheduler: JobScheduler) -> None:
+        self._scheduler = scheduler
+        self._started: dict[tuple[str, int], int] = {}  # attempts begun at each task
+        self._finals: dict[int, tuple[AttemptId | None, OutputPart | None]] = {}
+        self._shown = Progress()
+        self._over = False
+
+    def step(self, effects: tuple[Effect, ...], now_s: float) -> None:
+        for effect in effects:
+            match effect:
+                case Start():
+                    self._check_start(effect)
+                case Stop():
+                    winner = self._scheduler.ledger.is_winner(effect.attempt)
+                    assert not winner, f"{effect.attempt} is stopped, and its output counts"
+                case Finish() | Fail():
+                    assert not self._over, "the job ended twice"
+                    self._over = True
+                    finished = isinstance(effect, Finish)
+                    assert finished == (self._scheduler.phase is JobPhase.DONE)
+                    if isinstance(effect, Finish):
+                        given = tuple(task.part for task in self._scheduler.ledger.finals)
+                        assert effect.parts == given, "the parts are not those of all tasks"
+        assert self._over == self._scheduler.phase.ended, "the end was not told"
+        self._check_commits()
+        self._check_progress(now_s)
+        check(self._scheduler)
+
+    def _check_start(self, start: Start) -> None:
+        id_ = start.attempt
+        assert not self._over, f"{id_} is started after the end"
+        assert id_.number == self._started.get((id_.phase, id_.task), 0), f"{id_} is not the next"
+        self._started[id_.phase, id_.task] = id_.number + 1
+        node = self._scheduler.nodes.get(start.node)
+        assert node is not None, f"{id_} is started on {start.node}, which is not known"
+        assert len(node.attempts) <= node.slots + QUEUED_MAX, f"{start.node} has too much to do"
+        if isinstance(start.work, ReduceWork):
+            self._check_sources(start.work)
+
+    def _check_sources(self, work: ReduceWork) -> None:
+        wanted: list[tuple[Member, str, int]] = []
+        for task in self._scheduler.ledger.maps:
+            assert task.output is not None, f"reduce begins without map task {task.index}"
+            length = task.output.length_bytes(work.first_partition, work.last_partition)
+            if length:
+                wanted.append((task.output.node, task.output.name, length))
+        given = [(source.node, source.name, source.length_bytes) for source in work.sources]
+        assert given == [(node.address, name, length) for node, name, length in wanted]
+
+    def _check_commits(self) -> None:
+        for task in self._scheduler.ledger.finals:
+            if task.state is TaskState.COMMITTED:
+                now = (task.winner, task.part)
+                before = self._finals.setdefault(task.index, now)
+                assert before == now, f"{task.phase} task {task.index} was committed twice"
+
+    def _check_progress(self, now_s: float) -> None:
+        before, shown = self._shown, self._scheduler.progress(now_s)
+        self._shown = shown
+        assert PROGRESS_OF_PHASE[before.phase] <= PROGRESS_OF_PHASE[shown.phase]
+        for name in shown.__struct_fields__:
+            if name != "phase":
+                assert getattr(before, name) <= getattr(shown, name), f"{name} went back"
+        assert shown.map_tasks_done <= shown.map_tasks_total
+        assert shown.reduce_tasks_done <= shown.reduce_tasks_total
+        if shown.input_bytes_total:
+            assert shown.input_bytes_done <= shown.input_bytes_total

@@ -1,0 +1,144 @@
+"""What of a job is done, and where: its tasks, the outputs that count, the partitions' sizes.
+
+Bookkeeping without policy: the scheduler decides, the ledger keeps the counts that make its
+questions cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import add, sub
+
+from map_reduce.core.messages import (
+    AttemptId,
+    MapOutput,
+    MapWork,
+    Outcome,
+    OutputPart,
+    ReduceOutput,
+    ReduceWork,
+    Source,
+    Split,
+    WholeWork,
+    Work,
+)
+from map_reduce.core.scheduling.nodes import NodeState
+from map_reduce.core.scheduling.plan import group_partitions, partitions_for, reduce_tasks_max
+from map_reduce.core.scheduling.states import TaskState, TaskStep
+from map_reduce.core.scheduling.tasks import (
+    FinalTask,
+    MapTask,
+    ReduceTask,
+    StoredOutput,
+    Task,
+    WholeTask,
+)
+
+
+class Ledger:
+    """Empty until :meth:`cut`. Attributes are for reading."""
+
+    def __init__(self) -> None:
+        self.partitions = 0
+        self.maps: list[MapTask] = []
+        self.finals: list[FinalTask] = []  # of whose outputs the result is made
+        self.maps_missing = 0  # not committed
+        self.finals_missing = 0
+        self.reduce_planned = False
+        self.partition_bytes: list[int] = []  # of all map outputs that count
+
+    def cut(self, splits: tuple[Split, ...], slots: int, input_bytes: int) -> None:
+        """Make the first tasks of a job: one that does it all, or a map task for each split."""
+        self.partitions = partitions_for(len(splits), slots, input_bytes)
+        if len(splits) == 1:
+            self.finals = [WholeTask(0, split=splits[0])]
+            self.finals_missing = 1
+            self.reduce_planned = True
+        else:
+            self.maps = [MapTask(index, split=split) for index, split in enumerate(splits)]
+            self.maps_missing = len(splits)
+            self.partition_bytes = [0] * self.partitions
+
+    def plan_reduce(self, slots: int) -> list[FinalTask]:
+        """Make the reduce tasks from what the maps measured; largest first, none for no pairs."""
+        sizes = self.partition_bytes
+        ranges = group_partitions(sizes, reduce_tasks_max(sum(sizes), slots))
+        reduces = [
+            ReduceTask(index, first=first, last=last) for index, (first, last) in enumerate(ranges)
+        ]
+        self.finals = list(reduces)
+        self.finals_missing = len(reduces)
+        self.reduce_planned = True
+        reduces.sort(key=lambda task: sum(sizes[task.first : task.last]), reverse=True)
+        return list(reduces)
+
+    def work(self, task: Task) -> Work:
+        """What an attempt at the task is to do, as of now."""
+        if isinstance(task, MapTask):
+            return MapWork(task.split, self.partitions)
+        if isinstance(task, ReduceTask):
+            sources = self._sources(task.first, task.last)
+            return ReduceWork(task.first, task.last, self.partitions, tuple(sources))
+        assert isinstance(task, WholeTask)
+        return WholeWork(task.split)
+
+    def _sources(self, first: int, last: int) -> Iterable[Source]:
+        for task in self.maps:
+            source = task.output.source(first, last) if task.output else None
+            if source is not None:
+                yield source
+
+    def fits(self, task: Task, outcome: Outcome) -> bool:
+        """Whether this can be what an attempt at the task made."""
+        if isinstance(task, MapTask):
+            return (
+                isinstance(outcome, MapOutput)
+                and len(outcome.sizes) == self.partitions
+                and min(outcome.sizes) >= 0
+            )
+        return isinstance(outcome, ReduceOutput)
+
+    def commit(
+        self, task: Task, winner: AttemptId, node: NodeState, made: MapOutput | ReduceOutput
+    ) -> None:
+        """From now on this attempt's output counts. ``made`` fits the task."""
+        task.step(TaskStep.COMMITTED)
+        task.winner = winner
+        if isinstance(task, MapTask) and isinstance(made, MapOutput):
+            task.output = StoredOutput(node.member, made.name, made.sizes, made.counts)
+            node.outputs[task] = None
+            self.partition_bytes = list(map(add, self.partition_bytes, made.sizes))
+            self.maps_missing -= 1
+        elif isinstance(task, FinalTask) and isinstance(made, ReduceOutput):
+            task.part = made.part
+            self.finals_missing -= 1
+
+    def lose_output(self, task: MapTask) -> StoredOutput:
+        """A committed map task's output is gone: the task is to run again."""
+        output = task.output
+        assert output is not None
+        task.step(TaskStep.OUTPUT_LOST)
+        task.output = task.winner = None
+        self.partition_bytes = list(map(sub, self.partition_bytes, output.sizes()))
+        self.maps_missing += 1
+        return output
+
+    def needs(self, task: MapTask) -> bool:
+        """Whether some reduce task that is not committed has bytes in this committed output."""
+        output = task.output
+        assert output is not None
+        if not self.reduce_planned:
+            return output.size_bytes > 0
+        return any(
+            final.state is not TaskState.COMMITTED
+            and isinstance(final, ReduceTask)
+            and output.length_bytes(final.first, final.last) > 0
+            for final in self.finals
+        )
+
+    def is_winner(self, attempt: AttemptId) -> bool:
+        tasks = self.maps if attempt.phase == MapTask.phase else self.finals
+        return 0 <= attempt.task < len(tasks) and tasks[attempt.task].winner == attempt
+
+    def parts(self) -> tuple[OutputPart, ...]:
+        return tuple(task.part for task in self.finals if task.part is not None)

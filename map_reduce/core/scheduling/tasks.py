@@ -1,0 +1,156 @@
+"""A job's tasks and the attempts at them: what the scheduler remembers of each.
+
+Only the scheduler changes these. There may be a hundred thousand tasks, so what few of them
+need (endings, nodes to avoid) costs nothing in the others.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+from map_reduce.core.identifiers import Member
+from map_reduce.core.messages import (
+    AttemptId,
+    Counts,
+    FileText,
+    OutputPart,
+    Source,
+    Split,
+)
+from map_reduce.core.scheduling.states import (
+    FINAL_TASK_TRANSITIONS,
+    MAP_TASK_TRANSITIONS,
+    TaskState,
+    TaskStep,
+    after,
+)
+
+if TYPE_CHECKING:
+    from map_reduce.core.scheduling.nodes import NodeState
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try that is in flight: given to a node, and neither ended nor given up."""
+
+    id: AttemptId
+    task: Task
+    node: NodeState
+    heard_s: float  # when it was given, or last named in a sign of life
+    taken: bool = False
+    counts: Counts = Counts()  # so far; stays empty for reduce tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended that failed by its own doing."""
+
+    attempt: AttemptId
+    node: Member
+    kind: str
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """What all kinds of tasks have."""
+
+    phase: ClassVar[str]
+    transitions: ClassVar[Mapping[TaskState, Mapping[TaskStep, TaskState]]]
+
+    index: int
+    state: TaskState = TaskState.PENDING
+    attempts: tuple[Attempt, ...] = ()  # in flight
+    attempts_begun: int = 0
+    winner: AttemptId | None = None  # the attempt whose output counts
+    endings: tuple[Ending, ...] = ()
+    losses: int = 0  # attempts and outputs lost by no doing of the task
+    avoid: frozenset[Member] = frozenset()  # nodes to give it to only where there is no other
+
+    def step(self, step: TaskStep) -> None:
+        self.state = after(self.transitions, self.state, step)
+
+    @property
+    def path(self) -> str:
+        """The input file that a node has to see to run it, or ""."""
+        return ""
+
+    @property
+    def readers_only(self) -> bool:
+        """Whether only the nodes that see the job's input files can run it."""
+        return bool(self.path)
+
+
+@dataclass(slots=True, eq=False)
+class MapTask(Task):
+    phase: ClassVar[str] = "map"
+    transitions: ClassVar[Mapping[TaskState, Mapping[TaskStep, TaskState]]] = MAP_TASK_TRANSITIONS
+
+    split: Split = field(kw_only=True)
+    output: StoredOutput | None = None
+
+    @property
+    def path(self) -> str:
+        return self.split.path if isinstance(self.split, FileText) else ""
+
+
+@dataclass(slots=True, eq=False)
+class FinalTask(Task):
+    """A task whose output is a part of the result."""
+
+    transitions: ClassVar[Mapping[TaskState, Mapping[TaskStep, TaskState]]] = FINAL_TASK_TRANSITIONS
+
+    part: OutputPart | None = None
+
+
+@dataclass(slots=True, eq=False)
+class ReduceTask(FinalTask):
+    phase: ClassVar[str] = "reduce"
+
+    first: int = field(kw_only=True)
+    last: int = field(kw_only=True)  # its partitions are first … last - 1
+
+
+@dataclass(slots=True, eq=False)
+class WholeTask(FinalTask):
+    phase: ClassVar[str] = "whole"
+
+    split: Split = field(kw_only=True)
+
+    @property
+    def path(self) -> str:
+        return self.split.path if isinstance(self.split, FileText) else ""
+
+
+class StoredOutput:
+    """Where a map task's output lies, and where each partition begins in it."""
+
+    __slots__ = ("counts", "name", "node", "offsets")
+
+    def __init__(self, node: Member, name: str, sizes: Iterable[int], counts: Counts) -> None:
+        self.node = node
+        self.name = name
+        self.counts = counts
+        self.offsets = array("Q", accumulate(sizes, initial=0))
+
+    @property
+    def size_bytes(self) -> int:
+        return self.offsets[-1]
+
+    def length_bytes(self, first: int, last: int) -> int:
+        """Of partitions first … last - 1."""
+        return self.offsets[last] - self.offsets[first]
+
+    def sizes(self) -> list[int]:
+        offsets = self.offsets
+        return [end - start for start, end in pairwise(offsets)]
+
+    def source(self, first: int, last: int) -> Source | None:
+        """Where partitions first … last - 1 lie; None where they are empty."""
+        length = self.length_bytes(first, last)
+        if not length:
+            return None
+        return Source(self.node.address, self.name, self.offsets[first], length)

@@ -1,0 +1,55 @@
+"""Grouping: the dict from key to its values that map and reduce fill pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from map_reduce.execution.keys import PLAIN, form_of
+
+
+class Groups(dict[Any, list[Any]]):
+    """Keys with their values, both in the order in which they came.
+
+    Filled by ``groups[key].append(value)``, which costs what it costs with a defaultdict: only
+    a key that is not there yet passes through :meth:`__missing__`, where it is judged. The key
+    kept is the first of its equals.
+    """
+
+    __slots__ = ("irregular",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.irregular: dict[Any, list[Any]] = {}
+        """Form -> values, of the keys that are not their own form. The dict itself has these
+        under their first key as well; another NaN finds the first one's values here."""
+
+    def __missing__(self, key: Any) -> list[Any]:
+        if type(key) not in PLAIN:
+            form = form_of(key)
+            if form is not key:
+                if form not in self.irregular:
+                    self.irregular[form] = self[key] = []
+                return self.irregular[form]
+        values = self[key] = []
+        return values
+
+    def take(self, keys: list[Any], counts: list[int] | None, values: list[Any]) -> None:
+        """Add what another group by the same keys holds: ``counts`` values for each key, one
+        where that is None, standing one after another in ``values``."""
+        if counts is None:
+            for key, value in zip(keys, values, strict=True):
+                self[key].append(value)
+            return
+        rest = iter(values)
+        for key, count in zip(keys, counts, strict=True):
+            self[key].extend(islice(rest, count))
+
+    def fold(self, combine: Callable[[Any, list[Any]], Any], length_max: int) -> Iterable[Any]:
+        """Put ``combine(key, values)`` in the place of values where they are more than
+        ``length_max``. Gives each such key before its call, so that a failure has a name."""
+        for key, values in self.items():
+            if len(values) > length_max:
+                yield key
+                values[:] = [combine(key, values[:])]

@@ -1,0 +1,286 @@
+"""One pass of the user's map over a split, and its output by partitions.
+
+The inner loop is the one that a careful person writes by hand: take a pair, append its value to
+the key's list. Everything else is arranged so that it happens elsewhere:
+
+- map is called by C code, ``map(function, keys, values)``, and its results are strung together
+  by C code (``chain``). So there is no work of ours per record, and the loop may be interrupted
+  after any pair, even in the middle of one record that gives a million.
+- What is peculiar about keys is dealt with when a key is new (``groups.py``).
+- The combiner runs between stretches of pairs, over lists that have grown long, and no more
+  often than it takes for its pass over all keys not to matter.
+- Which record it was is found out when something has gone wrong.
+
+Two silent traps of C loops are watched for. A StopIteration that escapes from the user's map
+would pass for the end of the input; and a str of two characters would pass for a pair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import Any
+
+from map_reduce.core.messages import Split
+from map_reduce.errors import BadKeyError, BadPairError, CombineError, MapError
+from map_reduce.execution.failures import Stopped, shown
+from map_reduce.execution.functions import LoadedFunctions
+from map_reduce.execution.groups import Groups
+from map_reduce.execution.keys import hashes_of, partitions_of
+from map_reduce.execution.pickles import pickles
+from map_reduce.execution.read import Batch, name_of
+from map_reduce.execution.segments import encoded
+from map_reduce.execution.tracker import Stretch, Tracker
+
+PAIRS_PER_SWEEP = 1 << 18
+"""Pairs between two looks at which lists have grown long; more where there are many keys."""
+
+VALUES_PER_KEY = 16
+"""A list of more values is combined when it is looked at."""
+
+_NOT_ITERABLE = re.compile(r"^'(.+)' object is not iterable$")
+_NO_PAIR: Any = object()
+
+
+class MapSide:
+    """Maps the batches of one split into groups.
+
+    Args:
+        split: what the batches are of, for messages.
+        batches: its records, read as they are asked for.
+        note: called with each record's description before it is mapped, where not None.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batches: Iterator[Batch],
+        functions: LoadedFunctions,
+        tracker: Tracker,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.groups = Groups()
+        self.records = 0
+        self.bytes_in = 0
+        self._split = split
+        self._batches = batches
+        self._functions = functions
+        self._tracker = tracker
+        self._note = note
+        self._reading = False
+        self._batch = Batch([], [], 0)
+        self._left: Callable[[], int] = lambda: 0
+
+    def run(self) -> Groups:
+        """Map everything, and combine where there is a combiner.
+
+        Raises:
+            Stopped: by user code, or by what it gave.
+            InputError: the split cannot be read.
+        """
+        pairs = chain.from_iterable(chain.from_iterable(self._results()))
+        if self._functions.combine is None:
+            self._group(pairs)
+            return self.groups
+        pairs_since_sweep = 0
+        while self._group(islice(pairs, PAIRS_PER_SWEEP)):
+            pairs_since_sweep += PAIRS_PER_SWEEP
+            if pairs_since_sweep >= 2 * len(self.groups):
+                self._combine(VALUES_PER_KEY)
+                pairs_since_sweep = 0
+        self._combine(1)
+        return self.groups
+
+    # ------------------------------------------------------------------ the inner loop
+
+    def _group(self, pairs: Iterable[Any]) -> bool:
+        """Whether there was any pair."""
+        groups = self.groups
+        pair = _NO_PAIR
+        try:
+            for pair in pairs:
+                if type(pair) is not tuple:
+                    pair = _pair_of(pair)
+                key, value = pair
+                groups[key].append(value)
+        except BaseException as error:
+            if self._reading or isinstance(error, Stopped):
+                raise
+            raise self._stopped(error, pair) from error
+        return pair is not _NO_PAIR
+
+    def _results(self) -> Iterator[Iterator[Any]]:
+        """For each batch, what map returns for each of its records."""
+        while True:
+            self._reading = True
+            batch = next(self._batches, None)
+            self._reading = False
+            if batch is None:
+                return
+            # One more key than there are values: only the end of the values can use it up.
+            keys = iter(
+                range(batch.keys.start, batch.keys.stop + 1)
+                if isinstance(batch.keys, range)
+                else [*batch.keys, None]
+            )
+            values = iter(batch.values)
+            self._batch, self._left = batch, values.__length_hint__
+            self.bytes_in = batch.bytes_in
+            name = lambda at, keys=batch.keys: name_of(self._split, keys[at])  # noqa: E731
+            self._tracker.enter(
+                Stretch(self.records, len(batch.values), self._left, name, batch.bytes_in)
+            )
+            noted = values if self._note is None else self._noting(batch, values, self._note)
+            yield map(self._functions.map, keys, noted)
+            if keys.__length_hint__():
+                raise Stopped(
+                    MapError,
+                    self._where(),
+                    "StopIteration: raised in map, which would end a loop of ours instead of "
+                    "telling you; it comes from next() where nothing is left, so pass a default",
+                    StopIteration(),
+                )
+            self.records += len(batch.values)
+
+    def _noting(
+        self, batch: Batch, values: Iterator[Any], note: Callable[[str], None]
+    ) -> Iterator[Any]:
+        for key, value in zip(batch.keys, values, strict=False):
+            note(name_of(self._split, key))
+            yield value
+
+    # ------------------------------------------------------------------ combining
+
+    def _combine(self, length_max: int) -> None:
+        combine = self._functions.combine
+        assert combine is not None
+        key = None
+        try:
+            for key in self.groups.fold(combine, length_max):  # noqa: B007  for the message
+                pass
+        except BaseException as error:
+            where = f"in combine, for key {shown(key)}"
+            raise Stopped(CombineError, where, original=error) from error
+
+    # ------------------------------------------------------------------ what went wrong
+
+    def _stopped(self, error: BaseException, pair: Any) -> Stopped:
+        """Why the inner loop ended with ``error``, ``pair`` being the last one it had.
+
+        A bad pair, or a pair with a bad key, always ends the loop. So if the last one was
+        good, the error came up while the next was made: in the user's map.
+        """
+        where = self._where()
+        if isinstance(error, BadPairError):
+            return Stopped(BadPairError, where, str(error))
+        if pair is not _NO_PAIR and len(pair) != 2:
+            return Stopped(BadPairError, where, _no_pair(pair))
+        if isinstance(error, BadKeyError):
+            return Stopped(BadKeyError, where, f"the key {shown(pair[0])}: {error}")
+        if pair is not _NO_PAIR:
+            try:
+                hash(pair[0])
+            except Exception as unhashable:  # noqa: BLE001  a user's __hash__ may raise anything
+                return Stopped(BadKeyError, where, _no_key(pair[0], unhashable))
+        traceback = error.__traceback__
+        given = _NOT_ITERABLE.match(str(error)) if isinstance(error, TypeError) else None
+        if given and traceback is not None and traceback.tb_next is None:
+            return Stopped(BadPairError, where, _no_pairs(given[1], self._name()))
+        return Stopped(MapError, where, original=error)
+
+    def _name(self) -> str:
+        batch = self._batch
+        position = max(0, len(batch.values) - self._left() - 1)
+        return name_of(self._split, batch.keys[position])
+
+    def _where(self) -> str:
+        batch = self._batch
+        if not batch.values:
+            return "in map"
+        position = max(0, len(batch.values) - self._left() - 1)
+        counted = " (counted from 0)" if isinstance(batch.keys, range) else ""
+        return f"in map, at {self._name()}{counted}: {shown(batch.values[position])}"
+
+
+def written(groups: Groups, partitions: int) -> Iterator[tuple[bytes, int, int]]:
+    """For partitions 0 … ``partitions`` - 1: the segment, its number of keys and of values.
+
+    Raises:
+        Stopped: a key or a value does not pickle.
+    """
+    plain = not groups.irregular
+    hashes = list(hashes_of(groups, plain))
+    keys: list[list[Any]] = [[] for _ in range(partitions)]
+    lists: list[list[Any]] = [[] for _ in range(partitions)]
+    sums = [0] * partitions
+    homes = partitions_of(hashes, partitions)
+    for home, hashed, key, values in zip(homes, hashes, groups, groups.values(), strict=True):
+        keys[home].append(key)
+        lists[home].append(values)
+        sums[home] += hashed
+    for partition in range(partitions):
+        if not keys[partition]:
+            yield b"", 0, 0
+            continue
+        try:
+            data = encoded(partition, keys[partition], lists[partition], sums[partition])
+        except MemoryError:
+            raise
+        except Exception as error:  # a user's __reduce__ may raise anything
+            raise _unpicklable(keys[partition], lists[partition], error) from error
+        yield data, len(keys[partition]), sum(map(len, lists[partition]))
+        keys[partition] = lists[partition] = []
+
+
+def _pair_of(given: Any) -> Any:
+    if isinstance(given, tuple | list):
+        return given
+    raise BadPairError(_no_pair(given))
+
+
+def _no_pair(given: Any) -> str:
+    what = f"a {type(given).__name__}"
+    if isinstance(given, tuple | list):
+        what += f" of length {len(given)}"
+    return (
+        f"map gave {shown(given)}, {what}, where a (key, value) pair is expected; "
+        "let it return a list of pairs, as in [(key, value)], or yield pairs"
+    )
+
+
+def _no_pairs(kind: str, name: str) -> str:
+    if kind == "NoneType":
+        return f"map returned None for {name}; did you forget return?"
+    return (
+        f"map returned a {kind} for {name}, where a list of (key, value) pairs is expected; "
+        "for a single pair return [(key, value)], for none []"
+    )
+
+
+def _no_key(key: Any, error: Exception) -> str:
+    advice = {
+        list: "use a tuple",
+        set: "use a frozenset",
+        dict: "use tuple(sorted(d.items()))",
+    }.get(type(key), "use a str, a number or a tuple")
+    return f"the key {shown(key)}, a {type(key).__name__}, cannot be grouped by: {error}; {advice}"
+
+
+def _unpicklable(keys: list[Any], lists: list[list[Any]], error: Exception) -> Stopped:
+    for key, values in zip(keys, lists, strict=True):
+        if why := pickles(key):
+            return Stopped(
+                BadKeyError,
+                f"from map, the key {shown(key)}",
+                f"a key of type {type(key).__name__} cannot be sent to another process: {why}",
+            )
+        for value in values:
+            if why := pickles(value):
+                return Stopped(
+                    BadPairError,
+                    f"from map, the value {shown(value)} of key {shown(key)}",
+                    f"a value of type {type(value).__name__} cannot be sent to another process: "
+                    f"{why}",
+                )
+    return Stopped(BadPairError, "from map", f"its output cannot be pickled: {error}")

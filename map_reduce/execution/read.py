@@ -1,0 +1,279 @@
+"""A split as batches of records.
+
+Text is read in pieces, and what is left of a piece after its last line end goes in front of
+the next, so memory is bounded by the piece and the longest line. Pieces are decoded whole and
+split by C code; a ``\\r\\n`` becomes ``\\n`` before that, and only then.
+
+That bytes can be cut at the byte ``\\n`` holds for encodings in which this byte is a line feed
+wherever it stands: UTF-8, the ISO and Windows code pages, the East Asian multi-byte ones. Text
+in any other (UTF-16, EBCDIC, the ones with shift states) is one split, and is decoded as a
+stream from its start.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from map_reduce.core.messages import BlockItems, BlockText, FileText, InlineItems, Split, TextFormat
+from map_reduce.errors import (
+    InputChangedError,
+    InputEncodingError,
+    InputMissingError,
+    InputUnreadableError,
+)
+from map_reduce.execution.failures import shown
+from map_reduce.execution.pickles import load
+
+PIECE_BYTES = 1 << 20
+
+_UNPACKERS: dict[str, Callable[[BinaryIO], Any]] = {
+    "gzip": lambda file: gzip.GzipFile(fileobj=file),
+    "bz2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+}
+_SHIFTING = ("utf-7", "hz", "iso2022")
+
+
+class Batch(NamedTuple):
+    """Records: ``keys[i]`` and ``values[i]`` are what map is called with."""
+
+    keys: Sequence[Any]  # a range where they are line numbers or indexes
+    values: list[Any]
+    bytes_in: int
+    """Bytes of the split read up to the end of this batch."""
+
+
+class _Piece(NamedTuple):
+    data: bytes
+    bytes_in: int
+
+
+def batches_of(split: Split, block: Path | None) -> Iterator[Batch]:
+    """The records of a split; ``block`` is the file with its bytes, where it is a block's.
+
+    Raises:
+        InputMissingError, InputUnreadableError, InputChangedError, InputEncodingError: as the
+            names say; each message names the file.
+    """
+    if isinstance(split, FileText):
+        return _numbered(_lines(_file_pieces(split), _text_of(split)), split.first_line)
+    if isinstance(split, BlockText):
+        return _numbered(_lines(_block_pieces(_given(block)), _text_of(split)), split.first_line)
+    data = split.data if isinstance(split, InlineItems) else _given(block).read_bytes()
+    return _items(split, data)
+
+
+def name_of(split: Split, key: Any) -> str:
+    """A record in words."""
+    if isinstance(split, FileText | BlockText):
+        return f"line {key} of {split.path}"
+    return f"key {shown(key)}" if split.keyed else f"item {key}"
+
+
+def _given(block: Path | None) -> Path:
+    if block is None:
+        raise ValueError("the split is a block, and no file with its bytes was handed in")
+    return block
+
+
+def _items(split: InlineItems | BlockItems, data: bytes) -> Iterator[Batch]:
+    items = load(data, "the items of the input", InputUnreadableError)
+    if split.keyed:
+        yield Batch([key for key, _ in items], [value for _, value in items], len(data))
+    else:
+        first = split.first_index
+        yield Batch(range(first, first + len(items)), items, len(data))
+
+
+def _numbered(pieces: Iterator[tuple[list[str], int]], first_line: int) -> Iterator[Batch]:
+    for lines, bytes_in in pieces:
+        if lines:
+            yield Batch(range(first_line, first_line + len(lines)), lines, bytes_in)
+            first_line += len(lines)
+
+
+# ---------------------------------------------------------------------- bytes
+
+
+def _file_pieces(split: FileText) -> Iterator[_Piece]:
+    path = split.path
+    try:
+        _check_unchanged(split, os.stat(path))
+        with open(path, "rb", buffering=0) as file:
+            if split.format.compression:
+                yield from _unpacked(split, file)
+            else:
+                yield from _range(split, file)
+            _check_unchanged(split, os.fstat(file.fileno()))
+    except FileNotFoundError as error:
+        raise InputMissingError(
+            f"there is no file {path} on this node, though there was when the job was submitted"
+        ) from error
+    except OSError as error:
+        raise InputUnreadableError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _check_unchanged(split: FileText, now: os.stat_result) -> None:
+    if not stat.S_ISREG(now.st_mode):
+        raise InputUnreadableError(f"{split.path} is not a regular file")
+    if now.st_size != split.file_size:
+        what = f"it had {split.file_size} bytes and has {now.st_size}"
+    elif now.st_mtime_ns != split.file_mtime_ns:
+        what = "it was written to"
+    else:
+        return
+    raise InputChangedError(
+        f"{split.path} has changed since the job was submitted: {what}; submit the job again"
+    )
+
+
+def _range(split: FileText, file: BinaryIO) -> Iterator[_Piece]:
+    file.seek(split.start)
+    position = split.start
+    while position < split.end:
+        data = file.read(min(PIECE_BYTES, split.end - position))
+        if not data:
+            raise InputChangedError(f"{split.path} became shorter while it was read")
+        position += len(data)
+        yield _Piece(data, position - split.start)
+
+
+def _unpacked(split: FileText, file: BinaryIO) -> Iterator[_Piece]:
+    stream = _UNPACKERS[split.format.compression](file)
+    while True:
+        try:
+            data = stream.read(PIECE_BYTES)
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            raise InputUnreadableError(
+                f"{split.path} is a damaged {split.format.compression} file: {error}; "
+                "whatever comes before the damage has not been used either"
+            ) from error
+        if not data:
+            return
+        yield _Piece(data, file.tell())
+
+
+def _block_pieces(block: Path) -> Iterator[_Piece]:
+    position = 0
+    with open(block, "rb", buffering=0) as file:
+        while data := file.read(PIECE_BYTES):
+            position += len(data)
+            yield _Piece(data, position)
+
+
+# ---------------------------------------------------------------------- text
+
+
+class _Text(NamedTuple):
+    """What decoding needs to know, for itself and for its messages."""
+
+    path: str
+    offset: int  # of the first byte in the (decompressed) file
+    format: TextFormat
+    whole: bool  # all of the file, so that it can be decoded as a stream
+
+    def undecodable(self, error: UnicodeDecodeError, offset: int) -> InputEncodingError:
+        packed = " of its decompressed text" if self.format.compression else ""
+        return InputEncodingError(
+            f"{self.path} is not {self.format.encoding}: byte 0x{error.object[error.start]:02x} "
+            f"at offset {offset + error.start}{packed}: {error.reason}. If it is in another "
+            f'encoding, say which, as in Files({self.path!r}, encoding="latin-1"); to read on '
+            'over such bytes, pass errors="replace"'
+        )
+
+    def unknown(self, error: LookupError) -> InputEncodingError:
+        return InputEncodingError(f"{self.path} cannot be decoded: {error}")
+
+
+def _text_of(split: FileText | BlockText) -> _Text:
+    whole = split.start == 0 and (isinstance(split, BlockText) or split.end == split.file_size)
+    return _Text(split.path, split.start, split.format, whole)
+
+
+def _lines(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:
+    """Lists of lines, with how many bytes were read up to there."""
+    try:
+        stream = text.whole and not _cuts_at_bytes(text.format.encoding)
+    except LookupError as error:
+        raise text.unknown(error) from error
+    yield from _lines_of_stream(pieces, text) if stream else _lines_of_bytes(pieces, text)
+
+
+def _lines_of_bytes(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:
+    encoding, errors = text.format.encoding, text.format.errors
+    offset = text.offset
+    rest: list[bytes] = []
+
+    def split_up(data: bytes) -> list[str]:
+        try:
+            return _split(data.decode(encoding, errors))
+        except UnicodeDecodeError as error:
+            raise text.undecodable(error, offset) from error
+        except LookupError as error:
+            raise text.unknown(error) from error
+
+    bytes_in = 0
+    for data, bytes_in in pieces:  # noqa: B007  the last one is used below
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            rest.append(data)
+            continue
+        head = b"".join((*rest, data[:cut]))
+        rest = [data[cut:]]
+        yield split_up(head), bytes_in
+        offset += len(head)
+    if tail := b"".join(rest):
+        yield split_up(tail), bytes_in
+
+
+def _lines_of_stream(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:
+    decoder = codecs.getincrementaldecoder(text.format.encoding)(text.format.errors)
+    offset = text.offset
+    rest: list[str] = []
+
+    def decode(data: bytes, final: bool = False) -> str:
+        pending = len(decoder.getstate()[0])
+        try:
+            return decoder.decode(data, final)
+        except UnicodeDecodeError as error:
+            raise text.undecodable(error, offset - pending) from error
+
+    bytes_in = 0
+    for data, bytes_in in pieces:  # noqa: B007  the last one is used below
+        part = decode(data)
+        offset += len(data)
+        cut = part.rfind("\n") + 1
+        if cut:
+            head = "".join((*rest, part[:cut]))
+            rest = []
+            yield _split(head), bytes_in
+        rest.append(part[cut:])
+    rest.append(decode(b"", final=True))
+    yield _split("".join(rest)), bytes_in
+
+
+def _split(text: str) -> list[str]:
+    if "\r\n" in text:
+        text = text.replace("\r\n", "\n")
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+@lru_cache(maxsize=64)
+def _cuts_at_bytes(encoding: str) -> bool:
+    """Whether a byte 0x0a is a line feed wherever it stands."""
+    if codecs.lookup(encoding).name.startswith(_SHIFTING):
+        return False
+    return all(letter.encode(encoding) == letter.encode("ascii") for letter in "\na")

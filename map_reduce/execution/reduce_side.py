@@ -1,0 +1,167 @@
+"""Grouping what all map tasks made for some partitions, and the user's reduce over it.
+
+One partition after another, and for each the segments in the order of splits. So a key's
+values arrive in the order of the sequential run, its first spelling (1 rather than 1.0) is the
+sequential run's, and the dict in hand is as small as it can be. Keys need no order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from map_reduce.errors import BadKeyError, BlockCorruptError, ConfigError, MapReduceError, ReduceError
+from map_reduce.execution.failures import Stopped, shown
+from map_reduce.execution.functions import LoadedFunctions
+from map_reduce.execution.groups import Groups
+from map_reduce.execution.keys import PLAIN, hashes_of
+from map_reduce.execution.pickles import dump_lists, pickles
+from map_reduce.execution.segments import HASHES, Header, Segment, decoded, headers
+from map_reduce.execution.tracker import Stretch, Tracker
+from map_reduce.ports import LocalSource
+
+
+class Results(NamedTuple):
+    """``keys[i]`` was reduced to ``values[i]``; by partitions, in order of first occurrence."""
+
+    keys: list[Any]
+    values: list[Any]
+
+
+class ReduceSide:
+    """Reduces partitions, given as encoded segments in the order of splits."""
+
+    def __init__(
+        self,
+        functions: LoadedFunctions,
+        tracker: Tracker,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.results = Results([], [])
+        self.values_in = 0
+        self.bytes_in = 0
+        self._functions = functions
+        self._tracker = tracker
+        self._note = note
+
+    def add(self, segments: Iterator[tuple[Header, memoryview, str]]) -> None:
+        """Reduce one partition: its segments, each with where it comes from, for messages.
+
+        Raises:
+            Stopped: by user code, or by a key whose hash differs between processes.
+            BlockCorruptError: a segment is damaged.
+            FunctionError: a key or value does not unpickle.
+        """
+        groups = Groups()
+        for header, body, source in segments:
+            segment = decoded(header, body, source)
+            self.values_in += header.values
+            self.bytes_in += len(body)
+            self._check_hashes(header, segment, source)
+            try:
+                groups.take(*segment)
+            except MapReduceError:
+                raise
+            except Exception as error:  # a user's __eq__ or __hash__
+                raise Stopped(ReduceError, "while grouping keys", original=error) from error
+        self._reduce(groups)
+
+    def _check_hashes(self, header: Header, segment: Segment, source: str) -> None:
+        keys = segment.keys
+        if sum(hashes_of(keys, PLAIN.issuperset(map(type, keys)))) % HASHES == header.hashes:
+            return
+        kinds = {type(key): key for key in reversed(keys) if type(key) not in PLAIN}
+        if not kinds:
+            raise ConfigError(
+                f"str or bytes keys have other hashes here than in the process that wrote "
+                f"{source}: the worker processes differ in PYTHONHASHSEED or in their build of "
+                "Python, so equal keys could not meet. Run the same Python on all nodes"
+            )
+        kind, key = next(reversed(kinds.items()))
+        others = "" if len(kinds) == 1 else " (or of " + _names(list(kinds)[:-1]) + ")"
+        raise Stopped(
+            BadKeyError,
+            f"in reduce, a key such as {shown(key)}",
+            f"the hash of keys of type {kind.__qualname__}{others} differs between processes, so "
+            "equal keys could not meet; let its __hash__ depend on strings, bytes, numbers and "
+            "tuples of these only, not on None (before Python 3.12), id() or other objects",
+        )
+
+    def _reduce(self, groups: Groups) -> None:
+        keys = list(groups)
+        taken = iter(keys)
+        stretch = Stretch(
+            len(self.results.keys),
+            len(keys),
+            taken.__length_hint__,
+            lambda position: f"key {shown(keys[position])}",
+            self.bytes_in,
+        )
+        self._tracker.enter(stretch)
+        noted = taken if self._note is None else self._noting(taken, self._note)
+        try:
+            values = list(map(self._functions.reduce, noted, groups.values()))
+        except BaseException as error:
+            where = f"in reduce, at {stretch.name(stretch.position())}"
+            raise Stopped(ReduceError, where, original=error) from error
+        if len(values) != len(keys):  # list() took it for the end
+            raise Stopped(
+                ReduceError,
+                f"in reduce, at key {shown(keys[len(values)])}",
+                "StopIteration: raised in reduce, by next() where nothing is left",
+                StopIteration(),
+            )
+        self.results.keys.extend(keys)
+        self.results.values.extend(values)
+
+    def _noting(self, keys: Iterator[Any], note: Callable[[str], None]) -> Iterator[Any]:
+        for key in keys:
+            note(f"key {shown(key)}")
+            yield key
+
+    def pickled(self) -> bytes:
+        """The results as a pickled ([keys], [values]).
+
+        Raises:
+            Stopped: a result does not pickle; names its key and type.
+        """
+        keys, values = self.results
+        try:
+            return dump_lists(keys, values)
+        except MemoryError:
+            raise
+        except Exception as error:  # a user's __reduce__ may raise anything
+            for key, value in zip(keys, values, strict=True):
+                if why := pickles(value):
+                    raise Stopped(
+                        ReduceError,
+                        f"from reduce, for key {shown(key)}: {shown(value)}",
+                        f"reduce returned a {type(value).__name__}, which cannot be sent to "
+                        f"another process ({why}); return plain data, such as a number, a str, "
+                        "a list or a dict",
+                    ) from error
+            raise Stopped(ReduceError, "from reduce", original=error) from error
+
+
+class DamagedSource(BlockCorruptError):
+    """Names the source, by its number in the work, whose bytes are damaged."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class Sources:
+    """The segments of files that map tasks made, by partition.
+
+    Files are opened, read and closed a segment at a time: what is in memory does not grow with
+    the number of map tasks, nor do open files.
+    """
+
+    def __init__(self, files: Sequence[LocalSource], partitions: range) -> None:
+        self._files = files
+        self._partitions = partitions
+
+
+def _names(kinds: list[type]) -> str:
+    return ", ".join(kind.__qualname__ for kind in kinds)

@@ -1,0 +1,103 @@
+"""The file between map and reduce.
+
+A map task's output has its partitions one after another, each a segment, or nothing where the
+partition is empty. A reduce task gets the segments of neighbouring partitions in one piece.
+
+    ┌ header ─────────────────────────────────────────────┐┌ body ──────────────────────────┐
+    │ "MRs1"  partition  keys  values  hashes  bytes  crc ││ pickled (keys, counts, values) │
+    └─────────────────────────────────────────────────────┘└────────────────────────────────┘
+
+``values`` holds the values of all keys one after another, ``counts`` how many there are of each
+(None: one of each, as after a combiner). Two flat lists pickle several times faster than a list
+for each key.
+
+``hashes`` is the sum, modulo 2**64, of the keys' hashes in the process that wrote them. A
+reader whose sum is another has keys whose hash differs between processes, and knows that equal
+keys may have gone to different partitions (see ``keys.py``).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+from map_reduce.errors import BlockCorruptError
+from map_reduce.execution.pickles import dump_lists, load
+
+MAGIC = b"MRs1"
+HEADER = struct.Struct("<4sIQQQQI")
+HASHES = 1 << 64
+
+
+class Header(NamedTuple):
+    partition: int
+    keys: int
+    values: int
+    hashes: int
+    body_bytes: int
+    crc: int
+
+
+class Segment(NamedTuple):
+    """``counts[i]`` values of ``values`` belong to ``keys[i]``; None: one each."""
+
+    keys: list[Any]
+    counts: list[int] | None
+    values: list[Any]
+
+
+def encoded(partition: int, keys: list[Any], lists: list[list[Any]], hashes: int) -> bytes:
+    """Header and body of a partition with these keys and their values.
+
+    Raises:
+        Exception: whatever user classes raise on being pickled.
+    """
+    counts = list(map(len, lists))
+    values = list(chain.from_iterable(lists))
+    if len(values) == len(keys):  # no list is empty
+        body = dump_lists(keys, [], values)
+    else:
+        body = dump_lists(keys, counts, values)
+    header = HEADER.pack(
+        MAGIC, partition, len(keys), len(values), hashes % HASHES, len(body), zlib.crc32(body)
+    )
+    return header + body
+
+
+def headers(data: memoryview, source: str) -> Iterator[tuple[Header, memoryview]]:
+    """The segments that stand one after another in ``data``, unopened.
+
+    Raises:
+        BlockCorruptError: the bytes are not segments, or not all of them are there.
+    """
+    position = 0
+    while position < len(data):
+        body = position + HEADER.size
+        if body > len(data):
+            raise BlockCorruptError(f"{source} ends within the header of a segment")
+        magic, *fields = HEADER.unpack_from(data, position)
+        header = Header(*fields)
+        position = body + header.body_bytes
+        if magic != MAGIC:
+            raise BlockCorruptError(f"{source} has no segment where one should begin")
+        if position > len(data):
+            raise BlockCorruptError(f"{source} ends within partition {header.partition}")
+        yield header, data[body:position]
+
+
+def decoded(header: Header, body: memoryview, source: str) -> Segment:
+    """A segment's lists.
+
+    Raises:
+        BlockCorruptError: the body does not match its checksum.
+        FunctionError: a key or a value does not unpickle in this process.
+    """
+    if zlib.crc32(body) != header.crc:
+        raise BlockCorruptError(
+            f"partition {header.partition} of {source} does not match its checksum"
+        )
+    keys, counts, values = load(body, "keys or values of the job")
+    return Segment(keys, counts or None, values)

@@ -1,0 +1,71 @@
+"""How far an attempt is, told at no cost to its inner loops.
+
+User functions are called by C code (``map(function, keys, values)``) that takes the records
+from a list iterator. Python's iterators know how much is left of them (``__length_hint__``), so
+whoever wants to know which record is being worked on can tell from that at any time, from any
+thread, and the loop itself keeps no count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Stretch(NamedTuple):
+    """A run of records that is being worked on."""
+
+    before: int
+    """Records done before this stretch."""
+
+    length: int
+    left: Callable[[], int]
+    """How many of its records have not been taken yet."""
+
+    name: Callable[[int], str]
+    """A record of it by its position from 0, in words."""
+
+    bytes_in: int
+    """Input read so far, this stretch included."""
+
+    def position(self) -> int:
+        """Of the record that was taken last, from 0; -1 where none was yet."""
+        return self.length - self.left() - 1
+
+
+_NOTHING = Stretch(0, 0, lambda: 0, lambda position: "", 0)
+
+
+class Tracker:
+    """What a watcher thread may read at any time while an attempt runs.
+
+    Attributes:
+        note: in a careful attempt, called with each record's description before it is mapped,
+            and with each key's before it is reduced.
+    """
+
+    def __init__(self, note: Callable[[str], None] | None = None) -> None:
+        self.note = note
+        self._stretch = _NOTHING
+
+    def enter(self, stretch: Stretch) -> None:
+        """Work on this from now on."""
+        self._stretch = stretch
+
+    @property
+    def records(self) -> int:
+        """Records, or keys of a reduce, that were begun."""
+        stretch = self._stretch
+        return stretch.before + stretch.position() + 1
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of input read."""
+        return self._stretch.bytes_in
+
+    @property
+    def current(self) -> str:
+        """Where it is, for people: "line 17 of /data/a.txt", "item 3", "key 'x'", or ""."""
+        stretch = self._stretch
+        position = stretch.position()
+        return stretch.name(position) if position >= 0 else ""

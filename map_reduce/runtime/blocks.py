@@ -1,0 +1,190 @@
+"""Blocks of the ring: put them on their replica group, get them from any of it.
+
+A block is acknowledged once a majority of its replica group has checked its digest and kept
+it. A reader takes it from whichever replica answers and checks the digest again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from map_reduce.core.chord.replication import majority, replica_group
+from map_reduce.core.digests import PIECE_BYTES, digest_of, new_digest
+from map_reduce.core.identifiers import Address, Identifier, Member, identifier_of
+from map_reduce.core.messages import BlockRef, GetPiece, NoBlock, Piece, PieceStored, PutPiece
+from map_reduce.errors import (
+    BlockCorruptError,
+    BlockMissingError,
+    ClusterError,
+    MapReduceError,
+    Unreachable,
+)
+from map_reduce.ports import BlockStore
+from map_reduce.runtime.peers import Peers
+
+log = logging.getLogger(__name__)
+
+BULK_TIMEOUT_S = 10.0
+"""For one piece of 1 MiB."""
+
+Locate = Callable[[Identifier], tuple[Member, ...]]
+"""From a place on the ring to its owner and the owner's successors."""
+
+
+class RingBlocks:
+    """Blocks as seen by a client (``store`` None) or a node.
+
+    Args:
+        replicas: how many copies to keep, where the ring has as many members.
+    """
+
+    def __init__(
+        self, peers: Peers, locate: Locate, *, replicas: int, store: BlockStore | None = None
+    ) -> None:
+        self._peers = peers
+        self._locate = locate
+        self._replicas = replicas
+        self._store = store
+
+    def put(self, name: str, data: bytes) -> BlockRef:
+        """Store bytes under a name.
+
+        Raises:
+            ClusterError: fewer than a majority of the replica group acknowledged them; names
+                the nodes and what each said.
+        """
+        ref = BlockRef(name, len(data), digest_of(data))
+        self._replicate(ref, lambda: _pieces_of_bytes(data), adopt=None)
+        return ref
+
+    def put_file(self, ref: BlockRef, path: Path) -> None:
+        """Store a finished file as a block; the file is used up. Raises as :meth:`put`."""
+        self._replicate(ref, lambda: _pieces_of_file(path), adopt=path)
+        path.unlink(missing_ok=True)
+
+    def get(self, ref: BlockRef) -> bytes:
+        """The block's bytes.
+
+        Raises:
+            BlockMissingError: no replica that answers has it, undamaged.
+        """
+        chunks: list[bytes] = []
+
+        def start() -> Callable[[bytes], object]:
+            chunks.clear()
+            return chunks.append
+
+        path = self._local_path(ref)
+        if path is not None:
+            data = path.read_bytes()
+            if digest_of(data) == ref.digest:
+                return data
+            log.warning("the copy of block %s on this node is damaged", ref.name)
+        self._read_from_any(ref, start)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def fetch(self, ref: BlockRef, path: Path) -> Path:
+        """A local file with the block's bytes: the store's own, else ``path``, newly written.
+
+        Raises:
+            BlockMissingError: no replica that answers has it, undamaged.
+        """
+        local = self._local_path(ref)
+        if local is not None:
+            return local
+        with open(path, "wb", buffering=0) as file:
+
+            def start() -> Callable[[bytes], object]:
+                file.seek(0)
+                file.truncate()
+                return file.write
+
+            self._read_from_any(ref, start)
+        return path
+
+    def _local_path(self, ref: BlockRef) -> Path | None:
+        return None if self._store is None else self._store.path_of(ref.name)
+
+    def _replicate(
+        self, ref: BlockRef, pieces: Callable[[], Iterator[bytes]], adopt: Path | None
+    ) -> None:
+        group = replica_group(self._locate(identifier_of(ref.name)), self._replicas)
+        problems = []
+        here = self._peers.me
+        for member in group:
+            if member == here and adopt is not None and self._store is not None:
+                continue
+            try:
+                self._send(member.address, ref, pieces())
+            except ClusterError as error:
+                problems.append(str(error))
+        if here in group and adopt is not None and self._store is not None:
+            self._store.adopt_file(ref, adopt)  # last: the others were read from this file
+        if len(group) - len(problems) < majority(len(group)):
+            raise Unreachable(
+                f"block {ref.name} could be stored on {len(group) - len(problems)} of "
+                f"{len(group)} nodes only: {'; '.join(problems)}"
+            )
+
+    def _send(self, peer: Address, ref: BlockRef, pieces: Iterator[bytes]) -> None:
+        offset, stored = 0, False
+        for piece in pieces:
+            message = PutPiece(ref, offset, piece)
+            reply = self._peers.request(peer, message, PieceStored, timeout_s=BULK_TIMEOUT_S)
+            offset += len(piece)
+            stored = reply.complete
+        if not stored:
+            raise BlockCorruptError(f"{peer} got all of block {ref.name} and is still waiting")
+
+    def _read_from_any(self, ref: BlockRef, start: Callable[[], Callable[[bytes], object]]) -> None:
+        problems = []
+        for member in replica_group(self._locate(identifier_of(ref.name)), self._replicas):
+            take, digest = start(), new_digest()
+            try:
+                for data in read_range(self._peers, member.address, ref.name, 0, ref.size_bytes):
+                    digest.update(data)
+                    take(data)
+            except MapReduceError as error:
+                problems.append(str(error))
+                continue
+            if digest.digest() == ref.digest:
+                return
+            problems.append(f"{member} has a damaged copy")
+        raise BlockMissingError(f"no node can give block {ref.name}: {'; '.join(problems)}")
+
+
+def read_range(
+    peers: Peers, peer: Address, name: str, offset: int, length_bytes: int
+) -> Iterator[bytes]:
+    """The bytes of a range of what ``peer`` keeps under ``name``, in pieces of 1 MiB.
+
+    Raises:
+        BlockMissingError: the peer has no such block, or it ends before the range does.
+        Unreachable: the peer does not answer.
+    """
+    end = offset + length_bytes
+    while offset < end:
+        message = GetPiece(name, offset, min(PIECE_BYTES, end - offset))
+        reply = peers.request(peer, message, Piece, NoBlock, timeout_s=BULK_TIMEOUT_S)
+        if isinstance(reply, NoBlock) or not reply.data:
+            raise BlockMissingError(f"{peer} does not have block {name}, or not all of it")
+        yield reply.data
+        offset += len(reply.data)
+
+
+def _pieces_of_bytes(data: bytes) -> Iterator[bytes]:
+    if len(data) <= PIECE_BYTES:
+        yield data
+        return
+    for offset in range(0, len(data), PIECE_BYTES):
+        yield data[offset : offset + PIECE_BYTES]
+
+
+def _pieces_of_file(path: Path) -> Iterator[bytes]:
+    with open(path, "rb", buffering=0) as file:
+        piece = file.read(PIECE_BYTES)
+        yield piece  # a block of no bytes is sent as one empty piece
+        while piece := file.read(PIECE_BYTES):
+            yield piece

@@ -1,0 +1,128 @@
+"""What a client holds of a cluster: a way to ask its nodes, its blocks, and its settings.
+
+The cluster is either elsewhere (:func:`connect`) or a ring of one inside this very process
+(:func:`embed`): the same node over a transport without sockets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from map_reduce.core.chord.lookup import lookup
+from map_reduce.core.chord.survey import survey
+from map_reduce.core.identifiers import Address, Identifier, Member
+from map_reduce.core.messages import Cluster, GetCluster
+from map_reduce.core.procedure import perform
+from map_reduce.errors import ClusterError, ConfigError, NoNodeError
+from map_reduce.ports import Transport
+from map_reduce.runtime.blocks import RingBlocks
+from map_reduce.runtime.peers import Peers
+from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.node import PYTHON, Node
+from map_reduce.transport.memory import EMBEDDED, MemoryNetwork, MemoryTransport
+
+CONNECT_TIMEOUT_S = 3.0
+
+
+class Access:
+    """A cluster, seen from a client. Safe to use from many threads.
+
+    Args:
+        entries: addresses to start lookups from.
+        blocks: where a node of this process gives better than a client's own view of blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        peers: Peers,
+        entries: Sequence[Address],
+        cluster: ClusterConfig,
+        cluster_id: str,
+        closers: Sequence[Callable[[], None]],
+        blocks: RingBlocks | None = None,
+    ) -> None:
+        self.peers = peers
+        self.cluster_id = cluster_id
+        self.cluster = cluster
+        self.blocks = blocks or RingBlocks(peers, self.locate, replicas=cluster.replicas)
+        self._entries = tuple(entries)
+        self._closers = list(closers)
+
+    def locate(self, target: Identifier) -> tuple[Member, ...]:
+        """The owner of a place on the ring, and its successors. Raises Unreachable."""
+        return perform(lookup(target, self._entries), self.peers.ask)
+
+    def members(self) -> tuple[Member, ...]:
+        """All members, in ring order; from now on any of them is a way in. Raises Unreachable."""
+        members = perform(survey(self._entries), self.peers.ask)
+        self._entries = tuple(member.address for member in members)
+        return members
+
+    def close(self) -> None:
+        while self._closers:
+            self._closers.pop()()
+
+
+def embed(cluster: ClusterConfig, config: NodeConfig) -> Access:
+    """Start a node in this process, and be its client.
+
+    Raises:
+        ConfigError: a setting can't be used.
+    """
+    config = dataclasses.replace(config, host=EMBEDDED.host, port=EMBEDDED.port)
+    node = Node(MemoryTransport(MemoryNetwork()), cluster=cluster, config=config)
+    return Access(
+        peers=node.peers,
+        entries=[node.address],
+        cluster=cluster,
+        cluster_id=node.peers.cluster_id,
+        closers=[node.close],
+        blocks=node.blocks,
+    )
+
+
+def connect(addresses: Sequence[Address], transport: Transport) -> Access:
+    """Be a client of the cluster behind the first of ``addresses`` that answers.
+
+    Raises:
+        NoNodeError: none does, within 3 seconds; names them and what went wrong.
+        ConfigError: the cluster runs another Python version than this process.
+    """
+    defaults = ClusterConfig()
+    peers = Peers(transport, timeout_s=defaults.request_timeout_s)
+    deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
+    problems = []
+    for number, address in enumerate(addresses):
+        share_s = (deadline_s - time.monotonic()) / (len(addresses) - number)
+        try:
+            about = peers.request(address, GetCluster(), Cluster, timeout_s=max(0.05, share_s))
+        except ClusterError as error:
+            problems.append(str(error))
+            continue
+        if about.python != PYTHON:
+            raise ConfigError(
+                f"the cluster at {address} runs Python {about.python}, this is Python {PYTHON}; "
+                "functions travel between equal minor versions only"
+            )
+        return Access(
+            peers=peers,
+            entries=[address],
+            cluster=_settings_of(about),
+            cluster_id=about.cluster_id,
+            closers=[transport.close],
+        )
+    raise NoNodeError(
+        f"no node answers at {' or '.join(map(str, addresses))} ({'; '.join(problems)}); "
+        "see whether it runs with: map-reduce status --address HOST:PORT"
+    )
+
+
+def _settings_of(about: Cluster) -> ClusterConfig:
+    """The cluster's own settings; those that this version does not know are left out."""
+    known = {field.name for field in dataclasses.fields(ClusterConfig)}
+    settings: dict[str, Any] = {n: v for n, v in about.settings.items() if n in known}
+    return ClusterConfig(**settings)

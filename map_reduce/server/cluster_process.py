@@ -1,0 +1,94 @@
+"""``map-reduce cluster``: a local ring in the foreground, or in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from map_reduce.errors import NoNodeError
+from map_reduce.server.discovery import (
+    cluster_file_path,
+    read_cluster_file,
+    remove_cluster_file,
+    write_cluster_file,
+)
+from map_reduce.server.local_cluster import START_S_MAX, LocalCluster
+
+WATCH_INTERVAL_S = 0.2
+
+
+def run_in_foreground(nodes: int, first_port: int, slots: int | None) -> int:
+    """Start a ring, write the cluster file, and wait for Ctrl-C or the end of all nodes.
+
+    Raises:
+        NoNodeError: a node did not come up.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    path = cluster_file_path()
+    with LocalCluster(nodes, first_port=first_port, slots=slots) as cluster:
+        content = cluster.cluster_file()
+        write_cluster_file(content, path)
+        try:
+            # The last line to appear: whoever waits for it finds the cluster file written.
+            print(f"a ring of {nodes} is up; ServerInterface() finds it by {path}", flush=True)
+            running = cluster.running()
+            while running and not stop.wait(WATCH_INTERVAL_S):
+                now_running = cluster.running()
+                for node in running:
+                    if node not in now_running:
+                        code = node.process.returncode
+                        print(f"node {node.address} has ended ({_ending(code)})", flush=True)
+                running = now_running
+        finally:
+            remove_cluster_file(path, content.cluster_id)
+    return 0
+
+
+def run_detached(nodes: int, first_port: int, slots: int | None) -> int:
+    """Start the same in the background; return once the ring is up.
+
+    Raises:
+        NoNodeError: it did not come up; names the log.
+    """
+    path = cluster_file_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log_path = path.with_suffix(".log")
+    command = [sys.executable, "-m", "map_reduce", "cluster", "--nodes", str(nodes)]
+    command += ["--port", str(first_port)]
+    if slots is not None:
+        command += ["--slots", str(slots)]
+    with open(log_path, "wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline_s = time.monotonic() + 2 * START_S_MAX
+    while True:
+        content = read_cluster_file(path)
+        if content is not None and content.pid == process.pid:
+            break
+        if process.poll() is not None or time.monotonic() > deadline_s:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+            tail = log_path.read_text(errors="replace").strip().splitlines()[-5:]
+            raise NoNodeError("\n".join(["the ring did not come up:", *tail, f"log: {log_path}"]))
+        time.sleep(WATCH_INTERVAL_S / 4)
+    print(f"a ring of {nodes} runs in the background; ServerInterface() finds it by {path}")
+    print(f"log: {log_path}; stop it with: map-reduce stop")
+    return 0
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit status {code}"

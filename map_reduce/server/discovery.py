@@ -1,0 +1,111 @@
+"""How a client finds a cluster: an address given, the environment, or the cluster file.
+
+The cluster file is written by whoever starts a cluster on this machine and says where its nodes
+listen. It is private to the user, since whoever a client believes gets to run the client's
+functions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from map_reduce.core.identifiers import Address
+from map_reduce.errors import ConfigError
+
+ADDRESS_VARIABLE = "MAP_REDUCE_ADDRESS"
+FILE_VARIABLE = "MAP_REDUCE_CLUSTER_FILE"
+
+
+class ClusterFile(msgspec.Struct, frozen=True):
+    """Addresses as HOST:PORT, and the process that started the cluster and waits for it."""
+
+    cluster_id: str
+    addresses: tuple[str, ...]
+    pid: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where to look for a cluster, and who said so."""
+
+    addresses: tuple[Address, ...]
+    source: str
+    binding: bool  # whether it is an error if nobody answers there
+
+
+def cluster_file_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """``MAP_REDUCE_CLUSTER_FILE``, else ``map-reduce/cluster.json`` in the user's state folder."""
+    if named := environ.get(FILE_VARIABLE):
+        return Path(named)
+    state = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "map-reduce" / "cluster.json"
+
+
+def write_cluster_file(content: ClusterFile, path: Path) -> None:
+    """Write it in one step, readable by this user alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 600
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(json.dumps(msgspec.to_builtins(content), indent=1).encode() + b"\n")
+    os.replace(name, path)
+
+
+def read_cluster_file(path: Path) -> ClusterFile | None:
+    """What the file says; None where there is none.
+
+    Raises:
+        ConfigError: it is damaged, or others may write to it.
+    """
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cluster file {path} cannot be read: {error.strerror}") from error
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise ConfigError(
+            f"cluster file {path} could have been written by another user, who would be sent "
+            "your functions and data; delete it, or set its owner and mode 600"
+        )
+    try:
+        return msgspec.json.decode(data, type=ClusterFile)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"cluster file {path} is damaged ({error}); delete it") from error
+
+
+def remove_cluster_file(path: Path, cluster_id: str) -> None:
+    """Remove it, unless it tells of another cluster by now."""
+    try:
+        content = read_cluster_file(path)
+    except ConfigError:
+        return
+    if content is not None and content.cluster_id == cluster_id:
+        path.unlink(missing_ok=True)
+
+
+def find_cluster(address: str | None, environ: Mapping[str, str] = os.environ) -> Found | None:
+    """Where to look: ``address``, else the environment, else the cluster file, else nowhere.
+
+    Raises:
+        ConfigError: an address or the cluster file cannot be read.
+    """
+    if address is not None:
+        return Found((Address.parse(address),), "the address given", True)
+    if named := environ.get(ADDRESS_VARIABLE):
+        addresses = tuple(Address.parse(part.strip()) for part in named.split(","))
+        return Found(addresses, f"the environment variable {ADDRESS_VARIABLE}", True)
+    path = cluster_file_path(environ)
+    content = read_cluster_file(path)
+    if content is None or not content.addresses:
+        return None
+    addresses = tuple(Address.parse(part) for part in content.addresses)
+    return Found(addresses, f"the cluster file {path}", False)

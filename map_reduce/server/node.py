@@ -1,0 +1,352 @@
+"""A node: member of the ring, keeper of blocks, master of the jobs it owns, and worker.
+
+    requests ──▶ Node.handle ──▶ Ring        (neighbours, lookups)
+                     │       ──▶ BlockStore  (pieces)
+                     │       ──▶ Masters     (jobs)
+                     └───────▶  Attempts ──▶ WorkerPool
+    loops:  ring maintenance · directory of nodes · signs of life and housekeeping
+
+A handler answers from local state and never waits, whichever part it belongs to; all waiting is
+done by the loops and by the threads of Masters and Attempts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from map_reduce._version import VERSION
+from map_reduce.core.chord.member import RingMember
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages import (
+    AttemptEnded,
+    AttemptsRunning,
+    CancelJob,
+    CheckFiles,
+    CheckFunctions,
+    Cluster,
+    Done,
+    EndJob,
+    FilesSeen,
+    FileStamp,
+    GetCheck,
+    GetCluster,
+    GetJob,
+    GetNode,
+    GetPiece,
+    Message,
+    No,
+    NoBlock,
+    Piece,
+    PieceStored,
+    PutPiece,
+    ReleaseJob,
+    Request,
+    StartAttempt,
+    StopAttempt,
+    StopNode,
+    SubmitJob,
+    WrongCluster,
+)
+from map_reduce.core.messages import Node as NodeReply
+from map_reduce.core.scheduling.events import NodeSlots
+from map_reduce.errors import BlockMissingError, ConfigError, MapReduceError, Refused
+from map_reduce.ports import Transport, WorkerPool
+from map_reduce.runtime.attempts import Attempts
+from map_reduce.runtime.blocks import RingBlocks
+from map_reduce.runtime.directory import Directory
+from map_reduce.runtime.master import Surroundings
+from map_reduce.runtime.masters import Masters
+from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.ring import Ring
+from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
+from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.scratch import Scratch
+from map_reduce.storage.disk import DiskBlockStore
+from map_reduce.storage.tiered import TieredBlockStore
+from map_reduce.workers.pool import ProcessWorkerPool
+
+log = logging.getLogger(__name__)
+
+SIGNS_OF_LIFE_INTERVAL_S = 0.25
+DIRECTORY_INTERVAL_S = 1.0
+NODE_SILENCE_S_MAX = 10.0
+MASTER_SILENCE_S_MAX = 30.0
+ATTEMPTS_PER_SLOT_MAX = 8
+
+PYTHON = ".".join(platform.python_version_tuple()[:2])
+
+
+class Node:
+    """One node, alive from construction to :meth:`close`.
+
+    Args:
+        transport: not yet listening; the node closes it.
+        join: addresses of members of the ring to join; empty to be a ring's first member.
+        pool: the workers, where they are not to be processes (tests).
+
+    Raises:
+        ConfigError: an address or setting can't be used, or differs from the ring's.
+        ClusterError: none of ``join`` could be joined; says what each answered.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        cluster: ClusterConfig | None = None,
+        config: NodeConfig | None = None,
+        join: Sequence[Address] = (),
+        pool: WorkerPool | None = None,
+    ) -> None:
+        self.config = config or NodeConfig()
+        self.cluster = cluster or ClusterConfig()
+        self.stop_requested = threading.Event()
+        self._clock = MonotonicClock()
+        self._transport = transport
+        self._closers: list[Callable[[], None]] = [transport.close]
+        try:
+            self._build(pool)
+            self._enter(join)
+        except BaseException:
+            self.close()
+            raise
+
+    # ------------------------------------------------------------------ life
+
+    def _build(self, pool: WorkerPool | None) -> None:
+        """Make all parts, from the outside in; nothing runs or answers yet."""
+        config, cluster = self.config, self.cluster
+        address = self._transport.listen(Address(config.host, config.port))
+        self.peers = Peers(
+            self._transport,
+            timeout_s=cluster.request_timeout_s,
+            me=Member(address, time.time_ns()),
+            handler=self.handle,
+        )
+        scratch = Scratch()
+        self._closers.append(scratch.close)
+        self._store = self._open_store(scratch)
+        self._closers.append(self._store.close)
+        self._pool = pool or ProcessWorkerPool(
+            config.slots,
+            scratch=scratch.folder("workers"),
+            node=str(address),
+            hash_seed=cluster.hash_seed,
+            tasks_per_worker_max=config.tasks_per_worker_max,
+        )
+        self._closers.append(self._pool.close)
+        self._ring = Ring(
+            self._ring_member(self.peers.member),
+            self.peers,
+            self._clock,
+            interval_s=cluster.stabilize_interval_s,
+        )
+        self.blocks = RingBlocks(
+            self.peers, self._ring.locate, replicas=cluster.replicas, store=self._store
+        )
+        self._attempts = Attempts(
+            peers=self.peers,
+            blocks=self.blocks,
+            store=self._store,
+            pool=self._pool,
+            clock=self._clock,
+            scratch=scratch.folder("fetched"),
+            attempts_max=ATTEMPTS_PER_SLOT_MAX * config.slots,
+            give_up_s=MASTER_SILENCE_S_MAX,
+        )
+        self._closers.append(self._attempts.close)
+        self._directory = Directory(self.peers, config.slots, self._nodes_changed)
+        around = Surroundings(
+            peers=self.peers,
+            blocks=self.blocks,
+            clock=self._clock,
+            nodes=lambda: self._directory.nodes,
+            senders=Threads("map-reduce-master-send", threads_max=8),
+            attempts_max=cluster.attempts_max,
+            task_timeout_s=cluster.task_timeout_s_max,
+            node_silence_s_max=NODE_SILENCE_S_MAX,
+        )
+        self._masters = Masters(around, result_ttl_s=config.result_ttl_s)
+        self._closers.append(self._masters.close)
+        self._answers = self._answer_table()
+
+    def _ring_member(self, me: Member) -> RingMember:
+        cluster = self.cluster
+        return RingMember(
+            me,
+            now_s=self._clock.now_s,
+            successors_max=cluster.successors,
+            dead_after_s=cluster.dead_after_s,
+            pause_s_max=max(2.0, 2 * (cluster.stabilize_interval_s + cluster.request_timeout_s)),
+        )
+
+    def _open_store(self, scratch: Scratch) -> TieredBlockStore:
+        folder = self.config.data_folder
+        disk = DiskBlockStore(
+            folder or scratch.folder("blocks"),
+            temporary=folder is None,
+        )
+        return TieredBlockStore(disk, memory_bytes_max=self.config.memory_blocks_mb_max << 20)
+
+    def _enter(self, join: Sequence[Address]) -> None:
+        """Start answering, and become a member."""
+        if not join:
+            self.peers.cluster_id = uuid.uuid4().hex
+            self._ring.create()
+            self._transport.serve(self.handle)
+        else:
+            self.peers.cluster_id = self._agree_with(join)
+            self._transport.serve(self.handle)
+            self._ring.join(join)
+        self._closers.append(self._ring.leave)
+        loops = [
+            Loop("map-reduce-ring", self._ring.maintain, self._ring.pause_s),
+            Loop("map-reduce-nodes", self._directory.refresh, lambda: DIRECTORY_INTERVAL_S),
+            Loop("map-reduce-signs", self._keep_house, lambda: SIGNS_OF_LIFE_INTERVAL_S),
+        ]
+        for loop in loops:
+            loop.start()
+            self._closers.append(loop.close)
+
+    def _agree_with(self, seeds: Sequence[Address]) -> str:
+        """The cluster id of the ring behind ``seeds``, whose settings must equal ours."""
+        problems = []
+        for seed in seeds:
+            try:
+                theirs = self.peers.request(seed, GetCluster(), Cluster)
+            except MapReduceError as error:
+                problems.append(str(error))
+                continue
+            self._compare(seed, theirs)
+            return theirs.cluster_id
+        raise Refused(f"no node to join answers: {'; '.join(problems)}")
+
+    def _compare(self, seed: Address, theirs: Cluster) -> None:
+        if theirs.python != PYTHON:
+            raise ConfigError(
+                f"this node runs Python {PYTHON}, the ring of {seed} Python {theirs.python}; "
+                "functions travel between equal minor versions only"
+            )
+        for name, value in self.cluster.settings().items():
+            if theirs.settings.get(name) != value:
+                variable = next(
+                    f.metadata["variable"]
+                    for f in dataclasses.fields(self.cluster)
+                    if f.name == name
+                )
+                raise ConfigError(
+                    f"{name} is {value} here and {theirs.settings.get(name)} on the ring of "
+                    f"{seed}; set {variable} alike on all nodes"
+                )
+
+    def close(self) -> None:
+        """Leave the ring and end everything, in the reverse order of the start."""
+        while self._closers:
+            self._closers.pop()()
+
+    @property
+    def address(self) -> Address:
+        return self.peers.member.address
+
+    # ------------------------------------------------------------------ requests
+
+    def handle(self, request: Request) -> Message:
+        """Answer a request, at once."""
+        if request.cluster_id and request.cluster_id != self.peers.cluster_id:
+            return WrongCluster(self.peers.cluster_id)
+        body = request.body
+        answer = self._answers.get(type(body))
+        if answer is not None:
+            return answer(body)
+        reply = self._ring.handle(body, request.sender)
+        return reply if reply is not None else No(f"{type(body).__name__} is not a request")
+
+    def _answer_table(self) -> dict[type[Message], Callable[[Any], Message]]:
+        masters, attempts = self._masters, self._attempts
+        return {
+            GetCluster: lambda m: self._cluster(),
+            PutPiece: self._put_piece,
+            GetPiece: self._get_piece,
+            SubmitJob: lambda m: masters.submit(m.job_id, m.spec),
+            GetJob: lambda m: masters.status(m.job_id),
+            CancelJob: lambda m: masters.cancel(m.job_id),
+            ReleaseJob: masters.release,
+            AttemptEnded: masters.attempt_ended,
+            AttemptsRunning: masters.attempts_running,
+            StartAttempt: attempts.start,
+            StopAttempt: lambda m: attempts.stop(m.attempt),
+            EndJob: lambda m: attempts.end_job(m.job_id, blocks=m.blocks),
+            CheckFunctions: attempts.check,
+            GetCheck: lambda m: attempts.verdict(m.check_id),
+            CheckFiles: lambda m: FilesSeen(all(map(_sees, m.files))),
+            GetNode: lambda m: self._about(),
+            StopNode: lambda m: self._request_stop(),
+        }
+
+    def _cluster(self) -> Message:
+        return Cluster(self.peers.cluster_id, self.cluster.settings(), PYTHON, VERSION)
+
+    def _put_piece(self, message: PutPiece) -> Message:
+        try:
+            return PieceStored(self._store.put_piece(message.ref, message.offset, message.data))
+        except (MapReduceError, OSError) as error:  # damaged, or the disk is full
+            return No(f"piece not stored: {error}")
+
+    def _get_piece(self, message: GetPiece) -> Message:
+        try:
+            return Piece(*self._store.read(message.name, message.offset, message.length_bytes))
+        except BlockMissingError:
+            return NoBlock(message.name)
+
+    def _about(self) -> NodeReply:
+        predecessor, successors = self._ring.view()
+        blocks, block_bytes = self._store.usage()
+        return NodeReply(
+            member=self.peers.member,
+            pid=os.getpid(),
+            slots=self.config.slots,
+            slots_busy=len(self._pool.running()),
+            blocks=blocks,
+            block_bytes=block_bytes,
+            jobs=self._masters.lines(),
+            predecessor=predecessor,
+            successors=successors,
+            python=PYTHON,
+            version=VERSION,
+        )
+
+    def _request_stop(self) -> Message:
+        self.stop_requested.set()
+        return Done()
+
+    # ------------------------------------------------------------------ loops
+
+    def _nodes_changed(self, nodes: tuple[NodeSlots, ...]) -> None:
+        self._masters.nodes_changed(nodes)
+
+    def _keep_house(self) -> None:
+        self._attempts.send_signs_of_life()
+        self._masters.forget_expired()
+
+
+def _sees(stamp: FileStamp) -> bool:
+    """Whether this node's file of that path is the very same file."""
+    try:
+        here = Path(stamp.path).stat()
+    except OSError:
+        return False
+    return (here.st_dev, here.st_ino, here.st_size, here.st_mtime_ns) == (
+        stamp.device,
+        stamp.inode,
+        stamp.size,
+        stamp.mtime_ns,
+    ) and os.access(stamp.path, os.R_OK)

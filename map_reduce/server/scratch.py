@@ -1,0 +1,49 @@
+"""The temporary folder of a node, and what to do about those of nodes that were killed.
+
+A node keeps a lock on a file in its folder while it lives. A folder whose lock nobody holds
+belonged to a process that had no time to clean up; whoever makes a folder next removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PREFIX = "map-reduce-"
+LOCK_NAME = "owner.lock"
+
+
+class Scratch:
+    """A new temporary folder, deleted by :meth:`close`."""
+
+    def __init__(self) -> None:
+        remove_abandoned()
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._lock = open(self.path / LOCK_NAME, "w")  # noqa: SIM115  # held while the node lives
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def folder(self, name: str) -> Path:
+        """A subfolder, made if missing."""
+        path = self.path / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    def close(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def remove_abandoned() -> None:
+    """Delete this user's scratch folders whose owner is gone."""
+    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        # Anything may vanish, or belong to another user, while we look at it.
+        with contextlib.suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            with open(folder / LOCK_NAME, "r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,61 @@
+"""A node as a process of its own: until it is told to stop, by signal, request or lifeline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from map_reduce.core.identifiers import Address
+from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.node import Node
+from map_reduce.transport.pyro import PyroTransport
+
+
+def serve(
+    cluster: ClusterConfig,
+    config: NodeConfig,
+    join: Sequence[Address],
+    *,
+    ready_fd: int | None = None,
+    lifeline: bool = False,
+) -> None:
+    """Run a node until it is to stop; returns once all of it has ended.
+
+    Args:
+        ready_fd: a file descriptor to write the node's address to, once it is a member.
+        lifeline: stop when standard input ends, so when whoever started the node is gone.
+
+    Raises:
+        ConfigError, ClusterError: it could not start.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    node = Node(PyroTransport(), cluster=cluster, config=config, join=join)
+    try:
+        print(
+            f"node {node.address} is up (loopback only, until the cluster has certificates)",
+            flush=True,
+        )
+        if ready_fd is not None:
+            with os.fdopen(ready_fd, "w") as ready:
+                ready.write(f"{node.address}\n")
+        if lifeline:
+            threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
+        # One wait for three causes: handlers only set events, and a signal wakes a main thread
+        # that waits with a timeout.
+        while not (stop.wait(0.1) or node.stop_requested.is_set()):
+            pass
+    finally:
+        node.close()
+
+
+def _wait_for_end(stop: threading.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.buffer.read(1):
+            pass
+    stop.set()

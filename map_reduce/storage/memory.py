@@ -1,0 +1,91 @@
+"""Blocks in memory, up to a bound."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from map_reduce.core.digests import digest_of
+from map_reduce.core.messages import BlockRef
+from map_reduce.errors import BlockCorruptError, BlockMissingError
+from map_reduce.storage.pieces import Pieces
+
+
+class MemoryBlockStore:
+    """A BlockStore whose blocks and half-received blocks lie in dictionaries."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._whole: dict[str, bytes] = {}
+        self._whole_bytes = 0
+        self._partial: dict[str, tuple[BlockRef, bytearray, Pieces]] = {}
+
+    def put_piece(self, ref: BlockRef, offset: int, data: bytes) -> bool:
+        with self._lock:
+            if ref.name in self._whole:
+                return True
+            entry = self._partial.get(ref.name)
+            if entry is None or entry[0] != ref:
+                entry = (ref, bytearray(ref.size_bytes), Pieces(ref.size_bytes))
+                self._partial[ref.name] = entry
+            _, buffer, pieces = entry
+            pieces.add(offset, len(data))
+            buffer[offset : offset + len(data)] = data
+            if not pieces.complete:
+                return False
+            del self._partial[ref.name]
+            whole = bytes(buffer)
+            if digest_of(whole) != ref.digest:
+                raise BlockCorruptError(f"the bytes received for block {ref.name} are damaged")
+            self._whole[ref.name] = whole
+            self._whole_bytes += len(whole)
+            return True
+
+    def adopt_file(self, ref: BlockRef, path: Path) -> None:
+        data = path.read_bytes()
+        path.unlink()
+        self.take(ref.name)
+        with self._lock:
+            self._whole[ref.name] = data
+            self._whole_bytes += len(data)
+
+    def read(self, name: str, offset: int, length_bytes: int) -> tuple[bytes, int]:
+        with self._lock:
+            whole = self._whole.get(name)
+        if whole is None:
+            raise BlockMissingError(f"there is no block {name} here")
+        return whole[offset : offset + length_bytes], len(whole)
+
+    def path_of(self, name: str) -> Path | None:
+        return None
+
+    def take(self, name: str) -> bytes | None:
+        """Remove a whole block and return its bytes; None where there is none."""
+        with self._lock:
+            whole = self._whole.pop(name, None)
+            self._whole_bytes -= len(whole or b"")
+            return whole
+
+    def holds(self, name: str) -> bool:
+        with self._lock:
+            return name in self._whole
+
+    def delete_prefix(self, prefix: str) -> int:
+        with self._lock:
+            whole = [name for name in self._whole if name.startswith(prefix)]
+            partial = [name for name in self._partial if name.startswith(prefix)]
+            for name in whole:
+                self._whole_bytes -= len(self._whole.pop(name))
+            for name in partial:
+                del self._partial[name]
+        return len(whole) + len(partial)
+
+    def usage(self) -> tuple[int, int]:
+        with self._lock:
+            return len(self._whole), self._whole_bytes
+
+    def close(self) -> None:
+        with self._lock:
+            self._whole.clear()
+            self._whole_bytes = 0
+            self._partial.clear()

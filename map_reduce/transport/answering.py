@@ -1,0 +1,37 @@
+"""From the bytes of a request to the bytes of its reply, whatever the handler does."""
+
+from __future__ import annotations
+
+import logging
+
+from map_reduce.core.messages import Message, No
+from map_reduce.errors import ProtocolError
+from map_reduce.ports import Handler
+from map_reduce.transport import wire
+
+log = logging.getLogger("map_reduce.transport")
+
+
+def answer(handler: Handler, data: bytes | memoryview) -> bytes:
+    """Ask the handler. Never raises: whatever goes wrong is logged here and answered by a No.
+
+    The No of a fault of ours says no more than that: its traceback is in this node's log, not
+    on the wire.
+    """
+    try:
+        request = wire.decode_request(data)
+    except ProtocolError as error:
+        log.info("refused a request: %s", error)
+        return wire.encode_reply(No(f"request not understood: {error}"))
+    name = type(request.body).__name__
+    try:
+        return wire.encode_reply(handler(request))
+    except ProtocolError as error:
+        log.error("no reply to a %s from %s: %s", name, request.sender or "a client", error)
+    except Exception:  # a handler's fault must reach the log and the peer, whatever it is
+        log.exception("answering a %s from %s failed", name, request.sender or "a client")
+    return wire.encode_reply(_internal_error(name))
+
+
+def _internal_error(name: str) -> Message:
+    return No(f"internal error while answering a {name}; the log of the node that answered has it")

@@ -1,0 +1,235 @@
+"""The transport between processes, over Pyro4.
+
+    calling side                                        answering side
+    PyroTransport.call                                  two NodeDaemons, each with a loop thread
+      ConnectionPool ── greeting, frames ──▶ control      ConnectionServer: a thread a connection
+                     ── greeting, frames ──▶ bulk           answer(handler, request)
+
+The rules, besides those that the modules of the two sides state:
+
+- A call has one deadline over all it does: connect, greet, learn where bulk data goes, send,
+  receive, and a second try.
+- A second try is made when a connection that was kept from before turns out to have ended before
+  any byte of the reply came: the peer restarted, or dropped it as idle or in favour of another.
+  It is over a new connection, and the last. The first request may have been carried out: every
+  message is made so that repeating it is harmless.
+- Requests of ``messages.BULK`` go to the peer's bulk daemon. Its port is learnt on greeting the
+  control daemon and remembered until that port refuses, or does not know the token.
+- Until the cluster has certificates, nobody is authenticated. So only loopback is listened on,
+  and only loopback is called, wherever the address came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import secrets
+import socket
+import threading
+import time
+
+from map_reduce.core.identifiers import Address
+from map_reduce.core.messages import BULK, Message, Request
+from map_reduce.errors import ConfigError, PortTakenError, ProtocolError, Unreachable
+from map_reduce.ports import Handler
+from map_reduce.transport import wire
+from map_reduce.transport.pyro_channel import Cut
+from map_reduce.transport.pyro_daemon import NodeDaemon
+from map_reduce.transport.pyro_greeting import PROTOCOL, BulkPlane
+from map_reduce.transport.pyro_pool import Connection, ConnectionPool, GreetingRefused
+from map_reduce.transport.pyro_server import Limits
+
+log = logging.getLogger("map_reduce.transport")
+
+BACKLOG = 1024
+
+
+class PyroTransport:
+    """The ``Transport`` port over Pyro4.
+
+    Args:
+        request_handlers_max: connections, and so requests at a time, on the control plane.
+        bulk_handlers_max: the same on the bulk plane. Each may hold a message of up to
+            ``wire.MESSAGE_BYTES_MAX`` bytes, and its reply.
+        idle_connections_max: connections to peers that are kept for the next call.
+        idle_s_max: seconds that they are kept; less than ``limits.idle_s_max``.
+        limits: times, and the bound per address, of the answering side.
+    """
+
+    def __init__(
+        self,
+        *,
+        request_handlers_max: int = 256,
+        bulk_handlers_max: int = 64,
+        idle_connections_max: int = 64,
+        idle_s_max: float = 30.0,
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self._control_limits = dataclasses.replace(limits, connections_max=request_handlers_max)
+        self._bulk_limits = dataclasses.replace(limits, connections_max=bulk_handlers_max)
+        self._pool = ConnectionPool(idle_connections_max, idle_s_max)
+        self._lock = threading.Lock()
+        self._address: Address | None = None
+        self._daemons: list[NodeDaemon] = []
+        self._loops: list[threading.Thread] = []
+        self._closed = False
+
+    # ---- the answering side
+
+    def listen(self, address: Address) -> Address:
+        """As the port says. ``localhost`` is 127.0.0.1."""
+        if not address.is_loopback:
+            raise ConfigError(
+                f"cannot listen on {address}: a node listens on loopback only until its cluster "
+                "has certificates; pass a loopback address, such as 127.0.0.1 or [::1]"
+            )
+        with self._lock:
+            if self._address is not None or self._closed:
+                raise ConfigError(f"this transport is closed or listens already: {self._address}")
+            host = "127.0.0.1" if address.host == "localhost" else address.host
+            control = _listener(host, address.port, address)
+            try:
+                bulk = _listener(host, 0, Address(host, 0))
+            except BaseException:
+                control.close()
+                raise
+            self._address = Address(address.host, control.getsockname()[1])
+            plane = BulkPlane(bulk.getsockname()[1], secrets.token_hex(16))
+            name = f"map-reduce {self._address}"
+            self._daemons = [
+                NodeDaemon(control, self._control_limits, f"{name} control", PROTOCOL, str(plane)),
+                NodeDaemon(bulk, self._bulk_limits, f"{name} bulk", plane.token, PROTOCOL),
+            ]
+            return self._address
+
+    def serve(self, handler: Handler) -> None:
+        """As the port says.
+
+        Raises:
+            ConfigError: nothing listens, or it serves already.
+        """
+        with self._lock:
+            if not self._daemons or self._loops or self._closed:
+                raise ConfigError("serve() comes once, after listen() and before close()")
+            for daemon in self._daemons:
+                daemon.answer_with(handler)
+                name = f"{daemon.transportServer.name} loop"
+                loop = threading.Thread(target=daemon.requestLoop, name=name, daemon=True)
+                loop.start()
+                self._loops.append(loop)
+
+    def close(self) -> None:
+        """As the port says. A thread that does not end in time is named in the log."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._pool.close()
+        for daemon in self._daemons:
+            daemon.transportServer.shutdown()
+        for loop in self._loops:
+            loop.join(self._control_limits.close_s_max)
+            if loop.is_alive():
+                log.error("%s: did not end when the transport was closed", loop.name)
+        for daemon in self._daemons:
+            daemon.close()
+
+    # ---- the calling side
+
+    def call(self, peer: Address, request: Request, timeout_s: float) -> Message:
+        """As the port says."""
+        deadline = time.monotonic() + timeout_s
+        data = wire.encode_request(request)
+        name = type(request.body).__name__
+        if self._closed:
+            raise Unreachable(f"{peer}: this node's own transport is closed")
+        if not peer.is_loopback:
+            raise Unreachable(
+                f"{peer} was not called: nodes listen on loopback only until their cluster has "
+                "certificates, so no node of ours is there"
+            )
+        try:
+            if isinstance(request.body, BULK):
+                reply = self._ask_bulk(peer, data, deadline)
+            else:
+                reply = self._ask(peer, PROTOCOL, data, deadline)
+        except TimeoutError as error:
+            raise Unreachable(
+                f"{peer}: no reply to {name} within {timeout_s:g} s ({error})"
+            ) from error
+        except ConnectionRefusedError as error:
+            raise Unreachable(f"{peer}: nobody listens there (connection refused)") from error
+        except OSError as error:
+            raise Unreachable(f"{peer}: no reply to {name}: {error}") from error
+        except ProtocolError as error:
+            raise ProtocolError(f"{peer}: the reply to {name} is not one: {error}") from error
+        try:
+            return wire.decode_reply(reply)
+        except ProtocolError as error:
+            raise ProtocolError(f"{peer}, asked for {name}: {error}") from error
+
+    def _ask(self, address: Address, greeting: str, data: bytes, deadline: float) -> memoryview:
+        """Ask over a kept connection, or else, or when that has ended, over a new one."""
+        kept = self._pool.take(address)
+        if kept is not None:
+            try:
+                return self._ask_over(kept, data, deadline)
+            except Cut as error:
+                if error.midway or self._closed:
+                    raise
+                self._pool.drop_idle(address)
+        return self._ask_over(self._open(address, greeting, deadline), data, deadline)
+
+    def _ask_over(self, connection: Connection, data: bytes, deadline: float) -> memoryview:
+        try:
+            reply = connection.ask(data, deadline)
+        except BaseException:  # a KeyboardInterrupt too leaves a reply in it that nobody expects
+            self._pool.drop(connection)
+            raise
+        self._pool.give(connection)
+        return reply
+
+    def _ask_bulk(self, peer: Address, data: bytes, deadline: float) -> memoryview:
+        plane = self._pool.bulk_plane(peer)
+        if plane is not None:
+            try:
+                return self._ask(plane.at(peer), plane.token, data, deadline)
+            except (ConnectionRefusedError, GreetingRefused, ProtocolError) as error:
+                log.debug("%s: its bulk daemon is no longer at %d: %s", peer, plane.port, error)
+            except TimeoutError:
+                self._pool.forget(peer)  # somebody else may have the port and keep silent
+                raise
+        self._pool.give(self._open(peer, PROTOCOL, deadline))
+        plane = self._pool.bulk_plane(peer)
+        assert plane is not None
+        return self._ask(plane.at(peer), plane.token, data, deadline)
+
+    def _open(self, address: Address, greeting: str, deadline: float) -> Connection:
+        """A new connection; one to a control daemon also says where its bulk daemon is."""
+        connection = self._pool.open(address, greeting, deadline)
+        if greeting == PROTOCOL:
+            try:
+                self._pool.remember(address, BulkPlane.parse(connection.welcome))
+            except ProtocolError:
+                self._pool.drop(connection)
+                raise
+        return connection
+
+
+def _listener(host: str, port: int, asked: Address) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTakenError(
+                f"{asked} is in use by another program; stop it, or choose another port "
+                "(port 0 takes a free one)"
+            ) from error
+        raise ConfigError(f"cannot listen on {asked}: {error.strerror}") from error
+    return sock

@@ -1,0 +1,173 @@
+"""Pyro4 frames over one socket: each whole, each under a deadline, none of the dangerous kinds.
+
+A frame of Pyro4 is a header of 24 bytes (``Pyro4.message.Message``, which packs and checks it),
+annotations, and a body. Of what the header can say we speak a small part, and everything else
+is refused *before any byte after the header is read*:
+
+    kind          CONNECT, CONNECTOK, CONNECTFAIL, INVOKE, RESULT, as the reader expects
+    flags         none: not compressed, batched, one-way, streamed, kept serialized, an exception
+    serializer    ours (pyro_serializer.py), so no other is ever asked to decode
+    annotations   none
+    body          at most as long as the reader expects
+
+The time that Pyro4 allows is for each ``recv``: a peer that sends a byte now and then is waited
+for without end. Here it is for the frame: what is left of it is set before each system call.
+
+Memory is taken as bytes come, not as the header promises, in steps that double.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Container
+from typing import NamedTuple
+
+from Pyro4 import errors as pyro_errors
+from Pyro4 import message
+
+from map_reduce.errors import ProtocolError
+from map_reduce.transport.pyro_serializer import CALL_NAMES_BYTES_MAX, SERIALIZER_ID
+from map_reduce.transport.wire import MESSAGE_BYTES_MAX
+
+BODY_BYTES_MAX = MESSAGE_BYTES_MAX + CALL_NAMES_BYTES_MAX
+FIRST_STEP_BYTES = 256 * 1024
+
+_HEADER_BYTES = message.Message.header_size
+
+
+class Frame(NamedTuple):
+    kind: int
+    sequence: int
+    body: bytearray
+
+
+class Cut(ConnectionError):
+    """The peer closed, or reset, the connection.
+
+    ``midway``: a part of the frame that was waited for had come already.
+    """
+
+    def __init__(self, reason: str, midway: bool) -> None:
+        super().__init__(reason)
+        self.midway = midway
+
+
+class Channel:
+    """One connection. Used by one thread at a time, but for :meth:`cut`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def send(
+        self, kind: int, sequence: int, head: bytes, body: bytes | memoryview, deadline: float
+    ) -> None:
+        """Send one frame, whose body is ``head + body``.
+
+        Raises:
+            TimeoutError: the peer did not take it all before the deadline.
+            Cut: the connection is gone.
+        """
+        frame = message.Message(kind, b"", SERIALIZER_ID, 0, sequence)
+        frame.data_size = len(head) + len(body)
+        parts = [memoryview(frame.to_bytes() + head), memoryview(body)]
+        try:
+            while parts:
+                self._allow_until(deadline, "sending")
+                sent = self.sock.sendmsg(parts)
+                while parts and sent >= len(parts[0]):
+                    sent -= len(parts.pop(0))
+                if parts:
+                    parts[0] = parts[0][sent:]
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise Cut(f"sending: {error}", midway=False) from error
+
+    def receive(
+        self,
+        kinds: Container[int],
+        deadline: float,
+        frame_s_max: float | None = None,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> Frame:
+        """Wait for one frame. Its first byte must come before the deadline; so must its last,
+        or within ``frame_s_max`` of the first where that is given.
+
+        Raises:
+            TimeoutError: it did not.
+            Cut: the connection is gone.
+            ProtocolError: it is not such a frame; nothing after its header was read.
+        """
+        header = bytearray(_HEADER_BYTES)
+        first = self._receive_some(memoryview(header), deadline, midway=False)
+        self.frame_begins()
+        if frame_s_max is not None:
+            deadline = time.monotonic() + frame_s_max
+        self._receive_all(memoryview(header)[first:], deadline)
+        try:
+            frame = message.Message.from_header(bytes(header))
+        except pyro_errors.PyroError as error:
+            raise ProtocolError(f"not a Pyro4 frame: {error}") from error
+        if (
+            frame.type not in kinds
+            or frame.flags != 0
+            or frame.serializer_id != SERIALIZER_ID
+            or frame.annotations_size != 0
+            or not 0 <= frame.data_size <= body_bytes_max
+        ):
+            raise ProtocolError(
+                f"a Pyro4 frame of a kind that is not spoken here: type {frame.type}, "
+                f"flags {frame.flags:#x}, serializer {frame.serializer_id}, "
+                f"{frame.annotations_size} bytes of annotations, {frame.data_size} of body"
+            )
+        return Frame(frame.type, frame.seq, self._receive_body(frame.data_size, deadline))
+
+    def frame_begins(self) -> None:
+        """Called between a frame's first byte and the rest, for who keeps account of it."""
+
+    def cut(self) -> None:
+        """End the connection now; whoever waits in it is woken by :class:`Cut`."""
+        with contextlib.suppress(OSError):  # already gone, which is what is wanted
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the connection and free its socket."""
+        self.cut()
+        self.sock.close()
+
+    def _receive_body(self, size: int, deadline: float) -> bytearray:
+        body = bytearray(min(size, FIRST_STEP_BYTES))
+        filled = 0
+        while True:
+            with memoryview(body) as view:
+                self._receive_all(view[filled:], deadline)
+            filled = len(body)
+            if filled == size:
+                return body
+            body += bytes(min(filled, size - filled))
+
+    def _receive_all(self, view: memoryview, deadline: float) -> None:
+        while view:
+            view = view[self._receive_some(view, deadline, midway=True) :]
+
+    def _receive_some(self, view: memoryview, deadline: float, midway: bool) -> int:
+        self._allow_until(deadline, "receiving")
+        try:
+            count = self.sock.recv_into(view)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise Cut(f"receiving: {error}", midway) from error
+        if count == 0:
+            raise Cut("the peer closed the connection", midway)
+        return count
+
+    def _allow_until(self, deadline: float, doing: str) -> None:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"{doing}: the time is up")
+        self.sock.settimeout(left_s)

@@ -1,0 +1,57 @@
+"""Where a careful attempt writes down what it is about to do, so that its death can be told.
+
+The note is a small file in shared memory pages: it survives the process, however that ends,
+without a system call per record. Two halves are written in turn, and one byte says which holds
+a whole text, so a death in the middle of writing leaves the previous text.
+
+    byte 0: 0 nothing yet, 1 first half, 2 second half
+    halves: length (2 bytes, big-endian), UTF-8 text
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+_HALF_BYTES = 2048
+_TEXT_BYTES_MAX = _HALF_BYTES - 2
+_FILE_BYTES = 1 + 2 * _HALF_BYTES
+
+
+class Note:
+    """The writing end, in the worker process."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, _FILE_BYTES)
+            self._pages = mmap.mmap(descriptor, _FILE_BYTES)
+        finally:
+            os.close(descriptor)
+        self._half = 1
+
+    def write(self, text: str) -> None:
+        """Put down ``text``, cut where it is too long."""
+        data = text.encode("utf-8", "replace")[:_TEXT_BYTES_MAX]
+        start = 1 + self._half * _HALF_BYTES
+        self._pages[start : start + 2] = len(data).to_bytes(2, "big")
+        self._pages[start + 2 : start + 2 + len(data)] = data
+        self._pages[0] = self._half + 1
+        self._half = 1 - self._half
+
+    def close(self) -> None:
+        self._pages.close()
+
+
+def read_note(path: Path) -> str:
+    """The last whole text in the file; empty where there is none, or no file."""
+    try:
+        pages = path.read_bytes()
+    except OSError:
+        return ""  # the attempt died before it could make the file, or was not careful
+    if len(pages) != _FILE_BYTES or pages[0] not in (1, 2):
+        return ""
+    start = 1 + (pages[0] - 1) * _HALF_BYTES
+    length = int.from_bytes(pages[start : start + 2], "big")
+    return pages[start + 2 : start + 2 + length].decode("utf-8", "replace")

@@ -1,0 +1,248 @@
+"""The worker processes of one node: a queue, and a thread for each slot.
+
+Who does what::
+
+    submit ──▶ queue ──▶ slot thread ◀── socket ──▶ worker process
+                             │
+                             └──▶ reporter thread ──▶ ended(outcome, path)
+
+A slot's thread alone owns its process: it starts, feeds, times out, kills and reaps it, and
+nobody else touches it. Others leave word under the pool's lock and ring the slot's doorbell (a
+pipe that its thread polls together with the process's socket). So there are no races about
+process numbers, and whatever a slot waits for, a process's words or end, a deadline, a new
+attempt, a stop, the end of the pool, it waits for in one place.
+
+Callbacks run in one thread of their own, in the order in which attempts end: a slow one delays
+other reports, but never a deadline or the next attempt.
+
+A process starts when its slot first gets work (some at once, so that the first job needn't
+wait), and is replaced at once after an attempt that killed it, ran out of time, was stopped, or
+left it in a state that cannot be cleared; also after a number of attempts. One that dies while
+idle is replaced when next needed, so nothing can start processes over and over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from map_reduce.core.messages import Outcome, Running, StartAttempt
+from map_reduce.errors import Refused
+from map_reduce.ports import LocalInput
+from map_reduce.workers.child import Launch
+from map_reduce.workers.slot import Slot
+from map_reduce.workers.tasks import Task, matches
+
+JOIN_WAIT_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Report(NamedTuple):
+    task: Task
+    outcome: Outcome
+    path: Path | None
+
+
+class ProcessWorkerPool:
+    """Runs attempts in ``slots`` processes of their own (the ``WorkerPool`` port).
+
+    Args:
+        slots: processes at most.
+        scratch: an existing folder; attempts' files are made there, and gone after close, but
+            for those that were handed over.
+        node: this node's address, for messages.
+        hash_seed: PYTHONHASHSEED of the processes.
+        tasks_per_worker_max: attempts after which a process is replaced.
+        warm: processes to start now; the others start when there is work for them.
+        niceness: added to the processes' scheduling priority value, so that daemons on a
+            loaded machine answer in time.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        *,
+        scratch: Path,
+        node: str,
+        hash_seed: int,
+        tasks_per_worker_max: int,
+        warm: int = 1,
+        niceness: int = 5,
+    ) -> None:
+        self.slots = slots
+        self._scratch = scratch
+        self._lock = threading.Lock()
+        self._queue: deque[Task] = deque()
+        self._unreported: set[Task] = set()
+        self._numbers = itertools.count()
+        self._closed = False
+        self._errors = _standard_error()
+        self._reports: SimpleQueue[_Report | None] = SimpleQueue()
+        self._reporter = threading.Thread(
+            target=self._report_all, name="map-reduce-reports", daemon=True
+        )
+        launch = Launch(node, hash_seed, niceness, self._errors, scratch)
+        self._slots = [
+            Slot(
+                index,
+                launch,
+                lock=self._lock,
+                queue=self._queue,
+                finished=self._finished,
+                attempts_max=tasks_per_worker_max,
+                warm=index < warm,
+            )
+            for index in range(slots)
+        ]
+        os.register_at_fork(after_in_child=_forgetful(self))
+        self._reporter.start()
+        for slot in self._slots:
+            slot.start()
+
+    # -------------------------------------------------------------- the port
+
+    def submit(
+        self,
+        order: StartAttempt,
+        local: LocalInput,
+        ended: Callable[[Outcome, Path | None], None],
+    ) -> None:
+        """Run it when a slot is free; see :class:`map_reduce.ports.WorkerPool`.
+
+        Raises:
+            Refused: the pool is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise Refused("the node is stopping and takes no more work")
+            task = Task(next(self._numbers), order, local, ended)
+            self._unreported.add(task)
+            idle = [slot for slot in self._slots if slot.task is None]
+            if idle:
+                slot = max(idle, key=lambda slot: slot.warmth)
+                slot.task = task
+                slot.ring()
+            else:
+                self._queue.append(task)
+
+    def stop(self, job_id: str, phase: str = "", task: int = -1, number: int = -1) -> None:
+        """End matching attempts; a callback that is being made right now is not waited for.
+
+        Given the job alone, it also unloads the job's functions.
+        """
+        with self._lock:
+            for candidate in self._unreported:
+                if matches(candidate.order.attempt, job_id, phase, task, number):
+                    candidate.stopped = True
+            waiting = [candidate for candidate in self._queue if not candidate.stopped]
+            self._queue.clear()
+            self._queue.extend(waiting)
+            self._unreported = {task for task in self._unreported if not task.stopped}
+            if not self._closed:
+                for slot in self._slots:
+                    slot.forget += [] if phase else [job_id]
+                    slot.ring()
+
+    def running(self) -> tuple[Running, ...]:
+        """The attempts in slots now, and how far they were when they last said so."""
+        with self._lock:
+            return tuple(
+                Running(slot.task.order.attempt, slot.task.records, slot.task.bytes_in)
+                for slot in self._slots
+                if slot.task is not None and not slot.task.stopped
+            )
+
+    def busy(self) -> int:
+        """Attempts running or queued."""
+        with self._lock:
+            running = sum(slot.task is not None and not slot.task.stopped for slot in self._slots)
+            return running + len(self._queue)
+
+    def close(self) -> None:
+        """Kill all worker processes and return when they and the pool's threads have ended.
+
+        What was not reported yet never is, and its files are deleted. Closing twice is
+        harmless. Not to be called from within ``ended``.
+
+        Raises:
+            RuntimeError: an ``ended`` callback, or the kernel, has held a thread for 10 s.
+        """
+        with self._lock:
+            first, self._closed = not self._closed, True
+            if first:
+                self._queue.clear()
+                self._unreported.clear()
+                for slot in self._slots:
+                    slot.closing = True
+                    slot.ring()
+        deadline_s = time.monotonic() + JOIN_WAIT_S
+        ended = [slot.join(max(0.0, deadline_s - time.monotonic())) for slot in self._slots]
+        if not all(ended):
+            raise RuntimeError("a worker process could not be ended: the kernel holds it")
+        self._reports.put(None)
+        self._reporter.join(max(0.0, deadline_s - time.monotonic()))
+        if self._reporter.is_alive():
+            raise RuntimeError("the callback of an attempt that ended does not return")
+        if first:
+            os.close(self._errors)
+
+    def disown(self) -> None:
+        """In a forked copy of this process: let go of the worker processes."""
+        self._closed = True
+        for slot in self._slots:
+            slot.disown()
+
+    # -------------------------------------------------------------- reports
+
+    def _finished(self, task: Task, outcome: Outcome | None, path: Path | None) -> None:
+        """From a slot's thread."""
+        if outcome is not None:
+            self._reports.put(_Report(task, outcome, path))
+
+    def _report_all(self) -> None:
+        while (report := self._reports.get()) is not None:
+            with self._lock:
+                wanted = report.task in self._unreported
+                self._unreported.discard(report.task)
+            if not wanted:
+                if report.path is not None:
+                    report.path.unlink(missing_ok=True)
+                continue
+            try:
+                report.task.ended(report.outcome, report.path)
+            except Exception:  # noqa: BLE001  the others' reports must still be made
+                _log.exception("the callback of %s failed", report.task.order.attempt)
+
+
+def _forgetful(pool: ProcessWorkerPool) -> Callable[[], None]:
+    """What a fork of this process (multiprocessing does that) does before anything else.
+
+    It closes its copies of what ties us to our worker processes: these are to see our end when
+    we end, not when the last of our forks does.
+    """
+    weak = weakref.ref(pool)
+
+    def forget() -> None:
+        forked = weak()
+        if forked is not None:
+            forked.disown()
+
+    return forget
+
+
+def _standard_error() -> int:
+    """A descriptor of this process's standard error, or of nowhere where it has none."""
+    try:
+        return os.dup(2)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)

@@ -1,0 +1,230 @@
+"""The worker process: runs attempts one after another until its node ends it.
+
+Two threads. The main one runs user code, so that user code finds itself where it would be in a
+script. The watcher reads the socket from the node and, while an attempt runs, reports how far
+it is. When the node is gone the kernel closes its end of the socket; the watcher then kills the
+process group, user code and all. User code that never lets go of the interpreter lock (a long
+regular expression) would keep the watcher from running, so where the kernel can do it, it is
+asked to kill the group by itself (see :func:`_die_with`).
+
+The process never ends by itself: the node kills it. Exit handlers of user code do not run.
+
+This module is imported at every start of a process, so it imports little.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+
+from map_reduce.core.messages import MapOutput, Outcome, ReduceOutput
+from map_reduce.errors import ProtocolError
+from map_reduce.execution.attempt import Tracker, run_attempt
+from map_reduce.workers.failures import escaped, without_surrogates
+from map_reduce.workers.leftovers import Surroundings
+from map_reduce.workers.loaded import LoadedByJob
+from map_reduce.workers.notes import Note
+from map_reduce.workers.protocol import (
+    EXIT_CONNECTION_CLOSED,
+    Ended,
+    Forget,
+    FromWorker,
+    Ready,
+    Report,
+    Run,
+    ToWorker,
+    framed,
+    worker_side,
+)
+
+REPORT_INTERVAL_MS = 200
+OOM_SCORE = "500"
+"""Added to the kernel's badness (0 … 1000): out of memory, it ends a worker, not the node."""
+
+
+class Connection:
+    """The worker's end of the socket, which user code may close or fork away."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._process = os.getpid()
+        self._number = sock.fileno()
+        self._identity = self._look()
+        self._lock = threading.Lock()
+        # A child that user code forks must not keep the connection open past our death.
+        os.register_at_fork(after_in_child=sock.close)
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = os.fstat(self._number)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def check(self) -> None:
+        """End the process where user code has closed our descriptor, or this is its fork."""
+        if os.getpid() != self._process:
+            os._exit(0)  # a forked child that came back out of user code
+        if self._look() != self._identity:
+            os._exit(EXIT_CONNECTION_CLOSED)
+
+    def send(self, message: FromWorker) -> None:
+        self.check()
+        with self._lock:
+            try:
+                self.socket.sendall(framed(message))
+            except OSError:
+                end_group()  # the node is gone
+
+
+class WorkerProcess:
+    """What one worker process does, once it has its connection."""
+
+    def __init__(self, connection: Connection, node: str) -> None:
+        self._connection = connection
+        self._node = node
+        self._functions = LoadedByJob()
+        self._inbox: SimpleQueue[ToWorker] = SimpleQueue()
+        self._running: Run | None = None
+        self._tracker = Tracker()
+        self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+
+    def serve(self) -> None:
+        """Run what comes. Does not return."""
+        self._watcher.start()
+        surroundings = Surroundings()
+        self._connection.send(Ready())
+        while True:
+            message = self._inbox.get()
+            if isinstance(message, Forget):
+                self._functions.forget(message.job_id)
+            else:
+                self._run(message, surroundings)
+
+    # -------------------------------------------------------------- the main thread
+
+    def _run(self, run: Run, surroundings: Surroundings) -> None:
+        cpu_s = time.process_time()
+        note: Note | None = None
+        try:
+            self._tracker = tracker = Tracker()
+            if run.order.careful:
+                note = Note(run.note_path())
+                tracker.note = note.write
+            local = run.local_input()
+            functions = self._functions.get(run.order, local.functions)
+            outcome, path = run_attempt(
+                run.order, local, run.output_path(), tracker, functions, self._node
+            )
+        except BaseException as error:  # noqa: BLE001  user code may raise SystemExit and worse
+            outcome, path = escaped(error, run.order.attempt, self._node), None
+        self._running = None
+        if note is not None:
+            note.close()
+        outcome = _with_cpu(outcome, time.process_time() - cpu_s)
+        recycle = _flush() or surroundings.restore()
+        try:
+            self._connection.send(Ended(outcome, path is not None, recycle))
+        except ProtocolError as error:
+            failed = escaped(error, run.order.attempt, self._node)
+            self._connection.send(Ended(failed, False, recycle))
+
+    # -------------------------------------------------------------- the watcher
+
+    def _watch(self) -> None:
+        try:
+            self._listen()
+        finally:
+            end_group()
+
+    def _listen(self) -> None:
+        """Read until the node's end is closed."""
+        reader = worker_side()
+        poller = select.poll()
+        poller.register(self._connection.socket, select.POLLIN)
+        while True:
+            events = poller.poll(REPORT_INTERVAL_MS if self._running else None)
+            self._connection.check()
+            if events:
+                if not reader.receive(self._connection.socket):
+                    return
+                for message in reader.messages():
+                    if isinstance(message, Run):
+                        self._running = message
+                    self._inbox.put(message)
+            elif run := self._running:
+                tracker = self._tracker
+                current = without_surrogates(tracker.current)
+                self._connection.send(
+                    Report(run.number, tracker.records, tracker.bytes_in, current)
+                )
+
+
+def _with_cpu(outcome: Outcome, cpu_s: float) -> Outcome:
+    """The outcome with the processor time it took, where it has counts."""
+    if isinstance(outcome, MapOutput | ReduceOutput):
+        counts = msgspec.structs.replace(outcome.counts, user_s=cpu_s)
+        return msgspec.structs.replace(outcome, counts=counts)
+    return outcome
+
+
+def _flush() -> str:
+    """Bring out what user code printed, since the process may be killed at any time."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError) as error:
+            return f"its output cannot be written: {error}"
+    return ""
+
+
+def end_group() -> None:
+    """Kill this process and every one that it started and that stayed in its group."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _die_with(lifeline: int) -> None:
+    """Have the kernel kill our process group when the last writer of this pipe is gone.
+
+    Linux can send a signal of choice when a descriptor becomes ready, to a whole group; and a
+    pipe becomes ready when its writer, the node, is gone. Nothing is ever written.
+    """
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+
+
+def _volunteer() -> None:
+    """Be the one that the kernel ends when memory runs out."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
+    except OSError:
+        return  # not Linux, or not allowed: the kernel then chooses for itself
+
+
+def main() -> None:
+    """Entry point; the arguments are those that ``workers/child.py`` gives."""
+    node, connection, lifeline, errors, niceness = sys.argv[1:]
+    del sys.argv[1:]
+    _die_with(int(lifeline))
+    _volunteer()
+    os.nice(int(niceness))
+    sock = socket.socket(fileno=int(connection))
+    for descriptor in (int(connection), int(lifeline)):
+        os.set_inheritable(descriptor, False)
+    worker = WorkerProcess(Connection(sock), node)
+    # Until here, errors went to a file that the node reads if we do not get this far.
+    os.dup2(int(errors), 2)
+    os.close(int(errors))
+    worker.serve()

@@ -1,0 +1,278 @@
+"""One slot: a thread, and the process it feeds. The theory is in ``workers/pool.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import select
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from map_reduce.core.messages import Failed, Outcome
+from map_reduce.workers import failures
+from map_reduce.workers.child import Child, Launch
+from map_reduce.workers.notes import read_note
+from map_reduce.workers.protocol import Ended, Forget, FromWorker, Report, run_of
+from map_reduce.workers.tasks import Task
+
+START_TRIES = 3
+START_WAIT_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+Finished = Callable[[Task, Outcome | None, Path | None], None]
+"""Called by a slot's thread when an attempt is over; the outcome is None where it was stopped."""
+
+
+class Doorbell:
+    """A pipe that wakes a thread out of its poll. Ringing never waits."""
+
+    def __init__(self) -> None:
+        self._hear, self._ring = os.pipe()
+        os.set_blocking(self._hear, False)
+        os.set_blocking(self._ring, False)
+
+    def fileno(self) -> int:
+        return self._hear
+
+    def ring(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it has been rung often enough
+            os.write(self._ring, b"!")
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._hear, 1 << 16)
+
+    def close(self) -> None:
+        os.close(self._hear)
+        os.close(self._ring)
+
+
+class Slot:
+    """Runs the attempts it is given, one at a time.
+
+    The public attributes belong to the pool's lock, all else to the slot's thread.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        launch: Launch,
+        *,
+        lock: threading.Lock,
+        queue: deque[Task],
+        finished: Finished,
+        attempts_max: int,
+        warm: bool,
+    ) -> None:
+        self.task: Task | None = None
+        self.forget: list[str] = []
+        self.closing = False
+        self.warmth = 0  # 0 without a process, 1 with one that starts, 2 with one that is ready
+        self._launch = launch
+        self._lock = lock
+        self._queue = queue
+        self._finished = finished
+        self._attempts_max = attempts_max
+        self._doorbell = Doorbell()
+        self._child: Child | None = None
+        self._start_soon = warm
+        self._thread = threading.Thread(
+            target=self._run, name=f"map-reduce-slot-{index}", daemon=True
+        )
+
+    # -------------------------------------------------------------- for the pool
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def ring(self) -> None:
+        """Have the thread look at what has been left for it. With the lock held."""
+        self._doorbell.ring()
+
+    def join(self, within_s: float) -> bool:
+        """Wait for the thread to end after ``closing``; False where it has not in this time."""
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def disown(self) -> None:
+        """In a forked copy of this process, which has no such thread: let go of the process."""
+        if self._child is not None:
+            self._child.close_descriptors()
+            self._child = None
+
+    # -------------------------------------------------------------- the thread
+
+    def _run(self) -> None:
+        try:
+            while self._step():
+                pass
+        finally:
+            self._end_child()
+            with self._lock:
+                self.closing = True
+                self._doorbell.close()
+
+    def _step(self) -> bool:
+        """Do what there is to do, else wait for it. False: the pool closes."""
+        with self._lock:
+            if self.closing:
+                return False
+            task = self.task
+            forget, self.forget = self.forget, []
+        if self._child is not None:
+            for job_id in forget:
+                self._child.send(Forget(job_id))
+        if task is not None:
+            outcome, path = self._attempt(task)
+            with self._lock:
+                self.task = self._queue.popleft() if self._queue else None
+            self._finished(task, outcome, path)
+            return True
+        if self._child is None and self._start_soon:
+            self._start_soon = False
+            with contextlib.suppress(OSError):  # told when an attempt cannot start one either
+                self._start_child()
+        self._wait(None)
+        if self._child is not None and self._child.closed:
+            pid = self._child.pid
+            _log.warning("worker process %d is gone while idle: %s", pid, self._end_child())
+        return True
+
+    def _attempt(self, task: Task) -> tuple[Outcome | None, Path | None]:
+        """What became of it; no outcome where it was stopped or the pool closes."""
+        folder = task.folder(self._launch.scratch)
+        try:
+            failed = self._make_ready(task)
+            if failed is not None or self._is_unwanted(task):
+                return failed, None
+            folder.mkdir()
+            return self._supervise(task, folder)
+        except Exception as error:  # noqa: BLE001  whatever it is, the attempt must be answered
+            self._end_child()
+            return failures.escaped(error, task.order.attempt, self._launch.node), None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _supervise(self, task: Task, folder: Path) -> tuple[Outcome | None, Path | None]:
+        """Run it in the process, which is ready."""
+        child = self._child
+        assert child is not None
+        output, note = folder / "output", folder / "note"
+        child.attempts += 1
+        child.send(run_of(task.number, task.order, task.local, output, note))
+        deadline_s = time.monotonic() + task.order.timeout_s
+        while True:
+            for message in self._wait(deadline_s - time.monotonic()):
+                if isinstance(message, Report):
+                    self._note_progress(task, message)
+                elif isinstance(message, Ended):
+                    path = task.delivery(self._launch.scratch)
+                    if message.output:
+                        output.replace(path)
+                    self._recycle_after(message)
+                    return message.outcome, path if message.output else None
+            if self._is_unwanted(task):
+                self._replace_child()
+                return None, None
+            if child.closed:
+                how, place = self._replace_child(), _place(task, note)
+                return failures.died(task.order, self._launch.node, how, place), None
+            if time.monotonic() >= deadline_s:
+                self._replace_child()
+                return failures.timed_out(task.order, self._launch.node, _place(task, note)), None
+
+    def _note_progress(self, task: Task, report: Report) -> None:
+        if report.number == task.number:
+            with self._lock:
+                task.records, task.bytes_in = report.records, report.bytes_in
+                task.current = report.current
+
+    def _is_unwanted(self, task: Task) -> bool:
+        with self._lock:
+            return task.stopped or self.closing
+
+    def _wait(self, timeout_s: float | None) -> list[FromWorker]:
+        """Until the doorbell rings, the process says something or ends, or the time is over."""
+        poller = select.poll()
+        poller.register(self._doorbell, select.POLLIN)
+        child = self._child
+        if child is not None and not child.closed:
+            writing = select.POLLOUT if child.sending else 0
+            poller.register(child.socket, select.POLLIN | writing)
+        ready = poller.poll(None if timeout_s is None else _milliseconds(timeout_s))
+        self._doorbell.clear()
+        if child is None or all(number != child.socket.fileno() for number, _ in ready):
+            return []
+        messages = child.pump()
+        self._show_warmth()
+        return messages
+
+    # -------------------------------------------------------------- its process
+
+    def _make_ready(self, task: Task) -> Failed | None:
+        """Have a process that can take the attempt, unless it becomes unwanted meanwhile."""
+        why = ""
+        for _ in range(START_TRIES):
+            try:
+                child = self._child or self._start_child()
+            except OSError as error:
+                why = str(error)
+                continue
+            deadline_s = time.monotonic() + START_WAIT_S
+            while not (child.ready or child.closed or time.monotonic() >= deadline_s):
+                if self._is_unwanted(task):
+                    return None
+                self._wait(deadline_s - time.monotonic())
+            if child.ready and not child.closed:
+                return None
+            late = "" if child.closed else f"it was not ready within {START_WAIT_S:g} s; "
+            why = late + child.first_words()
+            why += f" ({self._end_child()})"
+        return failures.not_started(task.order, self._launch.node, START_TRIES, why)
+
+    def _start_child(self) -> Child:
+        self._child = Child(self._launch)
+        self._show_warmth()
+        return self._child
+
+    def _end_child(self) -> str:
+        """Kill and reap the process, if there is one; how it has ended, for people."""
+        if self._child is None:
+            return ""
+        child, self._child = self._child, None
+        self._show_warmth()
+        return child.end()
+
+    def _replace_child(self) -> str:
+        """End the process, and start another while the slot has nothing else to do."""
+        self._start_soon = True
+        return self._end_child()
+
+    def _recycle_after(self, last: Ended) -> None:
+        """Replace the process if the attempt that ended must be its last."""
+        assert self._child is not None
+        if last.recycle:
+            _log.info("worker process %d is replaced: %s", self._child.pid, last.recycle)
+        if last.recycle or self._child.attempts >= self._attempts_max:
+            self._replace_child()
+
+    def _show_warmth(self) -> None:
+        with self._lock:
+            self.warmth = 0 if self._child is None else 1 + self._child.ready
+
+
+def _milliseconds(timeout_s: float) -> int:
+    """For poll: rounded up, and cut to a day, since poll cannot wait for long."""
+    return math.ceil(1000 * min(max(timeout_s, 0.0), 86400.0))
+
+
+def _place(task: Task, note: Path) -> str:
+    return failures.place_in_words(read_note(note), task.current, task.records)

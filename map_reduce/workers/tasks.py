@@ -1,0 +1,42 @@
+"""An attempt on its way through a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from map_reduce.core.messages import AttemptId, Outcome, StartAttempt
+from map_reduce.ports import LocalInput
+
+
+@dataclass(eq=False)
+class Task:
+    """From submit to report. What changes is guarded by the pool's lock."""
+
+    number: int  # within the pool
+    order: StartAttempt
+    local: LocalInput
+    ended: Callable[[Outcome, Path | None], None]
+    stopped: bool = False
+    records: int = 0
+    bytes_in: int = 0
+    current: str = ""
+
+    def folder(self, scratch: Path) -> Path:
+        """The attempt's own folder, which is gone after it."""
+        return scratch / f"attempt-{self.number}"
+
+    def delivery(self, scratch: Path) -> Path:
+        """Where its output stands once it is complete."""
+        return scratch / f"output-{self.number}"
+
+
+def matches(attempt: AttemptId, job_id: str, phase: str, task: int, number: int) -> bool:
+    """Whether ``stop`` with these arguments means this attempt."""
+    return (
+        attempt.job_id == job_id
+        and phase in ("", attempt.phase)
+        and task in (-1, attempt.task)
+        and number in (-1, attempt.number)
+    )

@@ -1,0 +1,150 @@
+"""What every BlockStore does."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from map_reduce.core.digests import digest_of
+from map_reduce.core.messages import BlockRef
+from map_reduce.errors import BlockCorruptError, BlockMissingError, ProtocolError
+from map_reduce.storage.disk import DiskBlockStore
+from map_reduce.storage.memory import MemoryBlockStore
+from map_reduce.storage.tiered import SMALL_BYTES_MAX, TieredBlockStore
+
+
+def block(name: str, data: bytes) -> BlockRef:
+    return BlockRef(name, len(data), digest_of(data))
+
+
+@pytest.fixture(params=["memory", "disk", "tiered"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        made = MemoryBlockStore()
+    elif request.param == "disk":
+        made = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    else:
+        disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+        made = TieredBlockStore(disk, memory_bytes_max=2 * SMALL_BYTES_MAX)
+    yield made
+    made.close()
+    assert not (tmp_path / "blocks").exists()
+
+
+@given(data=st.data(), content=st.binary(max_size=300))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_pieces_in_any_order_and_repeated_make_the_block(store, data, content):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=4)))
+    edges = [0, *cuts, len(content)]
+    pieces = [(a, content[a:b]) for a, b in itertools.pairwise(edges)]
+    repeated = data.draw(st.lists(st.sampled_from(pieces), max_size=4))
+    order = data.draw(st.permutations(pieces + repeated))
+    ref = block("a/b c/ü", content)
+    results = [store.put_piece(ref, offset, piece) for offset, piece in order]
+    assert results[-1]
+    assert store.read(ref.name, 0, 1000) == (content, len(content))
+    assert store.usage() == (1, len(content))
+    assert store.delete_prefix("a/") == 1
+    with pytest.raises(BlockMissingError):
+        store.read(ref.name, 0, 1)
+
+
+def test_a_half_received_block_is_not_there(store):
+    ref = block("x", b"abcd")
+    assert not store.put_piece(ref, 0, b"ab")
+    assert store.usage() == (0, 0)
+    with pytest.raises(BlockMissingError):
+        store.read("x", 0, 4)
+    assert store.delete_prefix("") == 1
+
+
+def test_damaged_bytes_are_refused_and_may_be_sent_again(store):
+    ref = block("x", b"abcd")
+    with pytest.raises(BlockCorruptError):
+        store.put_piece(ref, 0, b"abXd")
+    with pytest.raises(BlockMissingError):
+        store.read("x", 0, 4)
+    assert store.put_piece(ref, 0, b"abcd")
+
+
+@pytest.mark.parametrize(("offset", "data"), [(-1, b"a"), (3, b"abc"), (9, b"a")])
+def test_a_piece_outside_the_block_is_refused(store, offset, data):
+    with pytest.raises(ProtocolError, match="does not fit"):
+        store.put_piece(block("x", b"abcd"), offset, data)
+
+
+def test_ranges_are_cut_at_the_end(store):
+    store.put_piece(block("x", b"abcd"), 0, b"abcd")
+    assert store.read("x", 1, 2) == (b"bc", 4)
+    assert store.read("x", 3, 9) == (b"d", 4)
+    assert store.read("x", 4, 9) == (b"", 4)
+
+
+def test_a_file_is_adopted(store, tmp_path):
+    path = tmp_path / "out"
+    path.write_bytes(b"hello")
+    store.adopt_file(BlockRef("job/map/0.0", 5, b""), path)
+    assert not path.exists()
+    assert store.read("job/map/0.0", 1, 3) == (b"ell", 5)
+
+
+def test_the_prefix_must_match_from_the_start(store):
+    for name in ("a/1", "a/2", "b/a/1"):
+        store.put_piece(block(name, b"z"), 0, b"z")
+    assert store.delete_prefix("a/") == 2
+    assert store.usage() == (1, 1)
+
+
+def test_concurrent_writers_of_many_blocks(store):
+    content = bytes(range(256)) * 600  # larger than a small block
+    failures = []
+
+    def write(number: int) -> None:
+        ref = block(f"n/{number % 3}", content)
+        try:
+            for offset in range(0, len(content), 5000):
+                store.put_piece(ref, offset, content[offset : offset + 5000])
+        except Exception as error:  # handed to the main thread  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert all(store.read(f"n/{n}", 0, len(content))[0] == content for n in range(3))
+
+
+def test_a_lasting_folder_gives_its_blocks_back(tmp_path):
+    first = DiskBlockStore(tmp_path / "data", temporary=False)
+    first.put_piece(block("job/input/1", b"kept"), 0, b"kept")
+    first.put_piece(block("job/input/2", b"half"), 0, b"ha")
+    (tmp_path / "data" / "readme.txt").write_text("not a block")
+    first.close()
+    second = DiskBlockStore(tmp_path / "data", temporary=False)
+    assert second.read("job/input/1", 0, 10) == (b"kept", 4)
+    assert second.usage() == (1, 4)
+    names = {path.name for path in (tmp_path / "data").iterdir()}
+    assert "readme.txt" in names
+    assert not any(name.endswith(".part") for name in names)
+    second.close()
+
+
+def test_small_blocks_stay_in_memory_until_a_file_is_needed(tmp_path):
+    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    store = TieredBlockStore(disk, memory_bytes_max=8)
+    store.put_piece(block("a", b"12345678"), 0, b"12345678")
+    store.put_piece(block("b", b"9"), 0, b"9")  # memory is full
+    assert disk.usage() == (1, 1)
+    path = store.path_of("a")
+    assert path is not None
+    assert path.read_bytes() == b"12345678"
+    assert store.read("a", 0, 8)[0] == b"12345678"
+    assert disk.usage() == (2, 9)
+    assert store.usage() == (2, 9)
+    store.close()

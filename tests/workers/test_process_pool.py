@@ -1,0 +1,494 @@
+"""What worker processes are there for: surviving what user code does, and leaving nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from worker_orders import (
+    NODE,
+    Gate,
+    order,
+    process_of,
+    process_pool,
+    result_of,
+    run,
+    start,
+    the_list,
+    wait_for,
+    wait_until_gone,
+)
+
+from map_reduce.core.messages import Failed, ReduceOutput
+from map_reduce.workers import slot
+from map_reduce.workers.pool import ProcessWorkerPool
+
+Map = Callable[[int, Any], Any]
+
+
+def telling(gate: Gate, then: Callable[[], Any]) -> Map:
+    """A map that tells its process at the gate, and goes on with ``then``."""
+    path = gate.path
+
+    def tell(index: int, item: Any) -> Any:
+        with open(path, "w") as file:
+            file.write(str(os.getpid()))
+        return then()
+
+    return tell
+
+
+def forever() -> None:
+    while True:
+        pass
+
+
+def without_the_lock() -> None:
+    """Runs for as good as ever without letting go of the interpreter lock."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def waiting_for_a_child() -> None:
+    subprocess.run(["sleep", "1000"], check=True)
+
+
+# ------------------------------------------------------------------ how it is started
+
+
+def test_it_imports_nothing_that_user_code_does_not_need(pool: ProcessWorkerPool) -> None:
+    def loaded(index: int, item: Any) -> Any:
+        return [("modules", list(sys.modules))]
+
+    [modules] = run(pool, loaded, [0])["modules"]
+    unneeded = ("Pyro4", "psutil", "subprocess", "multiprocessing", "worker_orders")
+    layers = tuple(f"map_reduce.{name}" for name in ("transport", "server", "client", "runtime"))
+    assert [name for name in modules if name.startswith(unneeded + layers)] == []
+
+
+def test_strings_hash_alike_in_every_process(scratch: Path) -> None:
+    def hashed(index: int, item: Any) -> Any:
+        return [(os.environ["PYTHONHASHSEED"], hash("a text"))]
+
+    found = []
+    for _ in range(2):
+        with process_pool(scratch, hash_seed=77) as pool:
+            found.append(run(pool, hashed, [0]))
+    assert found[0] == found[1]
+    assert list(found[0]) == ["77"]
+
+
+def test_it_finds_modules_where_this_process_does(
+    pool: ProcessWorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module_of_the_test.py").write_text("ANSWER = 42")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def ask(index: int, item: Any) -> Any:
+        import module_of_the_test
+
+        return [("answer", module_of_the_test.ANSWER)]
+
+    os.kill(process_of(pool), signal.SIGKILL)  # the next one starts with the path as it is now
+    wait_for(lambda: psutil.Process().children() == [])
+    assert run(pool, ask, [0]) == {"answer": [42]}
+
+
+def test_a_file_in_the_current_folder_takes_no_modules_place(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("socket", "threading", "map_reduce"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    with process_pool(scratch) as pool:
+        assert run(pool, lambda index, item: [(item, os.getcwd())], [0]) == {0: [str(tmp_path)]}
+
+
+def test_what_user_code_prints_is_seen(
+    capfd: pytest.CaptureFixture[str], pool: ProcessWorkerPool
+) -> None:
+    def say(index: int, item: Any) -> Any:
+        print("x" * 3_000_000)
+        print("to standard error", file=sys.stderr)
+        return []
+
+    assert run(pool, say, [0]) == {}
+    printed = capfd.readouterr()
+    assert printed.out.count("x") == 3_000_000
+    assert "to standard error" in printed.err
+
+
+def test_an_order_larger_than_a_socket_takes_at_once(pool: ProcessWorkerPool) -> None:
+    text = "y" * 5_000_000
+    assert run(pool, lambda index, item: [(index, len(item))], [text]) == {0: [5_000_000]}
+
+
+def test_processor_time_is_counted(pool: ProcessWorkerPool) -> None:
+    def work(index: int, item: Any) -> Any:
+        return [("sum", sum(range(1_000_000)))]
+
+    outcome = start(pool, order(work, [0])).outcome()
+    assert isinstance(outcome, ReduceOutput)
+    assert 0 < outcome.counts.user_s < 10
+
+
+# ------------------------------------------------------------------ how it ends
+
+
+@pytest.mark.parametrize("then", [forever, without_the_lock, waiting_for_a_child])
+def test_what_runs_too_long_is_ended(
+    pool: ProcessWorkerPool, gate: Gate, then: Callable[[], Any]
+) -> None:
+    ends = start(pool, order(telling(gate, then), [0], timeout_s=0.5))
+    pid = int(gate.wait())
+    failed = ends.failed()
+    assert (failed.failure.kind, failed.retry) == ("TaskTimeoutError", False)
+    for part in ("whole task 0, attempt 1", NODE, "0.5 s", "MR_MAX_TASK_TIMEOUT"):
+        assert part in failed.failure.message
+    wait_until_gone(pid)
+    assert process_of(pool) != pid
+
+
+def test_a_timeout_tells_about_where_it_was(pool: ProcessWorkerPool) -> None:
+    def slow_third(index: int, item: Any) -> Any:
+        if index == 2:
+            forever()
+        return []
+
+    failed = start(pool, order(slow_third, ["a", "b", "c"], timeout_s=1.0)).failed()
+    assert re.search(r"(near|after about) .*2", failed.failure.message)
+
+
+def _exit() -> None:
+    os._exit(3)
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _crash() -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def _close_descriptors() -> None:
+    os.closerange(3, 1000)
+
+
+def _write_into_the_connection() -> None:
+    import socket
+
+    for number in range(3, 100):
+        try:
+            socket.socket(fileno=os.dup(number)).send(b"\0\0\0\5hello")
+        except OSError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("die", "how"),
+    [
+        (_exit, "exited with status 3"),
+        (_kill, "killed by SIGKILL, which is what the kernel does when memory runs out"),
+        (_crash, "crashed with SIGSEGV"),
+        (_close_descriptors, "closed file descriptors that it had not opened"),
+        (_write_into_the_connection, "sent what is no message"),
+    ],
+)
+def test_a_death_is_an_outcome_in_words(
+    pool: ProcessWorkerPool, die: Callable[[], None], how: str
+) -> None:
+    before = process_of(pool)
+    failed = start(pool, order(lambda index, item: die(), [0], number=1)).failed()
+    assert (failed.failure.kind, failed.retry) == ("WorkerDiedError", True)
+    for part in ("whole task 0, attempt 2", NODE, how):
+        assert part in failed.failure.message
+    assert process_of(pool) != before
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 40])
+def test_a_careful_attempt_names_the_very_record_it_died_at(
+    pool: ProcessWorkerPool, last: int
+) -> None:
+    def die_at(index: int, item: Any) -> Any:
+        if index == last:
+            os._exit(1)
+        return []
+
+    failed = start(pool, order(die_at, list(range(50)), careful=True)).failed()
+    assert re.search(rf" at .*\b{last}\b", failed.failure.message)
+
+
+def test_stopping_kills_the_process_and_its_children(pool: ProcessWorkerPool, gate: Gate) -> None:
+    ends = start(pool, order(telling(gate, waiting_for_a_child), [0]))
+    pid = int(gate.wait())
+    worker = psutil.Process(pid)
+    wait_for(lambda: bool(worker.children()))
+    children = [child.pid for child in worker.children()]
+    pool.stop("job", "whole", 0, 0)
+    wait_until_gone(pid, *children)
+    assert process_of(pool) != pid
+    assert ends.is_empty
+
+
+@pytest.mark.parametrize("then", [forever, without_the_lock, waiting_for_a_child])
+def test_closing_kills_what_runs(scratch: Path, gate: Gate, then: Callable[[], Any]) -> None:
+    with process_pool(scratch) as pool:
+        ends = start(pool, order(telling(gate, then), [0]))
+        gate.wait()
+    assert ends.is_empty
+
+
+def test_closing_kills_a_process_that_is_suspended(scratch: Path) -> None:
+    with process_pool(scratch) as pool:
+        os.kill(process_of(pool), signal.SIGSTOP)
+        start(pool, order(the_list, ["z" * 5_000_000]))
+
+
+def test_closing_at_once_is_fine(scratch: Path) -> None:
+    with process_pool(scratch, slots=3, warm=3):
+        pass
+
+
+def test_processes_start_when_there_is_work_for_them(scratch: Path, gate: Gate) -> None:
+    with process_pool(scratch, slots=3) as pool:
+        process_of(pool)
+        assert len(psutil.Process().children()) == 1
+        start(pool, order(telling(gate, forever), [0]))
+        gate.wait()
+        process_of(pool)
+        assert len(psutil.Process().children()) == 2
+
+
+def test_a_process_that_is_warm_goes_first(scratch: Path) -> None:
+    with process_pool(scratch, slots=3) as pool:
+        assert len({process_of(pool) for _ in range(10)}) == 1
+
+
+def test_a_process_that_dies_while_idle_is_reaped_and_replaced(pool: ProcessWorkerPool) -> None:
+    pid = process_of(pool)
+    os.kill(pid, signal.SIGKILL)
+    wait_until_gone(pid)
+    assert process_of(pool) != pid
+
+
+# ------------------------------------------------------------------ when it does not start
+
+
+def _python_that(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """Have worker processes be this shell script; it may count its calls in the file given."""
+    program, calls = folder / "python", folder / "calls"
+    program.write_text(f"#!/bin/sh\necho call >> {calls}\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return calls
+
+
+def test_processes_that_do_not_start_are_told_of_and_not_tried_for_ever(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = _python_that(tmp_path, monkeypatch, "echo no memory for that >&2; exit 9")
+    with process_pool(scratch, warm=0) as pool:
+        failed = start(pool, order(the_list, [])).failed()
+    for part in ("do not start", "no memory for that", "status 9", NODE):
+        assert part in failed.failure.message
+    assert (failed.failure.kind, failed.retry) == ("JobError", True)
+    assert len(calls.read_text().split()) == slot.START_TRIES
+
+
+def test_a_process_that_does_not_get_ready_is_ended(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _python_that(tmp_path, monkeypatch, "exec sleep 1000")
+    monkeypatch.setattr(slot, "START_WAIT_S", 0.05)
+    with process_pool(scratch, warm=0) as pool:
+        failed = start(pool, order(the_list, [])).failed()
+    assert "not ready within 0.05 s" in failed.failure.message
+
+
+def test_a_missing_interpreter_is_named(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+    with process_pool(scratch, warm=1) as pool:
+        failed = start(pool, order(the_list, [])).failed()
+    assert str(tmp_path / "nowhere") in failed.failure.message
+
+
+def test_an_attempt_that_waits_for_a_process_can_be_stopped(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _python_that(tmp_path, monkeypatch, "exec sleep 1000")
+    with process_pool(scratch) as pool:
+        ends = start(pool, order(the_list, []))
+        pool.stop("job")
+        assert pool.busy() == 0
+    assert ends.is_empty
+
+
+# ------------------------------------------------------------------ what tasks leave behind
+
+
+def _change_folder() -> None:
+    os.chdir("/")
+
+
+def _change_environment() -> None:
+    os.environ["LEFT_BY_A_TASK"] = "1"
+    del os.environ["PATH"]
+
+
+def _change_import_path() -> None:
+    sys.path.clear()
+
+
+def _change_umask() -> None:
+    os.umask(0o777)
+
+
+def _set_an_alarm() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+
+
+def _leave_a_daemon_thread() -> None:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def _leave_a_dead_child() -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+
+def _surroundings(index: int, item: Any) -> Any:
+    umask = os.umask(0)
+    os.umask(umask)
+    seen = (os.getcwd(), dict(os.environ), list(sys.path), umask)
+    return [("surroundings", seen), ("alarm", signal.getitimer(signal.ITIMER_REAL))]
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        _change_folder,
+        _change_environment,
+        _change_import_path,
+        _change_umask,
+        _set_an_alarm,
+        _leave_a_daemon_thread,
+        _leave_a_dead_child,
+    ],
+)
+def test_what_can_be_put_back_is(pool: ProcessWorkerPool, leave: Callable[[], None]) -> None:
+    before, pid = run(pool, _surroundings, [0]), process_of(pool)
+    assert run(pool, lambda index, item: [(1, leave())], [0]) == {1: [None]}
+    assert run(pool, _surroundings, [0]) == before
+    assert process_of(pool) == pid
+
+
+def _leave_a_thread() -> None:
+    threading.Thread(target=threading.Event().wait).start()
+
+
+def _leave_a_child() -> None:
+    subprocess.Popen(["sleep", "1000"])
+
+
+def _leave_a_forked_child() -> None:
+    if os.fork() == 0:
+        signal.pause()
+
+
+def _close_standard_output() -> None:
+    sys.stdout.close()
+
+
+def _close_descriptor_1() -> None:
+    os.close(1)
+
+
+def _leave_files_open() -> None:
+    for _ in range(150):
+        os.open(os.devnull, os.O_RDONLY)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        _leave_a_thread,
+        _leave_a_child,
+        _leave_a_forked_child,
+        _close_standard_output,
+        _close_descriptor_1,
+        _leave_files_open,
+    ],
+)
+def test_a_process_is_replaced_where_it_cannot_be_put_back(
+    pool: ProcessWorkerPool, leave: Callable[[], None]
+) -> None:
+    pid = process_of(pool)
+    group = [*psutil.Process(pid).children(), psutil.Process(pid)]
+    assert run(pool, lambda index, item: [(1, leave())], [0]) == {1: [None]}
+    assert process_of(pool) != pid
+    wait_until_gone(*(process.pid for process in group))
+
+
+def test_a_forked_child_that_comes_back_reports_nothing(pool: ProcessWorkerPool) -> None:
+    def fork(index: int, item: Any) -> Any:
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        return [("children", bool(child))]
+
+    assert run(pool, fork, [0]) == {"children": [True]}
+    assert run(pool, lambda index, item: [(item, 1)], [5]) == {5: [1]}
+
+
+def test_a_process_is_replaced_after_so_many_tasks(scratch: Path) -> None:
+    with process_pool(scratch, tasks_per_worker_max=3) as pool:
+        pids = [process_of(pool) for _ in range(7)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+
+
+def test_the_files_of_an_attempt_that_dies_are_deleted(
+    pool: ProcessWorkerPool, scratch: Path
+) -> None:
+    folder = str(scratch)
+
+    def litter(index: int, item: Any) -> Any:
+        [own] = [name for name in os.listdir(folder) if name.startswith("attempt-")]
+        with open(f"{folder}/{own}/spill", "w") as file:
+            file.write("half of it")
+        os._exit(1)
+
+    failed = start(pool, order(litter, [0], phase="map", careful=True)).outcome()
+    assert isinstance(failed, Failed)
+    assert list(scratch.iterdir()) == []
+
+
+def test_many_tasks_of_which_some_die_all_get_an_answer(scratch: Path) -> None:
+    def now_and_then(index: int, item: int) -> Any:
+        if item % 10 == 3:
+            os._exit(item)
+        return [(item, os.getpid())]
+
+    with process_pool(scratch, slots=3, tasks_per_worker_max=7) as pool:
+        ends = [start(pool, order(now_and_then, [n], task=n)) for n in range(60)]
+        outcomes = [end.outcome() for end in ends]
+        assert all(end.is_empty for end in ends)
+    for number, outcome in enumerate(outcomes):
+        if number % 10 == 3:
+            assert isinstance(outcome, Failed)
+            assert f"task {number}," in outcome.failure.message
+            assert f"status {number}," in outcome.failure.message
+        else:
+            assert list(result_of(outcome)) == [number]
