@@ -79,7 +79,7 @@ def show_snippet(
         (name, f"{printed_s:.2f}", f"{ended_s:.2f}", f"{printed_s / medians[OURS][0]:.2f}")
         for name, (printed_s, ended_s) in medians.items()
     ]
-    measure.print_table(("", "s to result", "s to end", "ratio"), rows)
+    measure.print_table(("", "s to result", "s to end", "× ours"), rows)
 
 
 def show_lines(commands: Mapping[str, Sequence[str]], runs: int, env: Mapping[str, str]) -> None:

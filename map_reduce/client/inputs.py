@@ -214,5 +214,5 @@ def _check_encoding(encoding: str, errors: str) -> None:
         ) from None
 
 
-def _cut(text: str, length: int = 60) -> str:
+def _cut(text: str, length: int = 300) -> str:
     return repr(text if len(text) <= length else text[: length - 1] + "…")

@@ -182,5 +182,3 @@ def _pickled(error: BaseException) -> bytes:
     except Exception:  # noqa: BLE001  user classes decide what happens here; the text remains
         return b""
     return b""
-
-

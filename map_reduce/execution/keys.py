@@ -82,7 +82,7 @@ def form_of(key: Any) -> Any:
     kind = type(key)
     if kind in PLAIN:
         return key
-    return _rule_of(kind)(key)
+    return _rule_of(kind)(key)  # type: ignore[arg-type]  # types are hashable
 
 
 def hashes_of(keys: Iterable[Any], plain: bool) -> Iterator[int]:
@@ -90,7 +90,7 @@ def hashes_of(keys: Iterable[Any], plain: bool) -> Iterator[int]:
 
     ``plain``: each key is known to be its own form.
     """
-    return map(hash, zip(keys if plain else map(form_of, keys)))  # noqa: B905  (one iterable)
+    return map(hash, zip(keys if plain else map(form_of, keys)))
 
 
 def partitions_of(hashes: Iterable[int], partitions: int) -> list[int]:

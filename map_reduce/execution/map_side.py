@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
+from operator import length_hint
 from typing import Any
 
 from map_reduce.core.messages import Split
@@ -70,7 +71,7 @@ class MapSide:
         self._note = note
         self._reading = False
         self._batch = Batch([], [], 0)
-        self._left: Callable[[], int] = lambda: 0
+        self._rest: Iterator[Any] = iter([])
 
     def run(self) -> Groups:
         """Map everything, and combine where there is a combiner.
@@ -125,15 +126,15 @@ class MapSide:
                 else [*batch.keys, None]
             )
             values = iter(batch.values)
-            self._batch, self._left = batch, values.__length_hint__
+            self._batch, self._rest = batch, values
             self.bytes_in = batch.bytes_in
             name = lambda at, keys=batch.keys: name_of(self._split, keys[at])  # noqa: E731
             self._tracker.enter(
-                Stretch(self.records, len(batch.values), self._left, name, batch.bytes_in)
+                Stretch(self.records, len(batch.values), values, name, batch.bytes_in)
             )
             noted = values if self._note is None else self._noting(batch, values, self._note)
             yield map(self._functions.map, keys, noted)
-            if keys.__length_hint__():
+            if length_hint(keys):
                 raise Stopped(
                     MapError,
                     self._where(),
@@ -189,18 +190,19 @@ class MapSide:
             return Stopped(BadPairError, where, _no_pairs(given[1], self._name()))
         return Stopped(MapError, where, original=error)
 
+    def _position(self) -> int:
+        """In its batch, of the record that was taken last."""
+        return max(0, len(self._batch.values) - length_hint(self._rest) - 1)
+
     def _name(self) -> str:
-        batch = self._batch
-        position = max(0, len(batch.values) - self._left() - 1)
-        return name_of(self._split, batch.keys[position])
+        return name_of(self._split, self._batch.keys[self._position()])
 
     def _where(self) -> str:
         batch = self._batch
         if not batch.values:
             return "in map"
-        position = max(0, len(batch.values) - self._left() - 1)
         counted = " (counted from 0)" if isinstance(batch.keys, range) else ""
-        return f"in map, at {self._name()}{counted}: {shown(batch.values[position])}"
+        return f"in map, at {self._name()}{counted}: {shown(batch.values[self._position()])}"
 
 
 def written(groups: Groups, partitions: int) -> Iterator[tuple[bytes, int, int]]:
@@ -259,12 +261,14 @@ def _no_pairs(kind: str, name: str) -> str:
 
 
 def _no_key(key: Any, error: Exception) -> str:
-    advice = {
+    kind: type = type(key)
+    advice: dict[type, str] = {
         list: "use a tuple",
         set: "use a frozenset",
         dict: "use tuple(sorted(d.items()))",
-    }.get(type(key), "use a str, a number or a tuple")
-    return f"the key {shown(key)}, a {type(key).__name__}, cannot be grouped by: {error}; {advice}"
+    }
+    instead = advice.get(kind, "use a str, a number or a tuple")
+    return f"the key {shown(key)}, a {kind.__name__}, cannot be grouped by: {error}; {instead}"
 
 
 def _unpicklable(keys: list[Any], lists: list[list[Any]], error: Exception) -> Stopped:

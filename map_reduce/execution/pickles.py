@@ -4,9 +4,11 @@ Lists of scalars, and of tuples and lists of scalars, are most of what jobs move
 pickled without the memo by which pickle recognises an object that it has already written: such
 values hold nothing that needs it, and it is two thirds of the time (120 to 42 ns for each word
 of a list, 250 to 70 for each pair). Where texts repeat, as when a map gives its whole line with
-every word, the memo is what keeps the output small. That, and anything else, goes through :mod:`map_reduce.pickling`,
-which pickles classes by value that other processes could not import; plain pickle would write
-``__main__.Point``, and every process has another ``__main__``.
+every word, the memo is what keeps the output small.
+
+That, and anything else, goes through :mod:`map_reduce.pickling`, which pickles classes by value
+that other processes could not import; plain pickle would write ``__main__.Point``, and every
+process has another ``__main__``.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ def load(data: bytes | memoryview, what: str, kind: type[MapReduceError] = Funct
         ) from error
     except MemoryError:
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001  imports and __setstate__ run here
+    except (Exception, SystemExit) as error:  # modules are imported here, and may do anything
         raise kind(f"{what} cannot be unpickled: {type(error).__name__}: {error}") from error
 
 

@@ -223,7 +223,7 @@ def _lines_of_bytes(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[lis
             raise text.unknown(error) from error
 
     bytes_in = 0
-    for data, bytes_in in pieces:  # noqa: B007  the last one is used below
+    for data, bytes_in in pieces:
         cut = data.rfind(b"\n") + 1
         if not cut:
             rest.append(data)
@@ -249,7 +249,7 @@ def _lines_of_stream(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[li
             raise text.undecodable(error, offset - pending) from error
 
     bytes_in = 0
-    for data, bytes_in in pieces:  # noqa: B007  the last one is used below
+    for data, bytes_in in pieces:
         part = decode(data)
         offset += len(data)
         cut = part.rfind("\n") + 1

@@ -7,18 +7,17 @@ sequential run's, and the dict in hand is as small as it can be. Keys need no or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from map_reduce.errors import BadKeyError, BlockCorruptError, ConfigError, MapReduceError, ReduceError
+from map_reduce.errors import BadKeyError, ConfigError, MapReduceError, ReduceError
 from map_reduce.execution.failures import Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import PLAIN, hashes_of
 from map_reduce.execution.pickles import dump_lists, pickles
-from map_reduce.execution.segments import HASHES, Header, Segment, decoded, headers
+from map_reduce.execution.segments import HASHES, Header, Segment
 from map_reduce.execution.tracker import Stretch, Tracker
-from map_reduce.ports import LocalSource
 
 
 class Results(NamedTuple):
@@ -29,7 +28,7 @@ class Results(NamedTuple):
 
 
 class ReduceSide:
-    """Reduces partitions, given as encoded segments in the order of splits."""
+    """Reduces partitions, given as segments in the order of splits."""
 
     def __init__(
         self,
@@ -44,19 +43,17 @@ class ReduceSide:
         self._tracker = tracker
         self._note = note
 
-    def add(self, segments: Iterator[tuple[Header, memoryview, str]]) -> None:
+    def add(self, segments: Iterable[tuple[Header, Segment, str]]) -> None:
         """Reduce one partition: its segments, each with where it comes from, for messages.
 
         Raises:
             Stopped: by user code, or by a key whose hash differs between processes.
-            BlockCorruptError: a segment is damaged.
-            FunctionError: a key or value does not unpickle.
+            ConfigError: the hashes of all keys differ between processes.
         """
         groups = Groups()
-        for header, body, source in segments:
-            segment = decoded(header, body, source)
+        for header, segment, source in segments:
             self.values_in += header.values
-            self.bytes_in += len(body)
+            self.bytes_in += header.body_bytes
             self._check_hashes(header, segment, source)
             try:
                 groups.take(*segment)
@@ -93,7 +90,7 @@ class ReduceSide:
         stretch = Stretch(
             len(self.results.keys),
             len(keys),
-            taken.__length_hint__,
+            taken,
             lambda position: f"key {shown(keys[position])}",
             self.bytes_in,
         )
@@ -141,26 +138,6 @@ class ReduceSide:
                         "a list or a dict",
                     ) from error
             raise Stopped(ReduceError, "from reduce", original=error) from error
-
-
-class DamagedSource(BlockCorruptError):
-    """Names the source, by its number in the work, whose bytes are damaged."""
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.number = number
-
-
-class Sources:
-    """The segments of files that map tasks made, by partition.
-
-    Files are opened, read and closed a segment at a time: what is in memory does not grow with
-    the number of map tasks, nor do open files.
-    """
-
-    def __init__(self, files: Sequence[LocalSource], partitions: range) -> None:
-        self._files = files
-        self._partitions = partitions
 
 
 def _names(kinds: list[type]) -> str:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from map_reduce.execution.pickles import dump_lists, load
 
 MAGIC = b"MRs1"
 HEADER = struct.Struct("<4sIQQQQI")
+_COVERED = struct.Struct("<4sIQQQQ")  # what the checksum covers, besides the body
 HASHES = 1 << 64
 
 
@@ -61,43 +61,38 @@ def encoded(partition: int, keys: list[Any], lists: list[list[Any]], hashes: int
         body = dump_lists(keys, [], values)
     else:
         body = dump_lists(keys, counts, values)
-    header = HEADER.pack(
-        MAGIC, partition, len(keys), len(values), hashes % HASHES, len(body), zlib.crc32(body)
-    )
-    return header + body
+    fields = (partition, len(keys), len(values), hashes % HASHES, len(body))
+    return HEADER.pack(MAGIC, *fields, _checksum(fields, body)) + body
 
 
-def headers(data: memoryview, source: str) -> Iterator[tuple[Header, memoryview]]:
-    """The segments that stand one after another in ``data``, unopened.
+def header_of(data: bytes, source: str) -> Header:
+    """The header that ``data`` begins with.
 
     Raises:
-        BlockCorruptError: the bytes are not segments, or not all of them are there.
+        BlockCorruptError: it does not.
     """
-    position = 0
-    while position < len(data):
-        body = position + HEADER.size
-        if body > len(data):
-            raise BlockCorruptError(f"{source} ends within the header of a segment")
-        magic, *fields = HEADER.unpack_from(data, position)
-        header = Header(*fields)
-        position = body + header.body_bytes
-        if magic != MAGIC:
-            raise BlockCorruptError(f"{source} has no segment where one should begin")
-        if position > len(data):
-            raise BlockCorruptError(f"{source} ends within partition {header.partition}")
-        yield header, data[body:position]
+    if len(data) < HEADER.size:
+        raise BlockCorruptError(f"{source} ends within the header of a segment")
+    magic, *fields = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise BlockCorruptError(f"{source} has no segment where one should begin")
+    return Header(*fields)
 
 
-def decoded(header: Header, body: memoryview, source: str) -> Segment:
+def decoded(header: Header, body: bytes | memoryview, source: str) -> Segment:
     """A segment's lists.
 
     Raises:
-        BlockCorruptError: the body does not match its checksum.
+        BlockCorruptError: header and body do not match their checksum.
         FunctionError: a key or a value does not unpickle in this process.
     """
-    if zlib.crc32(body) != header.crc:
+    if _checksum(header[:-1], body) != header.crc:
         raise BlockCorruptError(
             f"partition {header.partition} of {source} does not match its checksum"
         )
     keys, counts, values = load(body, "keys or values of the job")
     return Segment(keys, counts or None, values)
+
+
+def _checksum(fields: tuple[int, ...], body: bytes | memoryview) -> int:
+    return zlib.crc32(body, zlib.crc32(_COVERED.pack(MAGIC, *fields)))

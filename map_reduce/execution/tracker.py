@@ -8,8 +8,9 @@ thread, and the loop itself keeps no count.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from operator import length_hint
+from typing import Any, NamedTuple
 
 
 class Stretch(NamedTuple):
@@ -19,8 +20,8 @@ class Stretch(NamedTuple):
     """Records done before this stretch."""
 
     length: int
-    left: Callable[[], int]
-    """How many of its records have not been taken yet."""
+    rest: Iterator[Any]
+    """What has not been taken yet: an iterator of a list, which knows how much that is."""
 
     name: Callable[[int], str]
     """A record of it by its position from 0, in words."""
@@ -30,10 +31,10 @@ class Stretch(NamedTuple):
 
     def position(self) -> int:
         """Of the record that was taken last, from 0; -1 where none was yet."""
-        return self.length - self.left() - 1
+        return self.length - length_hint(self.rest) - 1
 
 
-_NOTHING = Stretch(0, 0, lambda: 0, lambda position: "", 0)
+_NOTHING = Stretch(0, 0, iter([]), lambda position: "", 0)
 
 
 class Tracker:

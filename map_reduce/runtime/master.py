@@ -132,7 +132,7 @@ class JobMaster:
         if self._scheduler is None:
             return Progress("failed" if self._failure else "waiting")
         progress = self._scheduler.progress(self._around.clock.now_s())
-        if self._failure is not None:
+        if self._failure is not None and not self._scheduler.phase.ended:
             progress = msgspec.structs.replace(progress, phase="failed")
         return progress
 

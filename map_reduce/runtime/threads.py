@@ -81,6 +81,7 @@ class Loop:
         self._step = step
         self._pause_s = pause_s
         self._stop = threading.Event()
+        self._random = random.Random()  # its own: users and tests seed the shared one
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def start(self) -> None:
@@ -95,7 +96,7 @@ class Loop:
     def _work(self) -> None:
         while not self._stop.is_set():
             run_guarded(self._step, self._thread.name)
-            self._stop.wait(self._pause_s() * random.uniform(1 - JITTER, 1 + JITTER))
+            self._stop.wait(self._pause_s() * self._random.uniform(1 - JITTER, 1 + JITTER))
 
 
 def run_guarded(call: Callable[[], None], name: str) -> None:

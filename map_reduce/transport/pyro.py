@@ -24,6 +24,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
+import os
 import secrets
 import socket
 import threading
@@ -75,6 +76,7 @@ class PyroTransport:
         self._daemons: list[NodeDaemon] = []
         self._loops: list[threading.Thread] = []
         self._closed = False
+        self._process = os.getpid()
 
     # ---- the answering side
 
@@ -127,6 +129,8 @@ class PyroTransport:
                 return
             self._closed = True
         self._pool.close()
+        if self._process != os.getpid():
+            return  # in a fork: what answers is the parent's
         for daemon in self._daemons:
             daemon.transportServer.shutdown()
         for loop in self._loops:

@@ -37,6 +37,7 @@ from map_reduce.transport.pyro_channel import Channel
 log = logging.getLogger("map_reduce.transport")
 
 ACCEPT_PAUSE_S = 0.05  # after a failed accept, as when the process is out of file descriptors
+WARN_INTERVAL_S = 10.0  # between two lines in the log about a full server
 LEAVING_MAX = 64  # threads of connections that were cut and have not ended yet
 
 
@@ -92,6 +93,8 @@ class ConnectionServer:
         self._served: dict[threading.Thread, ServedChannel] = {}
         self._leaving: set[threading.Thread] = set()
         self._stopping = threading.Event()
+        self._turned_away = 0
+        self._warned_at = -WARN_INTERVAL_S
         self._wake_receiver, self._wake_sender = socket.socketpair()
         listener.setblocking(False)
 
@@ -172,12 +175,15 @@ class ConnectionServer:
             return
         if not self._admit(channel):
             channel.close()
-            log.warning(
-                "%s: a connection from %s was refused: all %d are busy",
-                self.name,
-                peer[0],
-                self.limits.connections_max,
-            )
+            self._turned_away += 1
+            if time.monotonic() - self._warned_at > WARN_INTERVAL_S:
+                self._warned_at = time.monotonic()
+                log.warning(
+                    "%s: every connection is busy; turned away %d so far, the last from %s",
+                    self.name,
+                    self._turned_away,
+                    peer[0],
+                )
 
     def _admit(self, channel: ServedChannel) -> bool:
         """Make room for a connection and start its thread; whether that was possible."""

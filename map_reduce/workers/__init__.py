@@ -1,0 +1,1 @@
+"""The processes that run user code. Start reading in ``workers/pool.py``."""

@@ -1,4 +1,7 @@
-"""The outcomes of attempts that did not come to an end of their own, in words."""
+"""The outcomes of attempts that did not come to an end of their own, in words.
+
+They read like those that ``execution/failures.py`` writes: what happened, and below it where.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from map_reduce.errors import (
     UserCodeError,
     WorkerDiedError,
 )
+from map_reduce.execution.failures import on, sendable
 from map_reduce.workers.protocol import EXIT_CONNECTION_CLOSED
 
 _SIGNALS = {
@@ -42,63 +46,50 @@ def exit_in_words(status: int) -> str:
 def place_in_words(exact: str, current: str, records: int) -> str:
     """Where an attempt was, from its exact note, else from what it last reported."""
     if exact:
-        return f" at {exact}"
+        return f"at {exact}"
     if current:
-        return f" near {current}"
+        return f"near {current}"
     if records:
-        return f" after about {records} records"
+        return f"after about {records} records"
     return ""
 
 
-def _who(attempt: AttemptId, node: str) -> str:
-    return f"{attempt}, on node {node}"
-
-
 def timed_out(order: StartAttempt, node: str, place: str) -> Failed:
+    """It ran past the limit and was killed."""
     return _failed(
         TaskTimeoutError,
-        f"{_who(order.attempt, node)}: still running{place} after {order.timeout_s:g} s, "
-        "and was ended. If its work really takes longer, raise MAX_TASK_TIMEOUT "
+        f"still running after {order.timeout_s:g} s, and ended for that",
+        place,
+        on(node, order.attempt),
+        "if its work takes that long, raise MAX_TASK_TIMEOUT "
         "(environment variable MR_MAX_TASK_TIMEOUT, in seconds)",
-        retry=False,
     )
 
 
 def died(order: StartAttempt, node: str, how: str, place: str) -> Failed:
-    return _failed(
-        WorkerDiedError,
-        f"{_who(order.attempt, node)}: the worker process ended{place}: {how}",
-        retry=True,
-    )
+    """Its process is gone; ``how`` says what is known of that."""
+    what = f"the worker process ended: {how}"
+    return _failed(WorkerDiedError, what, place, on(node, order.attempt), retry=True)
 
 
 def not_started(order: StartAttempt, node: str, tries: int, why: str) -> Failed:
-    return _failed(
-        JobError,
-        f"{_who(order.attempt, node)}: worker processes do not start ({tries} tries): {why}",
-        retry=True,
-    )
-
-
-def broken(order: StartAttempt, node: str, what: str) -> Failed:
-    return _failed(JobError, f"{_who(order.attempt, node)}: {what}", retry=True)
+    """There is no process to run it in."""
+    what = f"worker processes do not start ({tries} tries): {why}"
+    return _failed(JobError, what, on(node, order.attempt), retry=True)
 
 
 def escaped(error: BaseException, attempt: AttemptId, node: str) -> Failed:
     """What an exception means that came out of an attempt instead of an outcome."""
+    where = on(node, attempt)
     if isinstance(error, MapReduceError):
-        return _failed(type(error), str(error), retry=False)
+        return _failed(type(error), str(error), where)
     if not isinstance(error, Exception):
         what = f"user code raised {type(error).__name__}({error}), which ends programs, not tasks"
-        return _failed(UserCodeError, f"{_who(attempt, node)}: {what}", retry=False)
+        return _failed(UserCodeError, what, where)
     told = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return _failed(JobError, f"{_who(attempt, node)}: unexpectedly\n{told}", retry=True)
+    return _failed(JobError, "an error in map-reduce itself", where, told, retry=True)
 
 
-def without_surrogates(text: str) -> str:
-    """The text as it can be sent: with ``?`` for what is not Unicode."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _failed(kind: type[Exception], message: str, *, retry: bool) -> Failed:
-    return Failed(Failure(kind.__name__, without_surrogates(message)), retry=retry)
+def _failed(kind: type[Exception], what: str, *where: str, retry: bool = False) -> Failed:
+    lines = [what, *(f"  {line}" for line in where if line)]
+    return Failed(Failure(kind.__name__, sendable("\n".join(lines))), retry=retry)

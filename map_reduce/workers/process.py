@@ -30,7 +30,8 @@ import msgspec
 from map_reduce.core.messages import MapOutput, Outcome, ReduceOutput
 from map_reduce.errors import ProtocolError
 from map_reduce.execution.attempt import Tracker, run_attempt
-from map_reduce.workers.failures import escaped, without_surrogates
+from map_reduce.execution.failures import sendable
+from map_reduce.workers.failures import escaped
 from map_reduce.workers.leftovers import Surroundings
 from map_reduce.workers.loaded import LoadedByJob
 from map_reduce.workers.notes import Note
@@ -163,11 +164,15 @@ class WorkerProcess:
                         self._running = message
                     self._inbox.put(message)
             elif run := self._running:
-                tracker = self._tracker
-                current = without_surrogates(tracker.current)
-                self._connection.send(
-                    Report(run.number, tracker.records, tracker.bytes_in, current)
-                )
+                self._connection.send(_report(run, self._tracker))
+
+
+def _report(run: Run, tracker: Tracker) -> Report:
+    try:
+        current = sendable(tracker.current)
+    except Exception:  # noqa: BLE001  the text of a key is made by user code
+        current = ""
+    return Report(run.number, tracker.records, tracker.bytes_in, current)
 
 
 def _with_cpu(outcome: Outcome, cpu_s: float) -> Outcome:

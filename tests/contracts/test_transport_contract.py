@@ -194,6 +194,15 @@ def test_a_call_ends_at_its_deadline_though_the_handler_does_not(
     assert transport.call(address, ask(body), PATIENCE_S) == Done()
 
 
+def test_a_reply_may_take_all_the_time_there_is(world: World) -> None:
+    def slow(request: Request) -> Message:
+        threading.Event().wait(0.3)
+        return Done()
+
+    _, address = world.node(slow)
+    assert world.transport().call(address, ask(Ping()), PATIENCE_S) == Done()
+
+
 def test_a_late_reply_is_not_taken_for_the_next(world: World) -> None:
     release = threading.Event()
     answered = threading.Event()

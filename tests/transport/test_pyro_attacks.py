@@ -10,6 +10,7 @@ import json
 import marshal
 import pickle
 import random
+import resource
 import socket
 import struct
 import sys
@@ -47,7 +48,7 @@ from map_reduce.errors import ClusterError, ProtocolError, Unreachable
 from map_reduce.transport import wire
 from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.pyro_channel import BODY_BYTES_MAX
-from map_reduce.transport.pyro_server import Limits
+from map_reduce.transport.pyro_server import ConnectionServer, Limits, ServedChannel
 
 PATIENCE_S = 30.0
 PING_REQUEST = Request("", None, Ping())
@@ -94,7 +95,6 @@ class Node:
         assert other.call(self.address, PIECE_REQUEST, PATIENCE_S) == Piece(bytes(1 << 20), 1)
         other.close()
         assert self.loops() == 2
-        assert self.handled[-2:] == [PING_REQUEST.body, PIECE_REQUEST.body]
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def trap(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert sprung == []
 
 
-def encoded(value: object) -> dict[int, bytes]:
+def encoded(value: dict[str, str] | list[object]) -> dict[int, bytes]:
     """A value as Pyro4's serializers would send it, by their numbers."""
     by_pickle = pickle.dumps(value)
     return {
@@ -422,6 +422,38 @@ def test_resets_while_every_handler_is_at_work(node: Node, hands: Hands, until: 
     node.pause.set()
     for hand in busy:  # none of those at work was given up
         assert wire.decode_reply(hand.receive()[25:]) == Done()
+    node.assert_unharmed()
+
+
+def test_a_newcomer_for_whom_there_is_no_memory_costs_nobody_else(
+    node: Node, hands: Hands, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = ConnectionServer._admit
+    failures = iter([MemoryError(), OSError("odd"), RuntimeError("can't start new thread")])
+
+    def admit(server: ConnectionServer, channel: ServedChannel) -> bool:
+        for failure in failures:
+            raise failure
+        return real(server, channel)
+
+    monkeypatch.setattr(ConnectionServer, "_admit", admit)
+    for _ in range(3):
+        assert hands(node.address).receive() == b""
+    assert caplog.text.count("a connection could not be taken") == 3
+    node.assert_unharmed()
+
+
+def test_a_process_out_of_descriptors_accepts_again_later(
+    node: Node, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as newcomer:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (newcomer.fileno() + 1, hard))
+        try:
+            newcomer.connect((node.address.host, node.address.port))
+            until(lambda: "cannot accept a connection" in caplog.text)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     node.assert_unharmed()
 
 

@@ -297,6 +297,7 @@ def test_after_a_fork_both_processes_go_on() -> None:
         "    exchange()\n"
         "if child == 0:\n"
         "    client.close()\n"
+        "    server.close()\n"
         "    os._exit(0)\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
         "exchange()\n"

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import os
 import pickle
+import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -141,14 +143,17 @@ def process_of(pool: WorkerPool) -> int:
     return pid
 
 
+def is_there(pid: int) -> bool:
+    """Whether the process lives, or is a zombie of ours; others' zombies are init's to reap."""
+    try:
+        found = psutil.Process(pid)
+        return found.status() != psutil.STATUS_ZOMBIE or found.ppid() == os.getpid()
+    except psutil.NoSuchProcess:
+        return False
+
+
 def wait_until_gone(*pids: int) -> None:
-    """Return once these processes are not there, not even as zombies."""
-    pause = threading.Event()
-    for _ in range(1000):
-        if not any(psutil.pid_exists(pid) for pid in pids):
-            return
-        pause.wait(0.01)
-    raise AssertionError(f"still there: {[pid for pid in pids if psutil.pid_exists(pid)]}")
+    wait_for(lambda: not any(is_there(pid) for pid in pids))
 
 
 def wait_for(what: Callable[[], bool]) -> None:
@@ -163,13 +168,40 @@ def wait_for(what: Callable[[], bool]) -> None:
 class Gate:
     """A named pipe by which a test and user code in another process wait for each other."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = str(path)
-        os.mkfifo(self.path)
+        if not os.path.exists(self.path):
+            os.mkfifo(self.path)
 
     def wait(self) -> str:
         """What the user code wrote, once it has (with :func:`pass_gate`)."""
         return Path(self.path).read_text()
+
+
+def telling(gate: Gate, then: Callable[[], Any]) -> Callable[[int, Any], Any]:
+    """A map that tells its process at the gate, and goes on with ``then``."""
+    path = gate.path
+
+    def tell(index: int, item: Any) -> Any:
+        with open(path, "w") as file:
+            file.write(str(os.getpid()))
+        return then()
+
+    return tell
+
+
+def forever() -> None:
+    while True:
+        pass
+
+
+def without_the_lock() -> None:
+    """Runs for as good as ever without letting go of the interpreter lock."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def waiting_for_a_child() -> None:
+    subprocess.run(["sleep", "1000"], check=True)
 
 
 def descriptors() -> set[str]:
@@ -193,6 +225,6 @@ def process_pool(scratch: Path, slots: int = 1, **more: Any) -> Iterator[Process
         pool.close()
     assert psutil.Process().children(recursive=True) == []
     left = descriptors() - before
-    assert left == set()
+    assert not left, left
     assert [thread for thread in threading.enumerate() if "map-reduce" in thread.name] == []
     assert list(scratch.iterdir()) == []

@@ -114,13 +114,20 @@ def _windings(cycle: Sequence[Member]) -> int:
 
 
 def principals(ring: Ring) -> frozenset[Member]:
-    """Members that no adjacent pair of any member's [self] + list skips."""
+    """Members that no adjacent pair of any member's [self] + list skips.
+
+    One that is alone, with the pair (self, self), skips everybody else: who has joined it and is
+    not in its list yet is no principal yet. An earlier incarnation in a list does not stand for
+    the member that is at its place now.
+    """
     skipped: set[Member] = set()
+    places = {member.identifier: member for member in ring}
     for state in ring.values():
-        chain = [state.member, *state.successors]
+        named = [m for m in state.successors if places.get(m.identifier, m) == m]
+        chain = [state.member, *named]
         pairs = [(a.identifier, b.identifier) for a, b in pairwise(chain)]
         for member in ring:
-            if any(between(a, member.identifier, b) for a, b in pairs if a != b):
+            if any(between(a, member.identifier, b) for a, b in pairs):
                 skipped.add(member)
     return frozenset(ring) - skipped
 

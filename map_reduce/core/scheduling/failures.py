@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import AttemptId, Failure, Outcome
@@ -15,6 +15,9 @@ from map_reduce.errors import (
     ProtocolError,
     Refused,
 )
+
+NAMED_MAX = 8
+"""Nodes that a sentence names before it counts the rest."""
 
 
 def gave_up(task: Task, last: Failure) -> Failure:
@@ -62,8 +65,10 @@ def all_refuse(seconds: float, last_refusal: tuple[Member, str] | None) -> Failu
     )
 
 
-def no_reader(seconds: float, path: str, readers: Iterable[Address]) -> Failure:
-    names = ", ".join(map(str, readers))
+def no_reader(seconds: float, path: str, readers: Sequence[Address]) -> Failure:
+    names = ", ".join(map(str, readers[:NAMED_MAX]))
+    if len(readers) > NAMED_MAX:
+        names += f" and {len(readers) - NAMED_MAX} more nodes"
     return Failure(
         InputMissingError.__name__,
         f"{path} can be read only on {names}, and none of these nodes has been there for "

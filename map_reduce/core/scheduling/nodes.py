@@ -38,7 +38,7 @@ class NodeState:
     attempts: dict[AttemptId, Attempt] = field(default_factory=dict)  # in flight
     outputs: dict[MapTask, None] = field(default_factory=dict)  # whose output it holds, in order
     rest_until_s: float = 0.0
-    troubles: int = 0  # refusals and silences since it last took or ended an attempt
+    refusals: int = 0  # since it last took or ended an attempt
     fetches_failed: int = 0  # reports that an output could not be had from it
 
     @property
@@ -50,9 +50,11 @@ class NodeState:
         """Attempts that wait behind its slots; negative where slots are free."""
         return len(self.attempts) - self.slots
 
-    def served(self) -> None:
-        """It took or ended an attempt, so it is well."""
-        self.troubles = 0
+    def refused(self) -> float:
+        """It said no or could not be reached: the seconds to leave it alone, more each time."""
+        rest_s = min(REST_S_MAX, REST_S_MIN * 2.0 ** min(self.refusals, 16))
+        self.refusals += 1
+        return rest_s
 
 
 class Nodes:
@@ -118,13 +120,8 @@ class Nodes:
             elif node.queued < QUEUED_MAX:
                 self._spare[node.reader][node] = None
 
-    def rest(self, node: NodeState, busy: bool, now_s: float) -> None:
-        """Leave it alone for a while: longer each time unless it is merely busy."""
-        if busy:
-            rest_s = BUSY_REST_S
-        else:
-            rest_s = min(REST_S_MAX, REST_S_MIN * 2 ** min(node.troubles, 16))
-            node.troubles += 1
+    def rest(self, node: NodeState, rest_s: float, now_s: float) -> None:
+        """Leave it alone for a while."""
         node.rest_until_s = now_s + rest_s
         self._resting[node] = None
         self.place(node)

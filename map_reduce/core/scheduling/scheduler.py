@@ -74,7 +74,7 @@ from map_reduce.core.scheduling.events import (
     Tick,
 )
 from map_reduce.core.scheduling.ledger import Ledger
-from map_reduce.core.scheduling.nodes import QUEUED_MAX, Nodes, NodeState
+from map_reduce.core.scheduling.nodes import BUSY_REST_S, QUEUED_MAX, REST_S_MAX, Nodes, NodeState
 from map_reduce.core.scheduling.pending import Pending
 from map_reduce.core.scheduling.states import JOB_TRANSITIONS, JobPhase, JobStep, TaskStep, after
 from map_reduce.core.scheduling.tasks import Attempt, Ending, MapTask, ReduceTask, Task
@@ -288,12 +288,14 @@ class JobScheduler:
         attempt = self._in_flight(event.attempt, event.node)
         if attempt is None:
             return
-        if event.busy:
-            attempt.node.heard_s = self._served_s = self._now_s
-        else:
-            self._last_refusal = event.node, event.reason
+        node = attempt.node
         self._drop(attempt, stop=not event.busy)
-        self.nodes.rest(attempt.node, event.busy, self._now_s)
+        if event.busy:
+            node.heard_s = self._served_s = self._now_s
+            self.nodes.rest(node, BUSY_REST_S, self._now_s)
+        else:
+            self._last_refusal = node.member, event.reason
+            self.nodes.rest(node, node.refused(), self._now_s)
         self._back_to_pending(attempt.task)
 
     def _ended(self, event: AttemptEnded) -> None:
@@ -335,17 +337,20 @@ class JobScheduler:
     # -------------------------------------------------------------- losses
 
     def _nodes_known(self, event: NodesKnown) -> None:
+        slots_before = self.nodes.slots_total
         for node in self.nodes.update(event.nodes, self._now_s):
             for attempt in list(node.attempts.values()):
                 self._lose(attempt, f"{node.member} is gone", stop=False)
             self._lose_outputs(node, list(node.outputs))
+        if not slots_before and self.nodes.slots_total:
+            self._served_s = self._now_s  # those who come now are given their time
 
     def _tick(self) -> None:
         now_s = self._now_s
         self.nodes.wake_rested(now_s)
         for node in self.nodes:
             if node.attempts and now_s - node.heard_s > self.node_silence_s_max:
-                self.nodes.rest(node, busy=False, now_s=now_s)
+                self.nodes.rest(node, REST_S_MAX, now_s)
                 why = f"{node.member} gave no sign of life for {self.node_silence_s_max:g} s"
                 for attempt in list(node.attempts.values()):
                     self._lose(attempt, why, stop=True)
@@ -356,20 +361,19 @@ class JobScheduler:
         self._check_waiting()
 
     def _check_waiting(self) -> None:
-        """Fail the job if nobody takes its tasks, or nobody can read its input."""
+        """Fail the job if nobody can read its input, or nobody takes its tasks."""
         now_s, bound_s = self._now_s, self.no_node_s_max
-        if any(attempt.taken for attempt in self.attempts.values()):
-            self._served_s = now_s
+        slots = self.nodes.slots_total
         unreadable = None if self.nodes.readers_alive else self._queue.path_needed()
         if unreadable is None:
             self._readable_s = now_s
-        elif self.nodes.slots_total and now_s - self._readable_s > bound_s:
+        elif slots and now_s - self._readable_s > bound_s:
             self._fail(failures.no_reader(bound_s, unreadable, self.spec.readers))
-        if now_s - self._served_s > bound_s:
-            if self.nodes.slots_total:
-                self._fail(failures.all_refuse(bound_s, self._last_refusal))
-            else:
-                self._fail(failures.no_node(bound_s))
+        if (slots and unreadable is not None) or any(one.taken for one in self.attempts.values()):
+            self._served_s = now_s
+        elif now_s - self._served_s > bound_s:
+            refused = failures.all_refuse(bound_s, self._last_refusal)
+            self._fail(refused if slots else failures.no_node(bound_s))
 
     def _source_lost(self, attempt: Attempt, source: Source) -> None:
         """A reduce attempt could not fetch a map output. The output's node is at fault, or the
@@ -432,7 +436,7 @@ class JobScheduler:
     def _served(self, node: NodeState) -> None:
         """The node took or ended an attempt, so it is well."""
         node.heard_s = self._served_s = self._now_s
-        node.troubles = 0
+        node.refusals = 0
 
     def _drop(self, attempt: Attempt, stop: bool = False) -> None:
         """The attempt is no longer in flight."""

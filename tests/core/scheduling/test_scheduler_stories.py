@@ -209,6 +209,20 @@ def test_a_refused_task_goes_to_a_free_node_at_once():
     assert effects[1].node == other
 
 
+def test_the_largest_reduce_tasks_go_first():
+    cluster = of_items(2)
+    cluster.join(A, slots=2)
+    cluster.take_all()
+    partitions = cluster.scheduler.ledger.partitions
+    skewed = tuple(
+        MIB * (9 if partition == partitions - 1 else 1) for partition in range(partitions)
+    )
+    for at, attempt in cluster.running():
+        cluster.feed(cluster.end(at, attempt, MapOutput(str(attempt), skewed, Counts())))
+    first = next(s.work for s in cluster.all_starts if isinstance(s.work, ReduceWork))
+    assert first.last_partition == partitions
+
+
 # ------------------------------------------------------------------ what counts
 
 
@@ -221,6 +235,39 @@ def test_a_repeated_report_changes_nothing():
     assert cluster.feed(ended) != ()
     assert cluster.feed(ended) == ()
     assert cluster.scheduler.progress(0).map_tasks_done == 1
+
+
+def test_of_two_attempts_at_a_task_the_first_to_succeed_counts_and_the_other_is_stopped():
+    cluster = of_items(2)
+    cluster.join(A, B, slots=2)
+    cluster.take_all()
+    scheduler = cluster.scheduler
+    first = scheduler.ledger.maps[0].attempts[0]
+    other = next(node for node in scheduler.nodes if node is not first.node)
+    scheduler._start(scheduler.ledger.maps[0], other)  # no rule starts a second attempt yet
+    cluster.feed(Tick())
+    cluster.take_all()
+    second = scheduler.ledger.maps[0].attempts[1]
+    cluster.feed(cluster.end(other.member, second.id))
+    assert cluster.stops == [Stop(first.node.member, first.id)]
+    assert scheduler.ledger.maps[0].winner == second.id
+    cluster.settle()
+    cluster.check_result()
+
+
+def test_a_task_of_two_attempts_goes_on_when_one_of_them_is_lost():
+    cluster = of_items(2)
+    cluster.join(A, B, slots=2)
+    cluster.take_all()
+    scheduler = cluster.scheduler
+    other = next(n for n in scheduler.nodes if n is not scheduler.ledger.maps[0].attempts[0].node)
+    scheduler._start(scheduler.ledger.maps[0], other)
+    cluster.feed(Tick())
+    cluster.take_all()
+    cluster.crash(other.member)
+    assert len(scheduler.ledger.maps[0].attempts) == 1
+    cluster.settle()
+    cluster.check_result()
 
 
 def test_a_report_from_another_node_than_was_asked_is_ignored():
@@ -295,6 +342,8 @@ def test_a_task_that_dies_on_the_only_node_is_tried_there_again():
 def test_a_task_that_dies_every_time_fails_the_job_and_says_where_it_was_tried():
     cluster = of_items(2, attempts_max=3)
     cluster.join(A, B, C, slots=1)
+    cluster.take_all()
+    cluster.end_one("map", 0)
     for _ in range(3):
         cluster.take_all()
         cluster.end_one("map", 1, died("record 5 kills its process"))
@@ -382,30 +431,26 @@ def test_map_outputs_of_a_lost_node_are_made_again_in_the_reduce_phase():
 
 
 def test_map_outputs_that_no_open_reduce_task_needs_are_not_made_again():
+    """B's output lies in the first half of the partitions, whose reduce tasks are committed."""
     cluster = of_items(2)
     cluster.join(A, B, slots=1)
     cluster.take_all()
-    partitions = cluster.scheduler.ledger.partitions
-    low = (MIB,) * (partitions // 2) + (0,) * (partitions // 2)
+    half = cluster.scheduler.ledger.partitions // 2
+    low = (MIB,) * half + (0,) * half
     for at, attempt in cluster.running():
         sizes = low if at == B else low[::-1]
         cluster.feed(cluster.end(at, attempt, MapOutput(f"on {at}", sizes, Counts())))
-    while any(task.winner is None for task in cluster.scheduler.ledger.finals[:2]):
+    reduces = cluster.scheduler.ledger.finals
+    while not all(task.winner for task in reduces if task.first < half):
         cluster.take_all()
-        for at, attempt in cluster.running():
-            part = OutputPart(attempt.task, b"", None)
-            if attempt.task < 2:
-                cluster.feed(cluster.end(at, attempt, ReduceOutput(part, Counts())))
-                break
-        else:
-            at, attempt = cluster.running()[0]
-            cluster.feed(cluster.end(at, attempt, ReduceOutput(part_of(attempt), Counts())))
+        at, attempt = min(cluster.running(), key=lambda running: running[1].task)
+        part = OutputPart(attempt.task, b"", None)
+        cluster.feed(cluster.end(at, attempt, ReduceOutput(part, Counts())))
+    assert not all(task.winner for task in reduces)
     cluster.crash(B)
     assert cluster.scheduler.ledger.maps_missing == 0
-
-
-def part_of(attempt):
-    return OutputPart(attempt.task, b"", None)
+    cluster.crash(A)
+    assert cluster.scheduler.ledger.maps_missing == 1
 
 
 def test_an_output_that_cannot_be_fetched_is_made_again_before_reduce_goes_on():
@@ -475,7 +520,7 @@ def test_attempts_of_a_silent_node_are_given_up():
         cluster.feed(cluster.sign_of(A))
         cluster.feed(Tick())
     assert [stop.node for stop in cluster.stops] == [B]
-    cluster.end_one("map", [id_.task for at, id_ in cluster.running() if at == A][0])
+    cluster.end_one("map", next(id_.task for at, id_ in cluster.running() if at == A))
     assert cluster.starts[-1].node == A
 
 
@@ -500,12 +545,35 @@ def test_an_attempt_that_its_node_forgot_is_given_up():
     cluster.check_result()
 
 
-def test_without_any_node_the_job_fails_after_a_while():
+@pytest.mark.parametrize("nodes", [(), (NodeSlots(A, 0),)])
+def test_without_any_slot_the_job_fails_after_a_while(nodes):
     cluster = of_items(2)
-    cluster.wait(NO_NODE_S_MAX - 1)
+    for _ in range(int(NO_NODE_S_MAX) - 1):
+        cluster.wait(1)
+        cluster.feed(NodesKnown(nodes))
     assert cluster.ending is None
     cluster.wait(3)
     assert failure_of(cluster).kind == "NoNodeError"
+
+
+def test_a_node_that_comes_late_is_given_its_time():
+    cluster = of_items(2)
+    cluster.wait(NO_NODE_S_MAX - 1)
+    cluster.join(A)
+    cluster.wait(3)
+    assert cluster.ending is None
+    cluster.settle()
+    cluster.check_result()
+
+
+def test_nodes_that_come_and_go_do_not_keep_an_unreadable_job_alive():
+    cluster = cluster_of(lines(0), lines(1), readers=(B.address,))
+    for incarnation in range(1, 40):
+        if cluster.ending is None:
+            cluster.join(member(3, incarnation))
+            cluster.wait(1)
+            cluster.crash(member(3, incarnation))
+    assert failure_of(cluster).kind == "InputMissingError"
 
 
 def test_when_all_nodes_refuse_the_job_fails_and_names_the_reason():
@@ -555,6 +623,13 @@ def test_without_a_reader_the_job_fails_and_names_file_and_nodes(splits):
         assert text in failure.message
 
 
+def test_of_many_readers_the_failure_names_some_and_counts_the_rest():
+    cluster = cluster_of(lines(0), readers=tuple(member(port).address for port in range(10, 30)))
+    cluster.join(A)
+    cluster.wait(NO_NODE_S_MAX + 3)
+    assert "and 12 more nodes" in failure_of(cluster).message
+
+
 def test_a_reader_that_comes_back_in_time_is_as_good_as_new():
     cluster = cluster_of(lines(0), lines(1), readers=(B.address,))
     cluster.join(A)
@@ -599,7 +674,7 @@ def test_progress_counts_what_runs_and_never_goes_back():
 
 def test_a_failure_that_is_retried_without_source_is_the_tasks_own():
     cluster = of_items(2, attempts_max=2)
-    cluster.join(A, B)
+    cluster.join(A)
     cluster.settle("reduce")
     for _ in range(2):
         cluster.take_all()

@@ -1,0 +1,205 @@
+"""The way in: one attempt at one task, from its order to its outcome.
+
+Whatever goes wrong inside becomes an outcome here, and nowhere else. The worker around it sees
+an exception only where this code itself is at fault.
+
+    order ── MapWork ────▶ read ─▶ map ─▶ group ─▶ combine ─▶ segments in the output file
+          ── ReduceWork ─▶ segments ─▶ group ─▶ reduce ─▶ results, inline or in the output file
+          ── WholeWork ──▶ both, the segment staying in memory
+
+A whole job in one task goes through the same segment as any other, so that what works on three
+lines works on three million: keys and values must pickle, and reduce gets copies.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from map_reduce.core.digests import digest_of
+from map_reduce.core.messages import (
+    BlockRef,
+    Checked,
+    CheckWork,
+    Counts,
+    Failed,
+    Failure,
+    MapOutput,
+    MapWork,
+    Outcome,
+    OutputPart,
+    ReduceOutput,
+    ReduceWork,
+    StartAttempt,
+    WholeWork,
+)
+from map_reduce.errors import ClusterError, MapError, MapReduceError, ReduceError
+from map_reduce.execution.failures import Stopped, failure_of, on
+from map_reduce.execution.functions import LoadedFunctions, load_functions
+from map_reduce.execution.map_side import MapSide, written
+from map_reduce.execution.read import batches_of
+from map_reduce.execution.reduce_side import ReduceSide
+from map_reduce.execution.segments import HEADER, decoded, header_of
+from map_reduce.execution.sources import DamagedSource, Sources
+from map_reduce.execution.tracker import Tracker
+from map_reduce.ports import LocalInput
+
+__all__ = ["INLINE_BYTES_MAX", "LoadedFunctions", "Tracker", "load_functions", "run_attempt"]
+
+INLINE_BYTES_MAX = 64 << 10
+"""Results of up to this size travel in the outcome itself."""
+
+GC_THRESHOLD = (200_000, 20, 100)
+"""Container objects between two garbage collections; Python's own 700 cost some jobs a third."""
+
+
+def run_attempt(
+    order: StartAttempt,
+    local: LocalInput,
+    output: Path,
+    tracker: Tracker,
+    functions: LoadedFunctions,
+    node: str,
+) -> tuple[Outcome, Path | None]:
+    """Do what the order says.
+
+    The user's functions run in the calling thread. ``tracker`` may be read by others meanwhile.
+
+    Args:
+        local: where the bytes lie that were fetched for it.
+        output: a file to be made, where the outcome is too large to be told.
+        node: this node's address, for messages.
+
+    Returns:
+        The outcome, and ``output`` where it was made: always for a map, where results are
+        large for the others. A MapOutput's name, and that of the BlockRef of large results, are
+        left empty for the node to fill in. After a failure there is no file.
+    """
+    attempt = order.attempt
+    try:
+        with _seldom_collecting():
+            return _Attempt(order, local, output, tracker, functions).run()
+    except Stopped as stopped:
+        failed = Failed(stopped.failure(attempt, node), retry=False)
+    except DamagedSource as damaged:
+        assert isinstance(order.work, ReduceWork)
+        source = order.work.sources[damaged.number]
+        failed = Failed(failure_of(damaged.error, attempt, node), retry=True, lost_source=source)
+    except MapReduceError as error:
+        failed = Failed(failure_of(error, attempt, node), retry=False)
+    except MemoryError:
+        kind = ReduceError if isinstance(order.work, ReduceWork) else MapError
+        too_large = Stopped(kind, "", "MemoryError: the task's data does not fit in memory")
+        failed = Failed(too_large.failure(attempt, node), retry=False)
+    except OSError as error:
+        text = f"cannot read or write a file of the task: {error}\n  {on(node, attempt)}"
+        failed = Failed(Failure(ClusterError.__name__, text), retry=True)
+    output.unlink(missing_ok=True)
+    return failed, None
+
+
+class _Attempt:
+    def __init__(
+        self,
+        order: StartAttempt,
+        local: LocalInput,
+        output: Path,
+        tracker: Tracker,
+        functions: LoadedFunctions,
+    ) -> None:
+        self._work = order.work
+        self._local = local
+        self._output = output
+        self._tracker = tracker
+        self._functions = functions
+        self._note: Callable[[str], None] | None = tracker.note if order.careful else None
+        self._began_s = time.process_time()
+
+    def run(self) -> tuple[Outcome, Path | None]:
+        work = self._work
+        if isinstance(work, MapWork):
+            return self._map(work), self._output
+        if isinstance(work, ReduceWork):
+            return self._reduce(work)
+        if isinstance(work, WholeWork):
+            return self._whole(work)
+        assert isinstance(work, CheckWork)
+        return Checked(), None
+
+    def _map(self, work: MapWork) -> MapOutput:
+        side = self._mapped(work)
+        sizes = []
+        records_out = 0
+        with open(self._output, "wb", buffering=0) as file:
+            for data, _, values in written(side.groups, work.partitions):
+                file.write(data)
+                sizes.append(len(data))
+                records_out += values
+        counts = self._counts(side.records, side.bytes_in, records_out, sum(sizes))
+        return MapOutput("", tuple(sizes), counts)
+
+    def _mapped(self, work: MapWork | WholeWork) -> MapSide:
+        batches = batches_of(work.split, self._local.split)
+        side = MapSide(work.split, batches, self._functions, self._tracker, self._note)
+        side.run()
+        return side
+
+    def _reduce(self, work: ReduceWork) -> tuple[ReduceOutput, Path | None]:
+        partitions = range(work.first_partition, work.last_partition)
+        names = [f"map output {source.name} of node {source.node}" for source in work.sources]
+        sources = Sources(self._local.sources, names, partitions)
+        side = ReduceSide(self._functions, self._tracker, self._note)
+        for partition in partitions:
+            side.add(sources.segments(partition))
+        return self._finished(side, side.values_in, side.bytes_in)
+
+    def _whole(self, work: WholeWork) -> tuple[ReduceOutput, Path | None]:
+        mapped = self._mapped(work)
+        side = ReduceSide(self._functions, self._tracker, self._note)
+        [(data, _, values)] = written(mapped.groups, 1)
+        mapped.groups.clear()
+        if values:
+            header = header_of(data, "memory")
+            segment = decoded(header, memoryview(data)[HEADER.size :], "memory")
+            side.add([(header, segment, "memory")])
+        return self._finished(side, mapped.records, mapped.bytes_in)
+
+    def _finished(
+        self, side: ReduceSide, records_in: int, bytes_in: int
+    ) -> tuple[ReduceOutput, Path | None]:
+        data = side.pickled()
+        records = len(side.results.keys)
+        counts = self._counts(records_in, bytes_in, records, len(data))
+        if len(data) <= INLINE_BYTES_MAX:
+            return ReduceOutput(OutputPart(records, data, None), counts), None
+        self._output.write_bytes(data)
+        ref = BlockRef("", len(data), digest_of(data))
+        return ReduceOutput(OutputPart(records, b"", ref), counts), self._output
+
+    def _counts(self, records_in: int, bytes_in: int, records_out: int, bytes_out: int) -> Counts:
+        user_s = time.process_time() - self._began_s
+        return Counts(records_in, bytes_in, records_out, bytes_out, user_s)
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Garbage collection at longer intervals, and of the attempt's own objects only.
+
+    Not switched off: user code may make reference cycles, and must not run out of memory by
+    them. The setting is the process's, so where attempts run in threads it is left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

@@ -1,0 +1,83 @@
+"""What happens to a ring from outside, as data, drawn before anything runs.
+
+Because a plan is a list of acts, a failing one can be made smaller by leaving acts out, and what
+is left can be named on a command line by the numbers of its acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+SECOND_US = 1_000_000
+
+
+class Kind(Enum):
+    """Kinds of acts. Nodes are numbers; ``nodes`` of an act mean:"""
+
+    CREATE = "create"  # (node,) begins the ring
+    JOIN = "join"  # (node, seed, …) is started and joins; after a crash: a new incarnation
+    LOOKUP = "lookup"  # (first asked, number of the key)
+    CRASH = "crash"  # (node,)
+    LEAVE = "leave"  # (node,) leaves in order
+    PAUSE = "pause"  # (node,) stands still for the duration
+    DEAFEN = "deafen"  # (from, to): nothing arrives on this way for the duration
+    SPLIT = "split"  # these nodes and the others do not reach each other for the duration
+    STORM = "storm"  # messages are lost, doubled and slow for the duration
+
+
+@dataclass(frozen=True)
+class Act:
+    """One thing that happens from outside."""
+
+    at_us: int
+    kind: Kind
+    nodes: tuple[int, ...] = ()
+    duration_us: int = 0
+
+    def __str__(self) -> str:
+        nodes = " ".join(map(str, self.nodes))
+        lasting = f" for {self.duration_us / SECOND_US:.1f} s" if self.duration_us else ""
+        return f"{self.at_us / SECOND_US:8.3f} s  {self.kind.value} {nodes}{lasting}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Acts in the order of time, then ``quiet``: from there on nothing happens from outside."""
+
+    acts: tuple[Act, ...]
+    quiet_from_us: int
+
+    def keeping(self, numbers: Iterable[int]) -> Plan:
+        """The plan with only those acts, named by their place in this one."""
+        return Plan(tuple(self.acts[i] for i in sorted(set(numbers))), self.quiet_from_us)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One simulated ring.
+
+    ``accurate``: the failure detectors are oracles, crashes spare what the protocol needs, and
+    the invariants are checked after every step. Otherwise the production detector judges by
+    timeouts, anything may happen, and the ring has to be ideal again after quiet.
+    """
+
+    seed: int
+    members: int = 8
+    seconds: int = 60
+    successors_max: int = 4
+    accurate: bool = False
+    faults: int = 12
+    interval_us: int = 500_000
+    timeout_us: int = 500_000
+    dead_after_us: int = 5 * SECOND_US
+    quiet_s_max: int = 600
+
+    def flags(self) -> str:
+        """As on the command line."""
+        accurate = " --accurate" if self.accurate else ""
+        return (
+            f"--seed {self.seed} --members {self.members} --seconds {self.seconds} "
+            f"--successors {self.successors_max} --faults {self.faults}{accurate}"
+        )

@@ -1,0 +1,163 @@
+"""One simulated node: what the runtime does in production, on virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from map_reduce.core.chord.detector import FailureDetector
+from map_reduce.core.chord.member import RingMember
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages import Message
+from map_reduce.core.procedure import Procedure
+from map_reduce.errors import ClusterError
+from map_reduce.simulation.draws import Draws
+from map_reduce.simulation.plan import SECOND_US
+
+if TYPE_CHECKING:
+    from map_reduce.simulation.world import World
+
+T = TypeVar("T")
+
+JOIN_RETRY_US = 300_000
+REUNITE_US = 30 * SECOND_US
+
+
+class Oracle:
+    """A failure detector that is never wrong: dead is who is not up."""
+
+    def __init__(self, is_up: Callable[[Member], bool]) -> None:
+        self._is_up = is_up
+
+    def tick(self) -> None: ...
+
+    def heard(self, member: Member) -> None: ...
+
+    def failed(self, member: Member) -> None: ...
+
+    def left(self, member: Member) -> None: ...
+
+    def ended(self, member: Member) -> bool:
+        return not self._is_up(member)
+
+    def suspects(self, member: Member) -> bool:
+        return not self._is_up(member)
+
+    def dead(self, member: Member) -> bool:
+        return not self._is_up(member)
+
+
+class Asker:
+    """Somebody who runs procedures: a client, or a process."""
+
+    def __init__(self, world: World, number: int, sender: Member | None) -> None:
+        self.world = world
+        self.number = number
+        self.sender = sender
+        self.up = True
+        self.paused_until_us = 0
+
+    def run(
+        self, procedure: Procedure[T], then: Callable[[T | None, ClusterError | None], None]
+    ) -> None:
+        """Drive it to its end; ``then`` gets its result or its error."""
+        self._step(procedure, lambda: next(procedure), then, None)
+
+    def _step(
+        self,
+        procedure: Procedure[T],
+        advance: Callable[[], object],
+        then: Callable[[T | None, ClusterError | None], None],
+        reply: Message | None,
+    ) -> None:
+        try:
+            ask = advance()
+        except StopIteration as end:
+            self.stepped(reply)
+            then(end.value, None)
+            return
+        except ClusterError as error:
+            self.stepped(reply)
+            then(None, error)
+            return
+        self.stepped(reply)
+
+        def resume(answer: Message | ClusterError) -> None:
+            if isinstance(answer, ClusterError):
+                self._step(procedure, lambda: procedure.throw(answer), then, None)
+            else:
+                self._step(procedure, lambda: procedure.send(answer), then, answer)
+
+        self.world.ask(self, ask, resume)  # type: ignore[arg-type]
+
+    def stepped(self, reply: Message | None) -> None:
+        """Called after each atomic step."""
+
+
+class Process(Asker):
+    """One incarnation of a node."""
+
+    def __init__(self, world: World, number: int, address: Address, incarnation: int) -> None:
+        settings = world.settings
+        me = Member(address, incarnation)
+        super().__init__(world, number, me)
+        self._draws = Draws(settings.seed, f"node {number}.{incarnation}")
+        detector: FailureDetector | None = Oracle(world.is_up) if settings.accurate else None
+        self.ring = RingMember(
+            me,
+            now_s=world.now_s,
+            successors_max=settings.successors_max,
+            dead_after_s=settings.dead_after_us / SECOND_US,
+            pause_s_max=max(2.0, 2 * (settings.interval_us + settings.timeout_us) / SECOND_US),
+            detector=detector,
+        )
+        self.seeds: tuple[Address, ...] = ()
+        self._next_reunion_us = world.now_us + REUNITE_US
+
+    def create(self) -> None:
+        self.ring.create()
+        self.stepped(None)
+        self._tick()
+
+    def join(self, seeds: Sequence[Address]) -> None:
+        """Join, trying again until it works."""
+        self.seeds = tuple(seeds)
+        self._join()
+
+    def _join(self) -> None:
+        def joined(_: None, error: ClusterError | None) -> None:
+            if error is None:
+                self._tick()
+            else:
+                self.world.at(self._jittered(JOIN_RETRY_US), self, self._join)
+
+        self.run(self.ring.join(self.seeds), joined)
+
+    def leave(self) -> None:
+        def left(_: None, __: ClusterError | None) -> None:
+            self.up = False
+
+        self.run(self.ring.leave(), left)
+
+    def stepped(self, reply: Message | None) -> None:
+        self.world.judge.stepped(self, reply)
+
+    def _tick(self) -> None:
+        def done(_: None, __: ClusterError | None) -> None:
+            settings = self.world.settings
+            interval_us = settings.interval_us if self.ring.settled else settings.interval_us // 5
+            self.world.at(self._jittered(interval_us), self, self._tick)
+
+        if self.ring.joined:
+            self.run(self._round(), done)
+
+    def _round(self) -> Procedure[None]:
+        yield from self.ring.stabilize()
+        yield from self.ring.probe()
+        yield from self.ring.fix_finger()
+        if self.world.now_us >= self._next_reunion_us:
+            self._next_reunion_us = self.world.now_us + REUNITE_US
+            yield from self.ring.reunite()
+
+    def _jittered(self, interval_us: int) -> int:
+        return self._draws.within(interval_us * 4 // 5, interval_us * 6 // 5)

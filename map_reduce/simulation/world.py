@@ -1,0 +1,189 @@
+"""Virtual time, and the delivery of messages.
+
+A step of a process, or the handling of one message, is atomic and takes no time. Everything else
+waits in one queue, ordered by time and then by age, so a run depends on nothing but its seed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from map_reduce.core.chord.state import Standing
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages import Message, Neighbours, Notify
+from map_reduce.core.procedure import Ask
+from map_reduce.errors import ClusterError, Unreachable
+from map_reduce.simulation.draws import Draws
+from map_reduce.simulation.judge import Judge
+from map_reduce.simulation.network import Network
+from map_reduce.simulation.plan import SECOND_US, Settings
+from map_reduce.simulation.process import Asker, Process
+from map_reduce.simulation.trace import Trace, in_words, state_in_words
+
+REQUESTED, REPLIED, TIMED_OUT, REFUSED, ACTED = range(5)
+
+
+@dataclass
+class _Pending:
+    """A request under way."""
+
+    asker: Asker
+    peer: int
+    resume: Callable[[Message | ClusterError], None]
+    open: bool = True
+
+
+class World:
+    """Everything there is in one run."""
+
+    def __init__(self, settings: Settings, addresses: list[Address], readable: bool) -> None:
+        self.settings = settings
+        self.now_us = 0
+        self.addresses = addresses
+        self.network = Network(Draws(settings.seed, "network"))
+        self.trace = Trace(readable)
+        self.judge = Judge(self)
+        self._number = {address: number for number, address in enumerate(addresses)}
+        self._processes: list[Process | None] = [None] * len(addresses)
+        self._incarnations = count(1)
+        self._queue: list[tuple[int, int, Asker | None, Callable[[], None]]] = []
+        self._age = count()
+        self._views_in_flight: dict[int, Neighbours] = {}
+
+    # -------------------------------------------------------------- time
+
+    def now_s(self) -> float:
+        return self.now_us / SECOND_US
+
+    def at(self, delay_us: int, whose: Asker | None, action: Callable[[], None]) -> None:
+        """Do it after the delay; if it is a process's, only while that is up, and not paused."""
+        heapq.heappush(self._queue, (self.now_us + delay_us, next(self._age), whose, action))
+
+    def run_until(self, end_us: int) -> None:
+        queue = self._queue
+        while queue and queue[0][0] <= end_us:
+            at_us, _, whose, action = heapq.heappop(queue)
+            self.now_us = at_us
+            if whose is None:
+                action()
+            elif not whose.up:
+                continue
+            elif whose.paused_until_us > at_us:
+                self.at(whose.paused_until_us - at_us, whose, action)
+            else:
+                action()
+        self.now_us = end_us
+
+    # -------------------------------------------------------------- processes
+
+    def start(self, number: int) -> Process:
+        """A new incarnation at a node's address."""
+        process = Process(self, number, self.addresses[number], next(self._incarnations))
+        self._processes[number] = process
+        return process
+
+    def process(self, number: int) -> Process | None:
+        """The node's process, where one is up."""
+        process = self._processes[number]
+        return process if process is not None and process.up else None
+
+    def processes(self) -> Iterator[Process]:
+        """Those that are up."""
+        return (process for process in self._processes if process is not None and process.up)
+
+    def is_up(self, member: Member) -> bool:
+        """Whether this very incarnation is up and has not left."""
+        process = self.process(self._number[member.address])
+        return (
+            process is not None
+            and process.ring.me == member
+            and process.ring.standing is not Standing.LEFT
+        )
+
+    def views_in_flight(self) -> list[Neighbours]:
+        """Answers to GetNeighbours that have not arrived yet."""
+        return list(self._views_in_flight.values())
+
+    # -------------------------------------------------------------- messages
+
+    def ask(self, asker: Asker, ask: Ask, resume: Callable[[Message | ClusterError], None]) -> None:
+        """Send a request; ``resume`` gets the reply or, in time, the failure."""
+        number = self._number[ask.address]
+        pending = _Pending(asker, number, resume)
+        self.at(self.settings.timeout_us, asker, lambda: self._time_out(pending))
+        for delay_us in self.network.fate(asker.number, number):
+            self.at(delay_us, None, lambda: self._arrive(pending, ask.message))
+
+    def _arrive(self, pending: _Pending, message: Message) -> None:
+        process = self.process(pending.peer)
+        asker = pending.asker
+        if process is None:
+            self._reply(pending, Unreachable(f"{self.addresses[pending.peer]} refuses connections"))
+            return
+        if process.paused_until_us > self.now_us:
+            wait_us = process.paused_until_us - self.now_us
+            self.at(wait_us, None, lambda: self._arrive(pending, message))
+            return
+        self.trace.note(self.now_us, REQUESTED, asker.number, pending.peer)
+        if asker.sender is not None:
+            process.ring.heard_from(asker.sender)
+        before = self._words_of(process)
+        reply = process.ring.handle(message)
+        assert reply is not None, f"{message} is no message of the ring"
+        if self.trace.lines is not None:
+            told = f"{self._name(asker.number)} → {self._name(pending.peer)}  {in_words(message)}"
+            self.trace.tell(self.now_us, f"{told};  {in_words(reply)}")
+        self._tell_change(process, before)
+        process.stepped(message if isinstance(message, Notify) else None)
+        self._reply(pending, reply)
+
+    def _reply(self, pending: _Pending, reply: Message | ClusterError) -> None:
+        for delay_us in self.network.fate(pending.peer, pending.asker.number):
+            token = next(self._age)
+            if isinstance(reply, Neighbours) and pending.open:
+                self._views_in_flight[token] = reply
+            self.at(delay_us, None, lambda token=token: self._returned(pending, reply, token))  # type: ignore[misc]
+
+    def _returned(self, pending: _Pending, reply: Message | ClusterError, token: int) -> None:
+        asker = pending.asker
+        if asker.up and asker.paused_until_us > self.now_us:
+            wait_us = asker.paused_until_us - self.now_us
+            self.at(wait_us, None, lambda: self._returned(pending, reply, token))
+            return
+        self._views_in_flight.pop(token, None)
+        if pending.open and asker.up:
+            pending.open = False
+            self.trace.note(self.now_us, REPLIED, asker.number, pending.peer)
+            self._resume(pending, reply)
+
+    def _time_out(self, pending: _Pending) -> None:
+        if pending.open:
+            pending.open = False
+            self.trace.note(self.now_us, TIMED_OUT, pending.asker.number, pending.peer)
+            address = self.addresses[pending.peer]
+            self._resume(pending, Unreachable(f"{address} gave no answer in time"))
+
+    def _resume(self, pending: _Pending, reply: Message | ClusterError) -> None:
+        asker = pending.asker
+        before = self._words_of(asker)
+        if isinstance(reply, ClusterError):
+            self.trace.tell(
+                self.now_us, f"{self._name(asker.number)} → {self._name(pending.peer)}  no answer"
+            )
+        pending.resume(reply)
+        self._tell_change(asker, before)
+
+    def _tell_change(self, asker: Asker, before: str) -> None:
+        if (after := self._words_of(asker)) != before:
+            self.trace.tell(self.now_us, f"    {after}")
+
+    def _words_of(self, asker: Asker) -> str:
+        if self.trace.lines is None or not isinstance(asker, Process):
+            return ""
+        return state_in_words(asker.ring)
+
+    def _name(self, number: int) -> str:
+        return self.addresses[number].host if number >= 0 else "client"
