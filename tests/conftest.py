@@ -1,8 +1,7 @@
 """What every test gets without asking: a place of its own, and a look at what it leaves behind.
 
 Each test runs with a temporary folder and a cluster file that belong to this run of the suite, and
-without the settings of the shell it was started from. After each test, and once more at the very
-end, after the fixtures that many tests share, nothing new may be left:
+without the settings of the shell it was started from. Afterwards nothing new may be left:
 
 - processes: children, theirs, and detached ones (known by their environment);
 - threads that keep Python from ending, or that are the library's or Pyro4's;
@@ -11,6 +10,11 @@ end, after the fixtures that many tests share, nothing new may be left:
 - the cluster file.
 
 Ends may take a moment, so the look is repeated until it finds nothing, or LEFTOVER_WAIT_S is over.
+
+When to look: after each test, except where tests share something that lives longer, such as a ring
+of the whole module. What that starts and ends while a test runs is not the test's doing, so there
+the look is taken when the shared thing should be gone: after the module, or at the very end. Tests
+that share something with the whole session run last, so that it is in no other test's way.
 """
 
 from __future__ import annotations
@@ -206,17 +210,50 @@ def _numbers() -> Iterator[int]:
     return itertools.count()
 
 
+OWN_FIXTURES = ("own_surroundings", "_numbers", "module_leaves_nothing_behind")
+
+
+def _shared_for(item: pytest.Item) -> str:
+    """The widest scope of what the test shares with others: "session", "module" or "" for none."""
+    info = getattr(item, "_fixtureinfo", None)  # pytest has no public way to ask before it runs
+    scopes = {
+        definitions[-1].scope
+        for name, definitions in (info.name2fixturedefs if info else {}).items()
+        if name not in OWN_FIXTURES and definitions[-1].baseid  # pytest's and plugins' have none
+    }
+    if scopes & {"session", "package"}:
+        return "session"
+    return "module" if scopes & {"module", "class"} else ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _shared_for(item) == "session")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def module_leaves_nothing_behind(
+    request: pytest.FixtureRequest, own_surroundings: Path
+) -> Iterator[None]:
+    """The look after a module, for what its tests share."""
+    mine = {_shared_for(item) for item in request.session.items if item.path == request.path}
+    if "session" in mine:
+        yield
+    else:
+        with nothing_left_behind(request.path.name):
+            yield
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind(
     request: pytest.FixtureRequest, own_surroundings: Path, _numbers: Iterator[int]
 ) -> Iterator[None]:
-    """A cluster file of the test's own, no settings from outside, and the look afterwards."""
+    """A cluster file of the test's own, no settings from outside, and the look after the test."""
     with pytest.MonkeyPatch.context() as patch:
         _forget_settings(patch)
         cluster_file = own_surroundings / f"cluster-{next(_numbers)}.json"
         patch.setenv("MAP_REDUCE_CLUSTER_FILE", str(cluster_file))
-        if SHARED_NODES.isdisjoint(request.fixturenames):
+        if _shared_for(request.node):
+            yield
+        else:
             with nothing_left_behind(request.node.name):
                 yield
-        else:
-            yield

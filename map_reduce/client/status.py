@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from typing import Any, NamedTuple
 
@@ -126,33 +128,46 @@ def status_text(status: ClusterStatus) -> str:
 
 
 def stop_cluster(address: str | None) -> str:
-    """Ask every node to stop, and wait until none answers; what was done, for people."""
+    """Ask every node to stop, and wait until all have ended; what was done, for people.
+
+    Raises:
+        NoNodeError: there is no cluster.
+        ClusterError: some node is still there after 5 seconds; names it.
+    """
     access = open_cluster(address)
     try:
-        members = access.members()
-        for member in members:
-            try:
+        nodes = []
+        for member in access.members():
+            # Who does not answer has gone already, or can't be told.
+            with contextlib.suppress(ClusterError):
+                nodes.append(access.peers.request(member.address, GetNode(), Node))
                 access.peers.request(member.address, StopNode(), Done)
-            except ClusterError:
-                continue  # gone already, or silent: the wait below tells
-        waiting = list(members)
+        waiting = list(nodes)
         deadline_s = time.monotonic() + STOP_S_MAX
-        while waiting and time.monotonic() < deadline_s:
-            waiting = [member for member in waiting if _answers(access, member)]
-            if waiting:
-                time.sleep(STOP_POLL_S)
-        if waiting:
-            names = ", ".join(map(str, waiting))
-            raise ClusterError(f"told to stop, but still there after {STOP_S_MAX:g} s: {names}")
+        while waiting := [node for node in waiting if _is_there(access, node)]:
+            if time.monotonic() > deadline_s:
+                names = ", ".join(str(node.member) for node in waiting)
+                raise ClusterError(f"told to stop, but still there after {STOP_S_MAX:g} s: {names}")
+            time.sleep(STOP_POLL_S)
         remove_cluster_file(cluster_file_path(), access.cluster_id)
-        return f"stopped {len(members)} node{'s' if len(members) != 1 else ''}"
+        return f"stopped {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
     finally:
         access.close()
 
 
-def _answers(access: Access, member: Member) -> bool:
+def _is_there(access: Access, node: Node) -> bool:
+    """Whether its process has not ended: seen directly on this machine, else by its silence."""
+    if node.member.address.is_loopback:
+        try:
+            os.kill(node.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # another user's, so ask
+        else:
+            return True
     try:
-        access.peers.request(member.address, Ping(), Pong)
+        access.peers.request(node.member.address, Ping(), Pong)
     except ClusterError:
         return False
     return True

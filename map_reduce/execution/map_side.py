@@ -178,7 +178,9 @@ class MapSide:
         if pair is not _NO_PAIR and len(pair) != 2:
             return Stopped(BadPairError, where, _no_pair(pair))
         if isinstance(error, BadKeyError):
-            return Stopped(BadKeyError, where, f"the key {shown(pair[0])}: {error}")
+            return Stopped(
+                BadKeyError, where, f"the key {shown(pair[0])} cannot be grouped by: {error}"
+            )
         if pair is not _NO_PAIR:
             try:
                 hash(pair[0])
@@ -242,11 +244,11 @@ def _pair_of(given: Any) -> Any:
 
 
 def _no_pair(given: Any) -> str:
-    what = f"a {type(given).__name__}"
+    kind = type(given).__name__
     if isinstance(given, tuple | list):
-        what += f" of length {len(given)}"
+        kind += f" and length {len(given)}"
     return (
-        f"map gave {shown(given)}, {what}, where a (key, value) pair is expected; "
+        f"map gave {shown(given)}, of type {kind}, where a (key, value) pair is expected; "
         "let it return a list of pairs, as in [(key, value)], or yield pairs"
     )
 
@@ -255,8 +257,8 @@ def _no_pairs(kind: str, name: str) -> str:
     if kind == "NoneType":
         return f"map returned None for {name}; did you forget return?"
     return (
-        f"map returned a {kind} for {name}, where a list of (key, value) pairs is expected; "
-        "for a single pair return [(key, value)], for none []"
+        f"map returned something of type {kind} for {name}, where a list of (key, value) pairs "
+        "is expected; for a single pair return [(key, value)], for none []"
     )
 
 
@@ -268,7 +270,9 @@ def _no_key(key: Any, error: Exception) -> str:
         dict: "use tuple(sorted(d.items()))",
     }
     instead = advice.get(kind, "use a str, a number or a tuple")
-    return f"the key {shown(key)}, a {kind.__name__}, cannot be grouped by: {error}; {instead}"
+    return (
+        f"the key {shown(key)}, of type {kind.__name__}, cannot be grouped by: {error}; {instead}"
+    )
 
 
 def _unpicklable(keys: list[Any], lists: list[list[Any]], error: Exception) -> Stopped:

@@ -191,9 +191,6 @@ class _Text(NamedTuple):
             'over such bytes, pass errors="replace"'
         )
 
-    def unknown(self, error: LookupError) -> InputEncodingError:
-        return InputEncodingError(f"{self.path} cannot be decoded: {error}")
-
 
 def _text_of(split: FileText | BlockText) -> _Text:
     whole = split.start == 0 and (isinstance(split, BlockText) or split.end == split.file_size)
@@ -203,10 +200,14 @@ def _text_of(split: FileText | BlockText) -> _Text:
 def _lines(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:
     """Lists of lines, with how many bytes were read up to there."""
     try:
-        stream = text.whole and not _cuts_at_bytes(text.format.encoding)
-    except LookupError as error:
-        raise text.unknown(error) from error
-    yield from _lines_of_stream(pieces, text) if stream else _lines_of_bytes(pieces, text)
+        if text.whole and not _cuts_at_bytes(text.format.encoding):
+            yield from _lines_of_stream(pieces, text)
+        else:
+            yield from _lines_of_bytes(pieces, text)
+    except (LookupError, UnicodeError) as error:  # no such encoding; UTF-16 without its mark
+        raise InputEncodingError(
+            f"{text.path} cannot be decoded as {text.format.encoding}: {error}"
+        ) from error
 
 
 def _lines_of_bytes(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:
@@ -219,8 +220,6 @@ def _lines_of_bytes(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[lis
             return _split(data.decode(encoding, errors))
         except UnicodeDecodeError as error:
             raise text.undecodable(error, offset) from error
-        except LookupError as error:
-            raise text.unknown(error) from error
 
     bytes_in = 0
     for data, bytes_in in pieces:

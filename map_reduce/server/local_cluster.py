@@ -18,6 +18,7 @@ from map_reduce.errors import ClusterError, NoNodeError
 from map_reduce.server.access import connect
 from map_reduce.server.configs import processors
 from map_reduce.server.discovery import ClusterFile
+from map_reduce.server.scratch import remove_abandoned
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ class LocalCluster:
     def close(self) -> None:
         """Stop all nodes: ask, wait 1.5 seconds, kill. Returns when all have ended."""
         _end([node.process for node in self.nodes])
+        remove_abandoned()  # what nodes that were killed had no time to delete
 
     def __enter__(self) -> LocalCluster:
         return self

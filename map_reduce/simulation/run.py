@@ -124,7 +124,9 @@ def _await_ideal(world: World, outcome: Outcome) -> None:
         if not (wrong := world.judge.after_quiet()):
             return
         world.run_until(world.now_us + QUIET_STEP_S * SECOND_US)
-    if not any(process.ring.serves for process in world.processes()):
+    if sum(process.ring.joined for process in world.processes()) <= 1 and not any(
+        process.ring.serves for process in world.processes()
+    ):
         outcome.refuses = True
         return
     raise Violation(

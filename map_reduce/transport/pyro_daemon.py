@@ -27,13 +27,6 @@ from map_reduce.transport.pyro_serializer import (
 from map_reduce.transport.pyro_server import ConnectionServer, Limits, ServedChannel, Stage
 
 
-class _Nothing:
-    """In place of Pyro4's DaemonObject: exposes nothing."""
-
-    def __init__(self, daemon: core.Daemon) -> None:
-        pass
-
-
 class Rpc:
     """The object that is exposed."""
 
@@ -62,8 +55,8 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
         self._expects = expects
         self._replies = replies
         self._serializer = OpaqueSerializer()
-        super().__init__(*listener.getsockname()[:2], interface=_Nothing)
-        self.objectsById.clear()
+        super().__init__(*listener.getsockname()[:2])
+        self.objectsById.clear()  # of Pyro.Daemon
 
     @property
     def transportServer(self) -> ConnectionServer:

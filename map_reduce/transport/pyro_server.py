@@ -97,6 +97,9 @@ class ConnectionServer:
         self._warned_at = -WARN_INTERVAL_S
         self._wake_receiver, self._wake_sender = socket.socketpair()
         listener.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
 
     # ---- what the daemon calls
 
@@ -113,18 +116,15 @@ class ConnectionServer:
     def loop(self, loopCondition: object = None) -> None:
         """Accept until :meth:`shutdown`. Pyro4's own condition is not asked: evaluating it uses
         a method that Python is about to remove."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.sock, selectors.EVENT_READ)
-            selector.register(self._wake_receiver, selectors.EVENT_READ)
-            while not self._stopping.is_set():
-                selector.select()
-                if self._stopping.is_set():
-                    return
-                try:
-                    self._accept()
-                except Exception:  # no newcomer may end the loop, whatever it provokes
-                    log.exception("%s: a connection could not be taken", self.name)
-                    self._stopping.wait(ACCEPT_PAUSE_S)
+        while not self._stopping.is_set():
+            self._selector.select()
+            if self._stopping.is_set():
+                return
+            try:
+                self._accept()
+            except Exception:  # no newcomer may end the loop, whatever it provokes
+                log.exception("%s: a connection could not be taken", self.name)
+                self._stopping.wait(ACCEPT_PAUSE_S)
 
     def shutdown(self) -> None:
         """Stop accepting and cut every connection; does not wait."""
@@ -150,6 +150,7 @@ class ConnectionServer:
                 thread.join(max(0.0, deadline - time.monotonic()))
                 if thread.is_alive():
                     log.error("%s: did not end within %g s", thread.name, self.limits.close_s_max)
+        self._selector.close()
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)  # frees the port even if a fork holds the socket
         for sock in (self.sock, self._wake_receiver, self._wake_sender):
@@ -173,8 +174,13 @@ class ConnectionServer:
         except OSError:
             sock.close()  # reset before its options could be set
             return
-        if not self._admit(channel):
-            channel.close()
+        admitted = False
+        try:
+            admitted = self._admit(channel)
+        finally:
+            if not admitted:
+                channel.close()
+        if not admitted:
             self._turned_away += 1
             if time.monotonic() - self._warned_at > WARN_INTERVAL_S:
                 self._warned_at = time.monotonic()

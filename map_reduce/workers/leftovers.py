@@ -54,9 +54,6 @@ class Surroundings:
             return "child processes go on"
         if [_identity(descriptor) for descriptor in range(3)] != self._streams:
             return "standard input, output or error was closed or replaced"
-        for stream in (sys.stdout, sys.stderr):
-            if stream is None or stream.closed:
-                return "sys.stdout or sys.stderr was closed"
         if _lowest_free_descriptor() > self._descriptor + DESCRIPTORS_LEAKED_MAX:
             return f"more than {DESCRIPTORS_LEAKED_MAX} files were left open"
         return ""

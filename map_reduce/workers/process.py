@@ -58,7 +58,6 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._process = os.getpid()
         self._number = sock.fileno()
         self._identity = self._look()
         self._lock = threading.Lock()
@@ -73,9 +72,10 @@ class Connection:
         return status.st_dev, status.st_ino
 
     def check(self) -> None:
-        """End the process where user code has closed our descriptor, or this is its fork."""
-        if os.getpid() != self._process:
-            os._exit(0)  # a forked child that came back out of user code
+        """End the process where user code has closed our descriptor.
+
+        That is so, too, in a forked child of user code that comes back out of it.
+        """
         if self._look() != self._identity:
             os._exit(EXIT_CONNECTION_CLOSED)
 

@@ -45,8 +45,9 @@ keys = [
     nan, (nan,), ("a", (nan, None)), Point(nan), decimal.Decimal("nan"), complex(nan, 1),
     ..., NotImplemented, (..., 1), range(0), range(1), range(2, 9, 3), (range(0), None),
     int, Point, (Point, None), "word", b"bytes", 1, 1 << 70, -1, 0.5, 1.5, True, "", (), ("a", 1),
-    frozenset(), datetime.date(2020, 1, 2), datetime.datetime(2020, 1, 2, 3), decimal.Decimal("1.1"),
-    math.inf, frozenset({{frozenset({{None}}), 1}}), ((((None,),),),), Point(Point(None)),
+    frozenset(), datetime.date(2020, 1, 2), datetime.datetime(2020, 1, 2, 3), math.inf,
+    decimal.Decimal("1.1"), frozenset({{frozenset({{None}}), 1}}), ((((None,),),),),
+    Point(Point(None)),
 ]
 print(partitions_of(hashes_of(keys, False), {PARTITIONS}))
 """
@@ -301,4 +302,3 @@ def test_workers_with_different_seeds_are_found(tmp_path: Path) -> None:
     )
     assert {outcome.failure.kind for outcome, _ in ended} == {"ConfigError"}
     assert "PYTHONHASHSEED" in ended[0][0].failure.message
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import lzma
 import os
 from collections.abc import Callable
@@ -115,14 +116,14 @@ def test_splits_of_a_file_give_its_lines_with_their_true_numbers(
         patch.setattr(read, "PIECE_BYTES", piece)
         path = here / "file"
         path.write_bytes(data)
-        found = []
-        for start, end in zip(bounds, bounds[1:], strict=False):
-            found += records(file_split(path, start, end, data[:start].count(b"\n")))
+        of_file, of_blocks = [], []
+        for start, end in itertools.pairwise(bounds):
+            first_line = data[:start].count(b"\n")
+            of_file += records(file_split(path, start, end, first_line))
             part = here / "part"
             part.write_bytes(data[start:end])
-            block = BlockText(REF, "/f", start, data[:start].count(b"\n"), TextFormat())
-            assert records(block, part) == found[-len(records(block, part)) or len(found) :]
-        assert found == list(enumerate(lines_of(text)))
+            of_blocks += records(BlockText(REF, "/f", start, first_line, TextFormat()), part)
+        assert of_file == of_blocks == list(enumerate(lines_of(text)))
 
 
 def test_archives_of_several_members(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_names_of_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("encoding", "data", "offset", "byte"),
     [
-        ("utf-8", b"abc\nd\xc3\xa9\nx\xffy\n", 10, "0xff"),
+        ("utf-8", b"abc\nd\xc3\xa9\nx\xffy\n", 9, "0xff"),
         ("utf-8", b"abc\nd\xe2\x82", 5, "0xe2"),
         ("ascii", b"abc\n\nabcd\x80", 9, "0x80"),
         ("utf-16-le", b"a\x00\n\x00b\x00\x00\xdcc\x00", 6, "0x00"),
@@ -200,7 +201,7 @@ def test_the_offset_counts_from_the_start_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(InputEncodingError, match="offset 5"):
         records(file_split(path, start=4))
     (tmp_path / "block").write_bytes(b"d\xffe\n")
-    with pytest.raises(InputEncodingError, match="/far/file.txt is not utf-8: .* offset 1005"):
+    with pytest.raises(InputEncodingError, match=r"/far/file.txt is not utf-8: .* offset 1005"):
         records(BlockText(REF, "/far/file.txt", 1004, 9, TextFormat()), tmp_path / "block")
     (tmp_path / "file.gz").write_bytes(gzip.compress(b"abc\nd\xffe\n"))
     with pytest.raises(InputEncodingError, match="offset 5 of its decompressed text"):
@@ -213,6 +214,13 @@ def test_unknown_encodings(tmp_path: Path) -> None:
     for encoding in ("no-such", "rot13"):
         with pytest.raises(InputEncodingError, match=encoding):
             records(file_split(path, encoding=encoding))
+
+
+def test_utf_16_without_its_mark(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes("abc".encode("utf-16-be"))
+    with pytest.raises(InputEncodingError, match=r"as utf-16: .*BOM"):
+        records(file_split(path, encoding="utf-16"))
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def last(key: Any, values: list[Any]) -> Any:
 
 
 def joined(key: Any, values: list[Any]) -> Any:
-    return sum(values, [])
+    return [item for value in values for item in value]
 
 
 plain_jobs = st.builds(
@@ -154,9 +155,7 @@ def split_up(records: list[Pairs], cuts: list[int]) -> list[Any]:
     bounds = sorted({0, len(records), *(cut % (len(records) + 1) for cut in cuts)})
     if len(bounds) == 1:
         return [items_split([])]
-    return [
-        items_split(records[a:b], a) for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
+    return [items_split(records[a:b], a) for a, b in itertools.pairwise(bounds)]
 
 
 def check(found: list[Pairs], expected: Pairs, ordered: bool) -> None:

@@ -48,7 +48,7 @@ from map_reduce.errors import ClusterError, ProtocolError, Unreachable
 from map_reduce.transport import wire
 from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.pyro_channel import BODY_BYTES_MAX
-from map_reduce.transport.pyro_server import ConnectionServer, Limits, ServedChannel
+from map_reduce.transport.pyro_server import ConnectionServer, Limits, ServedChannel, Stage
 
 PATIENCE_S = 30.0
 PING_REQUEST = Request("", None, Ping())
@@ -83,6 +83,11 @@ class Node:
 
     def loops(self) -> int:
         return sum(thread.name.endswith(" loop") for thread in threading.enumerate())
+
+    def stages(self) -> list[Stage]:
+        """What the connections to the control daemon are doing."""
+        served = self.transport._daemons[0].transportServer._served
+        return [channel.stage_since[0] for channel in served.values()]
 
     def threads(self) -> int:
         """Connections that are being served."""
@@ -465,9 +470,13 @@ def test_who_works_is_kept_and_the_longest_idle_goes(
     working.greet()
     working.send(Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)))
     until(lambda: len(node.handled) == 1)
-    idle = [hands(node.address) for _ in range(FEW - 1)]
-    for hand in idle:
+    sending = hands(node.address)
+    half_a_request(sending)
+    until(lambda: Stage.RECEIVING in node.stages())
+    idle = [hands(node.address) for _ in range(FEW - 2)]
+    for number, hand in enumerate(idle, 1):
         hand.greet()
+        until(lambda expected=number: node.stages().count(Stage.IDLE) == expected)  # type: ignore[misc]
     quiet = hands(node.address)
     assert idle[0].receive() == b""  # it made room for the quiet one
     hands(node.address).greet()

@@ -14,7 +14,6 @@ out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from map_reduce.core.chord.lookup import lookup
@@ -48,8 +47,10 @@ def find_place(me: Member, seeds: Sequence[Address]) -> Procedure[Gap]:
     at = yield from _neighbours_of(owner)
     before = at.predecessor
     if before is not None and before.address not in (me.address, owner.address):
-        with suppress(Unreachable):  # a dead predecessor: walk round from the owner instead
+        try:
             at = yield from _neighbours_of(before)
+        except Unreachable:  # walk round from the owner, whose first answer is old by now
+            at = yield from _neighbours_of(owner)
     for _ in range(STEPS_MAX):
         successors = tuple(s for s in at.successors if s.address != me.address)
         head = successors[0] if successors else at.member

@@ -180,24 +180,25 @@ class RingState:
         return Done()
 
     def _route(self, target: Identifier) -> Route:
-        """One step of a lookup (``lookup.py``)."""
-        live = [m for m in self.successors if m != self.me and not self.suspects(m)]
+        """One step of a lookup (``lookup.py``).
+
+        Suspects are avoided as a way, but named where they may be the owner: a member that is
+        wrongly suspected must not lose its keys to the next one.
+        """
+        listed = [m for m in self.successors if m != self.me and not self.believed_dead(m)]
         if self.owns(target):
-            return Route(True, (self.me, *live))
+            return Route(True, (self.me, *listed))
         before = self.me
-        for index, member in enumerate(live):
+        for index, member in enumerate(listed):
             if in_arc(before.identifier, target, member.identifier):
-                return Route(False, (*live[index:], *reversed(live[:index])))
+                return Route(False, (*listed[index:], *reversed(listed[:index])))
             before = member
-        known = {m for m in (*live, *self.fingers.members()) if not self.suspects(m)}
-        if self.predecessor is not None and not self.suspects(self.predecessor):
-            known.add(self.predecessor)
-        known.discard(self.me)
-        if not known:
-            known = set(self.successors) - {self.me}  # all suspects: better than nothing
-        closest = sorted(known, key=lambda m: distance(m.identifier, target))[:CLOSEST_MAX]
-        if self.predecessor in known:
-            closest.append(self.predecessor)  # the owner, where it is so new that few know it
+        ways = {m for m in (*listed, *self.fingers.members()) if not self.suspects(m)}
+        ways = ways or set(listed)
+        closest = sorted(ways, key=lambda m: distance(m.identifier, target))[:CLOSEST_MAX]
+        behind = self.predecessor  # the owner, where it is so new that few know it
+        if behind is not None and behind != self.me and not self.believed_dead(behind):
+            closest.append(behind)
         return Route(False, tuple(dict.fromkeys(closest)))
 
     def _learn(self, members: Iterable[Member]) -> None:

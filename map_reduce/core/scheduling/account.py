@@ -7,6 +7,7 @@ was: the work was done, if in vain, and the number stands still until it is made
 from __future__ import annotations
 
 from map_reduce.core.messages import Counts, Progress
+from map_reduce.core.scheduling.ledger import Ledger
 from map_reduce.core.scheduling.states import JobPhase
 
 
@@ -34,26 +35,22 @@ class Account:
         """The job ended: the clock stands."""
         self._ended_s = now_s
 
-    def show(
-        self,
-        phase: JobPhase,
-        maps: tuple[int, int],
-        reduces: tuple[int, int],
-        now_s: float,
-    ) -> Progress:
-        """``maps`` and ``reduces`` are tasks done and in all."""
+    def show(self, phase: JobPhase, ledger: Ledger, now_s: float) -> Progress:
+        maps, finals = len(ledger.maps), len(ledger.finals)
+        mapped, reduced = maps - ledger.maps_missing, finals - ledger.finals_missing
+        if not maps:  # the one task that does both is shown as a map task
+            maps, mapped, finals, reduced = finals, reduced, 0, 0
         shown, total = self._shown, self._input_bytes_total
-        all_mapped = 0 < maps[0] == maps[1]
         input_bytes = min(self.input_bytes, total) if total else self.input_bytes
-        if all_mapped:
+        if 0 < mapped == maps:
             input_bytes = max(input_bytes, total)
         elapsed_s = (now_s if self._ended_s is None else self._ended_s) - self._started_s
         self._shown = Progress(
             phase=phase.value,
-            map_tasks_done=max(shown.map_tasks_done, maps[0]),
-            map_tasks_total=maps[1],
-            reduce_tasks_done=max(shown.reduce_tasks_done, reduces[0]),
-            reduce_tasks_total=reduces[1],
+            map_tasks_done=max(shown.map_tasks_done, mapped),
+            map_tasks_total=maps,
+            reduce_tasks_done=max(shown.reduce_tasks_done, reduced),
+            reduce_tasks_total=finals,
             records=max(shown.records, self.records),
             input_bytes_done=max(shown.input_bytes_done, input_bytes),
             input_bytes_total=total,

@@ -14,7 +14,7 @@ from map_reduce.core.messages import AttemptId, OutputPart, Progress, ReduceWork
 from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.nodes import QUEUED_MAX
 from map_reduce.core.scheduling.pending import Needs
-from map_reduce.core.scheduling.scheduler import SOURCES_PER_EVENT_MAX, JobScheduler
+from map_reduce.core.scheduling.scheduler import JobScheduler
 from map_reduce.core.scheduling.states import JobPhase, TaskState
 from map_reduce.core.scheduling.tasks import FinalTask, MapTask, ReduceTask, Task
 
@@ -111,7 +111,7 @@ def _check_outputs(scheduler: JobScheduler) -> None:
 def _check_slots_used(scheduler: JobScheduler) -> None:
     ledger = scheduler.ledger
     queue = scheduler.map_queue if ledger.maps_missing else scheduler.final_queue
-    if len(ledger.maps) * scheduler.nodes.slots_total >= SOURCES_PER_EVENT_MAX:
+    if len(ledger.maps) * scheduler.nodes.slots_total >= scheduler.sources_per_event_max:
         return
     for node in scheduler.nodes.awake():
         if node.queued < 0:
@@ -138,6 +138,7 @@ class Watch:
                 case Start():
                     self._check_start(effect)
                 case Stop():
+                    assert effect.attempt.job_id == self._scheduler.spec.job_id
                     winner = self._scheduler.ledger.is_winner(effect.attempt)
                     assert not winner, f"{effect.attempt} is stopped, and its output counts"
                 case Finish() | Fail():

@@ -50,6 +50,10 @@ class NodeState:
         """Attempts that wait behind its slots; negative where slots are free."""
         return len(self.attempts) - self.slots
 
+    def outputs_named(self, name: str) -> list[MapTask]:
+        """The tasks whose output is this: of equal outputs a node may keep one."""
+        return [task for task in self.outputs if task.output and task.output.name == name]
+
     def refused(self) -> float:
         """It said no or could not be reached: the seconds to leave it alone, more each time."""
         rest_s = min(REST_S_MAX, REST_S_MIN * 2.0 ** min(self.refusals, 16))

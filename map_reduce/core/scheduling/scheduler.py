@@ -82,10 +82,6 @@ from map_reduce.core.scheduling.tasks import Attempt, Ending, MapTask, ReduceTas
 FETCHES_FAILED_MAX = 3
 """Map outputs that could not be fetched from one node, until all of that node's are given up."""
 
-SOURCES_PER_EVENT_MAX = 1 << 17
-"""Sources named in the tasks given at one event, but for one task: they take time to write down.
-The answers to those that were given are the events at which the next ones are."""
-
 
 class JobScheduler:
     """The scheduler of one job. Attributes are for reading (tests, invariants), not for setting.
@@ -99,6 +95,9 @@ class JobScheduler:
         no_node_s_max: how long to wait for a node that takes tasks, or that reads the input.
         losses_max: times a task may be lost by no fault of its own.
         unlisted_s_max: how long a node may keep an attempt without naming it in a sign of life.
+        sources_per_event_max: map outputs named in the reduce tasks given at one event, where
+            they are several: to name them takes time. The answers to those that were given are
+            the events at which the next are.
     """
 
     def __init__(
@@ -112,6 +111,7 @@ class JobScheduler:
         no_node_s_max: float = 30.0,
         losses_max: int = 20,
         unlisted_s_max: float = 600.0,
+        sources_per_event_max: int = 1 << 17,
     ) -> None:
         self.spec = spec
         self.epoch = epoch
@@ -120,6 +120,7 @@ class JobScheduler:
         self.no_node_s_max = no_node_s_max
         self.losses_max = losses_max
         self.unlisted_s_max = unlisted_s_max
+        self.sources_per_event_max = sources_per_event_max
 
         self.phase = JobPhase.WAITING
         self.ledger = Ledger()
@@ -169,13 +170,7 @@ class JobScheduler:
 
     def progress(self, now_s: float) -> Progress:
         """How far the job is; never less far than in the answer before."""
-        ledger = self.ledger
-        maps, finals = len(ledger.maps), len(ledger.finals)
-        mapped = (maps - ledger.maps_missing, maps)
-        reduced = (finals - ledger.finals_missing, finals)
-        if finals and not maps:  # the one task that does both is shown as a map task
-            mapped, reduced = reduced, (0, 0)
-        return self._account.show(self.phase, mapped, reduced, now_s)
+        return self._account.show(self.phase, self.ledger, now_s)
 
     # -------------------------------------------------------------- the job moves on
 
@@ -225,7 +220,7 @@ class JobScheduler:
         rooms = [(node.load, order, node) for order, node in enumerate(found)]
         heapq.heapify(rooms)
         sources = 0
-        while rooms and queue and sources < SOURCES_PER_EVENT_MAX:
+        while rooms and queue and sources < self.sources_per_event_max:
             _, order, node = heapq.heappop(rooms)
             if node.queued >= 0 and len(queue) <= slots:
                 break  # no longer plenty; and this was the least loaded node
@@ -386,11 +381,7 @@ class JobScheduler:
         )
         self._back_to_pending(task)
         holder = self.nodes.at(source.node)
-        lost = [
-            mapped
-            for mapped in (holder.outputs if holder is not None else ())
-            if mapped.output is not None and mapped.output.name == source.name
-        ]
+        lost = holder.outputs_named(source.name) if holder is not None else []
         if holder is None or not lost:
             return  # it has been given up since
         holder.fetches_failed += 1

@@ -199,6 +199,17 @@ def test_a_busy_node_is_asked_again_after_a_while_and_others_meanwhile():
     assert not again.careful
 
 
+def test_a_busy_node_that_ends_an_attempt_has_room_again():
+    cluster = of_items(3)
+    cluster.join(A, slots=2)
+    first, second = cluster.starts
+    cluster.feed(cluster.take(first))
+    cluster.starts.clear()
+    cluster.feed(AttemptRefused(second.attempt, A, True))
+    cluster.feed(cluster.end(A, first.attempt))
+    assert len(cluster.starts) == 2
+
+
 def test_a_refused_task_goes_to_a_free_node_at_once():
     cluster = of_items(2)
     cluster.join(A, B, slots=2)
@@ -221,6 +232,17 @@ def test_the_largest_reduce_tasks_go_first():
         cluster.feed(cluster.end(at, attempt, MapOutput(str(attempt), skewed, Counts())))
     first = next(s.work for s in cluster.all_starts if isinstance(s.work, ReduceWork))
     assert first.last_partition == partitions
+
+
+def test_reduce_tasks_of_very_many_sources_are_given_out_one_after_another():
+    cluster = of_items(4, sources_per_event_max=8)
+    cluster.join(A, slots=4)
+    cluster.settle("reduce")
+    assert len(cluster.starts) == 2
+    cluster.feed(cluster.take(cluster.starts[0]))
+    assert len(cluster.starts) == 3
+    cluster.settle()
+    cluster.check_result()
 
 
 # ------------------------------------------------------------------ what counts
@@ -277,6 +299,7 @@ def test_a_report_from_another_node_than_was_asked_is_ignored():
     (on_a,) = (attempt for at, attempt in cluster.running() if at == A)
     made = MapOutput("x", sizes_of(0, cluster.scheduler.ledger.partitions), Counts())
     assert cluster.feed(AttemptEnded(on_a, B, made)) == ()
+    assert cluster.scheduler.ledger.maps_missing == 2
 
 
 def test_an_output_of_the_wrong_shape_is_the_attempts_fault():
@@ -423,6 +446,7 @@ def test_map_outputs_of_a_lost_node_are_made_again_in_the_reduce_phase():
     cluster.settle()
     cluster.check_result()
     assert {id_.task for id_ in again if id_.phase == "map"} <= set(on_b)
+    assert cluster.scheduler.progress(cluster.now_s).records == 60, "each record counts once"
     assert sorted(t for t in on_b) == sorted(
         start.attempt.task
         for start in cluster.all_starts
@@ -487,6 +511,53 @@ def test_a_node_whose_outputs_cannot_be_fetched_time_and_again_has_lost_them_all
     assert {s.node for s in again} == {B}, "made again where they can be fetched"
 
 
+def lost_source(cluster, at, attempt):
+    """The attempt reports that it could not fetch the first of its sources."""
+    source = cluster.nodes[at].running[attempt].sources[0]
+    failure = Failure("Unreachable", f"cannot fetch {source.name}")
+    cluster.feed(cluster.end(at, attempt, Failed(failure, True, source)))
+
+
+def test_the_third_report_about_a_node_gives_up_all_its_outputs_at_once():
+    cluster = of_items(12)
+    cluster.join(A, slots=4)
+    cluster.settle("reduce")
+    cluster.take_all()
+    reduces = cluster.running()[:3]
+    sources = [
+        cluster.nodes[at].running[attempt].sources[i] for i, (at, attempt) in enumerate(reduces)
+    ]
+    for missing, (at, attempt), source in zip((1, 2, 12), reduces, sources, strict=True):
+        failed = Failed(Failure("Unreachable", f"cannot fetch {source.name}"), True, source)
+        cluster.feed(cluster.end(at, attempt, failed))
+        assert cluster.scheduler.ledger.maps_missing == missing
+    cluster.settle()
+    cluster.check_result()
+
+
+def test_a_reduce_task_that_cannot_fetch_twice_in_one_place_goes_elsewhere():
+    cluster = of_items(2)
+    cluster.join(A, slots=1)
+    cluster.settle("reduce")
+    for _ in range(2):
+        while not any(attempt.phase == "reduce" for _, attempt in cluster.running()):
+            cluster.take_all()
+            for at, attempt in cluster.running():
+                if attempt.phase == "map":
+                    cluster.feed(cluster.end(at, attempt))
+        ((at, attempt),) = cluster.running()
+        lost_source(cluster, at, attempt)
+    cluster.join(B, slots=1)
+    cluster.settle()
+    cluster.check_result()
+    again = [
+        s.node
+        for s in cluster.all_starts
+        if s.attempt.task == attempt.task and s.attempt.phase == "reduce"
+    ]
+    assert again == [A, A, B]
+
+
 def test_a_task_lost_too_often_ends_the_job_and_says_why():
     cluster = of_items(2, losses_max=4)
     for incarnation in range(1, 20):
@@ -522,6 +593,21 @@ def test_attempts_of_a_silent_node_are_given_up():
     assert [stop.node for stop in cluster.stops] == [B]
     cluster.end_one("map", next(id_.task for at, id_ in cluster.running() if at == A))
     assert cluster.starts[-1].node == A
+
+
+def test_a_node_that_had_nothing_to_do_was_not_silent():
+    cluster = of_items(1)
+    cluster.join(A, B)
+    cluster.take_all()
+    for _ in range(int(3 * SILENCE_S_MAX)):
+        cluster.now_s += 1
+        cluster.feed(cluster.sign_of(A))
+        cluster.feed(Tick())
+    cluster.crash(A)
+    cluster.take_all()
+    cluster.tick(1.0, signs=False)
+    assert cluster.running()[0][0] == B
+    assert not cluster.stops
 
 
 def test_a_pause_of_the_scheduler_itself_condemns_nobody():

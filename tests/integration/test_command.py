@@ -1,0 +1,203 @@
+"""The command ``map-reduce``, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+COMMAND = [sys.executable, "-m", "map_reduce"]
+
+JOBS = """
+import helper
+
+def words(number, line):
+    return [(helper.clean(word), 1) for word in line.split()]
+
+def total(word, counts):
+    return sum(counts)
+"""
+
+HELPER = """
+def clean(word):
+    return word.strip(".,").lower()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "jobs.py").write_text(JOBS)
+    (tmp_path / "helper.py").write_text(HELPER)
+    (tmp_path / "text.txt").write_text("One two, two.\nThree three THREE\n")
+    return tmp_path
+
+
+def call(*arguments, folder=None, timeout=60):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_run_counts_words_with_functions_of_a_file_and_of_a_module(folder):
+    for where in ("jobs.py", "jobs"):
+        done = call("run", "text.txt", "--map", f"{where}:words", "--reduce", f"{where}:total",
+                    "--combine", f"{where}:total", folder=folder)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert sorted(done.stdout.splitlines()) == ["one\t1", "three\t3", "two\t2"]
+
+
+def test_run_writes_json(folder):
+    done = call("run", "text.txt", "--map", "jobs.py:words", "--reduce", "jobs.py:total", "--json",
+                folder=folder)  # fmt: skip
+    assert sorted(map(json.loads, done.stdout.splitlines())) == [
+        ["one", 1],
+        ["three", 3],
+        ["two", 2],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["run", "absent.txt", "--map", "jobs.py:words", "--reduce", "jobs.py:total"],
+            "absent.txt",
+        ),
+        (["run", "text.txt", "--map", "jobs.py:none", "--reduce", "jobs.py:total"], "'none'"),
+        (["run", "text.txt", "--map", "gone.py:words", "--reduce", "jobs.py:total"], "gone.py"),
+        (["run", "text.txt", "--map", "words", "--reduce", "jobs.py:total"], "FILE.py:NAME"),
+        (
+            ["run", "text.txt", "--map", "helper.py:__doc__", "--reduce", "jobs.py:total"],
+            "function",
+        ),
+        (["status", "--address", "nonsense"], "HOST:PORT"),
+        (["status"], "map-reduce cluster"),
+        (["stop"], "no cluster"),
+        (["cluster", "--nodes", "0"], "at least one"),
+        (["node", "--host", "0.0.0.0"], "certificates"),
+        (["node", "--slots", "0"], "MR_SLOTS"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(folder, arguments, says):
+    done = call(*arguments, folder=folder)
+    assert done.returncode in (1, 2)
+    lines = done.stderr.strip().splitlines()
+    assert says in lines[-1]
+    assert lines[-1].startswith("map-reduce: ")
+    assert "Traceback" not in done.stderr
+    assert len(lines) == (2 if "no cluster, so" in lines[0] else 1)
+
+
+def test_a_cluster_in_the_background(folder):
+    started = call("cluster", "--nodes", "2", "--detach")
+    assert started.returncode == 0, started.stderr
+    try:
+        status = json.loads(call("status", "--json").stdout)
+        assert len(status["nodes"]) == 2
+        assert {"address", "pid", "id"} <= set(status["nodes"][0])
+        assert status["jobs"] == []
+        assert "2 nodes" in call("status").stdout
+        run = ("run", "text.txt", "--map", "jobs.py:words", "--reduce", "jobs.py:total")
+        done = call(*run, folder=folder)
+        assert sorted(done.stdout.splitlines()) == ["one\t1", "three\t3", "two\t2"]
+        assert "using the cluster" in done.stderr
+    finally:
+        stopped = call("stop")
+    assert stopped.stdout == "stopped 2 nodes\n"
+    assert not any(psutil.pid_exists(node["pid"]) for node in status["nodes"])
+    assert call("status").returncode == 1
+
+
+def test_a_cluster_file_of_a_dead_cluster_is_no_obstacle(folder):
+    path = os.environ["MAP_REDUCE_CLUSTER_FILE"]
+    content = {"cluster_id": "gone", "addresses": ["127.0.0.1:9"], "pid": 1}
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+        json.dump(content, file)
+    try:
+        done = call("run", "text.txt", "--map", "jobs.py:words", "--reduce", "jobs.py:total",
+                    folder=folder)  # fmt: skip
+        assert done.returncode == 0
+        assert "nobody answers there" in done.stderr
+    finally:
+        os.unlink(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_cluster_in_the_foreground_ends_with_all_its_nodes(number):
+    with subprocess.Popen(
+        [*COMMAND, "cluster", "--nodes", "2"], stdout=subprocess.PIPE, text=True
+    ) as cluster:
+        assert cluster.stdout is not None
+        for line in cluster.stdout:
+            if "a ring of 2 is up" in line:
+                break
+        family = psutil.Process(cluster.pid).children(recursive=True)
+        assert len(family) >= 2
+        cluster.send_signal(number)
+        cluster.wait(10)
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert not alive
+        assert cluster.returncode == 0
+
+
+def test_a_foreground_cluster_that_is_killed_takes_its_nodes_along():
+    with subprocess.Popen(
+        [*COMMAND, "cluster", "--nodes", "2"], stdout=subprocess.PIPE, text=True
+    ) as cluster:
+        assert cluster.stdout is not None
+        for line in cluster.stdout:
+            if "a ring of 2 is up" in line:
+                break
+        family = psutil.Process(cluster.pid).children(recursive=True)
+        cluster.kill()
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive
+    os.unlink(os.environ["MAP_REDUCE_CLUSTER_FILE"])  # which nobody was left to remove
+
+
+INTERRUPTED = """
+import sys, time
+from map_reduce import ServerInterface
+
+def slow(number, item):
+    print("mapping", flush=True)
+    time.sleep(600)
+
+server = ServerInterface(slots=2, quiet=True)
+job = server.startup(list(range(64)), slow, len)
+server.await_results()
+"""
+
+
+def test_ctrl_c_ends_a_script_with_all_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "mapping\n"
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert family
+        timer = threading.Timer(10, process.kill)
+        timer.start()
+        process.send_signal(signal.SIGINT)
+        text = process.stderr.read()
+        process.wait()
+        timer.cancel()
+        assert process.returncode in (1, -signal.SIGINT)
+        assert text.rstrip().endswith("KeyboardInterrupt")
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert not alive
