@@ -24,6 +24,8 @@ Handler = Callable[[Request], Message]
 
 
 class Clock(Protocol):
+    """The time that deadlines and leases are reckoned by."""
+
     def now_s(self) -> float:
         """Monotonic seconds."""
 

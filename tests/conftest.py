@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -167,11 +168,16 @@ def _leftover(before: Traces) -> Traces:
     return left
 
 
-def _end_processes(pids: frozenset[int]) -> None:
-    """So that one test's leftovers are not in the way of the next."""
-    for pid in pids:
+def _put_away(left: Traces) -> None:
+    """So that one test's leftovers are not in the way of the next, nor reported again."""
+    for pid in left.processes:
         with contextlib.suppress(psutil.Error):  # ended by itself, or with its parent
             psutil.Process(pid).kill()
+    for path in left.files:
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
 
 @contextlib.contextmanager
@@ -181,7 +187,7 @@ def nothing_left_behind(what: str) -> Iterator[None]:
     yield
     if left := _leftover(before):
         description = left.describe()
-        _end_processes(left.processes)
+        _put_away(left)
         pytest.fail(f"{what} left behind:\n  {description}", pytrace=False)
 
 

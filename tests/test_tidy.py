@@ -6,6 +6,7 @@ Nothing here runs the library; it reads the source.
 import ast
 import dataclasses
 import doctest
+import functools
 import re
 from pathlib import Path
 
@@ -50,11 +51,14 @@ LAYERS = {
 
 OF_CORE_IN_EXECUTION = {"map_reduce.core.messages", "map_reduce.core.digests"}
 
-IMPURE = set(
-    "Pyro4 asyncio concurrent datetime io logging multiprocessing os pathlib random secrets select "
-    "selectors shutil signal socket ssl subprocess sys tempfile threading time urllib uuid".split()
-)
+IMPURE = {
+    *("Pyro4", "asyncio", "concurrent", "datetime", "io", "logging", "multiprocessing", "os"),
+    *("pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "ssl"),
+    *("subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid"),
+}
 """What ``core`` must not import: clocks, randomness, threads, sockets, files."""
+
+IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 
 LINES_MAX = 500
 LONGER = {"core/messages.py": 650}
@@ -77,6 +81,7 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -118,10 +123,6 @@ def imports_on_import(path: Path) -> set[str]:
     return found
 
 
-def each_module(test):
-    return pytest.mark.parametrize("path", MODULES, ids=name_of)(test)
-
-
 # ------------------------------------------------------------------ what imports what
 
 
@@ -129,41 +130,54 @@ def test_every_layer_has_its_arrows():
     assert {layer_of(path) for path in MODULES} <= set(LAYERS)
 
 
-@each_module
-def test_arrows_between_layers(path):
-    layer = layer_of(path)
-    allowed = LAYERS.get(layer, set()) | EVERYWHERE | {layer}
-    for name in all_imports(path):
-        parts = name.split(".")
-        if parts[0] == "map_reduce":
-            target = parts[1] if len(parts) > 1 else "map_reduce"
-            assert target in allowed, f"{layer} must not import {name}"
+def test_arrows_between_layers():
+    wrong = []
+    for path in MODULES:
+        layer = layer_of(path)
+        allowed = LAYERS.get(layer, set()) | EVERYWHERE | {layer}
+        for name in all_imports(path):
+            root, _, below = name.partition(".")
+            if root == "map_reduce" and (below.split(".")[0] or root) not in allowed:
+                wrong.append(f"{name_of(path)} imports {name}")
+    assert not wrong, "\n".join(wrong)
 
 
-@each_module
-def test_execution_knows_of_core_only_the_messages(path):
-    if layer_of(path) == "execution":
-        of_core = {name for name in all_imports(path) if name.startswith("map_reduce.core")}
-        assert of_core <= OF_CORE_IN_EXECUTION
+def test_execution_knows_of_core_only_the_messages():
+    of_core = {
+        name
+        for path in MODULES
+        for name in all_imports(path)
+        if layer_of(path) == "execution" and name.startswith("map_reduce.core")
+    }
+    assert of_core <= OF_CORE_IN_EXECUTION
 
 
-@each_module
-def test_core_is_pure(path):
-    if layer_of(path) != "core":
-        return
-    assert not {name.split(".")[0] for name in all_imports(path)} & IMPURE
-    calls = {
+def test_core_is_pure():
+    wrong = []
+    for path in MODULES:
+        if layer_of(path) == "core":
+            found = {name.split(".")[0] for name in all_imports(path)} & IMPURE
+            found |= called_names(path) & IMPURE_CALLS
+            wrong += [f"{name_of(path)} uses {name}" for name in sorted(found)]
+    assert not wrong, "\n".join(wrong)
+
+
+def called_names(path: Path) -> set[str]:
+    return {
         node.func.id
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    assert not calls & {"open", "print", "input", "exec", "eval", "__import__"}
 
 
-@each_module
-def test_pyro4_is_known_to_the_transport_alone(path):
-    if layer_of(path) != "transport":
-        assert not {name.split(".")[0] for name in all_imports(path)} & {"Pyro4", "serpent"}
+def test_pyro4_is_known_to_the_transport_alone():
+    users = {
+        layer_of(path)
+        for path in MODULES
+        for name in all_imports(path)
+        if name.split(".")[0] in ("Pyro4", "serpent")
+    }
+    assert users <= {"transport"}
 
 
 def test_no_modules_import_each_other():
@@ -186,32 +200,45 @@ def test_no_modules_import_each_other():
 # ------------------------------------------------------------------ what a module may be
 
 
-@each_module
-def test_a_module_is_read_in_one_sitting(path):
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGER.get(name_of(path), LINES_MAX)
+def test_a_module_is_read_in_one_sitting():
+    lengths = {
+        name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES
+    }
+    assert not {
+        name: length for name, length in lengths.items() if length > LONGER.get(name, LINES_MAX)
+    }
 
 
-@each_module
-def test_no_global_is_assigned_to_by_a_function(path):
-    assert not [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Global)]
+def test_no_global_is_assigned_to_by_a_function():
+    assert not [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Global)
+    ]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_left_to_be_done(path):
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:  # not a text
-        return
+def test_nothing_is_left_to_be_done():
     marks = "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3])
-    assert not re.findall(rf"\b(?:{marks})\b.*", text)
+    found = []
+    for path in TEXTS:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:  # not a text
+            continue
+        found += [f"{path}: {mark}" for mark in re.findall(rf"\b(?:{marks})\b.*", text)]
+    assert not found
 
 
-@each_module
-def test_what_is_public_is_described(path):
-    tree = tree_of(path)
-    assert ast.get_docstring(tree) or not tree.body, "the module has no docstring"
-    assert not list(undescribed(tree.body, name_of(path) in USERS_SEE))
+def test_what_is_public_is_described():
+    wrong = []
+    for path in MODULES:
+        tree = tree_of(path)
+        if tree.body and not ast.get_docstring(tree):
+            wrong.append(name_of(path))
+        names = undescribed(tree.body, name_of(path) in USERS_SEE)
+        wrong += [f"{name_of(path)}: {name}" for name in names]
+    assert not wrong, "\n".join(wrong)
 
 
 def undescribed(body: list[ast.stmt], methods: bool):
@@ -236,15 +263,14 @@ def undescribed(body: list[ast.stmt], methods: bool):
 # ------------------------------------------------------------------ tests
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
-def test_tests_wait_for_events_and_never_sleep(path):
-    sleeps = [
-        node.lineno
+def test_tests_wait_for_events_and_never_sleep():
+    assert not [
+        f"{path.name}:{node.lineno}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
         for node in ast.walk(tree_of(path))
         if (isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep")
         or (isinstance(node, ast.ImportFrom) and node.module == "time" and sleeps_among(node))
     ]
-    assert not sleeps
 
 
 def sleeps_among(node: ast.ImportFrom) -> bool:
@@ -320,7 +346,7 @@ def python_blocks():
             yield pytest.param(code, id=f"{path.relative_to(ROOT)}:{number}")
 
 
-@pytest.mark.parametrize("code", python_blocks())
+@pytest.mark.parametrize("code", [*python_blocks()])
 def test_python_in_the_documentation_compiles(code):
     if code.lstrip().startswith(">>>"):
         code = "".join(example.source for example in doctest.DocTestParser().get_examples(code))
@@ -341,6 +367,7 @@ def test_the_checks_see_what_they_are_for(tmp_path):
     module.write_text(source)
     assert all_imports(module) == ["a.b", "c", "e"]
     assert imports_on_import(module) == {"a.b", "c"}
+    module = tmp_path / "n.py"
     module.write_text("class A:\n    x: int\nclass B:\n    def m(self):\n        pass\n")
     assert list(undescribed(tree_of(module).body, methods=True)) == ["B", "B.m"]
     assert list(undescribed(tree_of(module).body, methods=False)) == ["B"]

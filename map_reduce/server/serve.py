@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 
@@ -55,7 +54,8 @@ def serve(
 
 
 def _wait_for_end(stop: threading.Event) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while sys.stdin.buffer.read(1):
+    # Not through sys.stdin, whose lock a waiting thread would hold when the interpreter ends.
+    with contextlib.suppress(OSError):
+        while os.read(0, 1):
             pass
     stop.set()

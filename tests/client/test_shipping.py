@@ -256,6 +256,16 @@ def test_what_the_user_registered_stays_registered():
         cloudpickle.unregister_pickle_by_value(module)
 
 
+def test_the_user_may_change_the_registry_meanwhile():
+    class Unregisters:
+        def __reduce__(self):
+            cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+            return int, ()
+
+    assert pickle.loads(pickle_items([Unregisters()])) == [0]
+    assert __name__ not in list_registry_pickle_by_value()
+
+
 def test_threads_do_not_disturb_each_other():
     start, failures = threading.Barrier(4), []
 

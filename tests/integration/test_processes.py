@@ -218,6 +218,13 @@ def test_a_job_whose_master_dies_ends_with_an_error_that_says_so():
             job.result(WAIT_S)
 
 
+def test_nodes_that_are_told_to_stop_end_in_order(capfd):
+    with LocalCluster(2) as cluster:
+        nodes = cluster.nodes
+    assert [node.process.returncode for node in nodes] == [0, 0]
+    assert "rror" not in capfd.readouterr().err
+
+
 def test_workers_end_with_their_node_even_when_it_is_killed():
     with (
         LocalCluster(1, slots=2) as cluster,

@@ -8,10 +8,12 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from map_reduce.core.identifiers import Address
+from map_reduce.transport.pyro import PyroTransport
 
 PATIENCE_S = 30.0
 
@@ -120,6 +122,19 @@ def impostor() -> Iterator[Callable[[Callable[[socket.socket], None]], Address]]
             return Address(*listener.getsockname())
 
         yield start
+
+
+@pytest.fixture
+def transport() -> Iterator[Callable[..., PyroTransport]]:
+    """Makes transports, and closes them."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings: Any) -> PyroTransport:
+            made = PyroTransport(**settings)
+            stack.callback(made.close)
+            return made
+
+        yield make
 
 
 @pytest.fixture

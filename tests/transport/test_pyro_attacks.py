@@ -6,6 +6,7 @@ loop lives, and nothing of what came was decoded by anything but our own cutting
 
 from __future__ import annotations
 
+import contextlib
 import json
 import marshal
 import pickle
@@ -59,6 +60,7 @@ GREETING_SENT = Hand.frame(CONNECT, b"hmap-reduce/1")
 
 Hands = Callable[[Address], Hand]
 Impostor = Callable[[Callable[[socket.socket], None]], Address]
+Transports = Callable[..., PyroTransport]
 Until = Callable[[Callable[[], bool]], None]
 
 
@@ -95,10 +97,9 @@ class Node:
 
     def assert_unharmed(self) -> None:
         """It answers who calls it for the first time, on both planes."""
-        other = PyroTransport()
-        assert other.call(self.address, PING_REQUEST, PATIENCE_S) == Done()
-        assert other.call(self.address, PIECE_REQUEST, PATIENCE_S) == Piece(bytes(1 << 20), 1)
-        other.close()
+        with contextlib.closing(PyroTransport()) as other:
+            assert other.call(self.address, PING_REQUEST, PATIENCE_S) == Done()
+            assert other.call(self.address, PIECE_REQUEST, PATIENCE_S) == Piece(bytes(1 << 20), 1)
         assert self.loops() == 2
 
 
@@ -111,10 +112,8 @@ def node() -> Iterator[Node]:
 
 
 @pytest.fixture
-def client() -> Iterator[PyroTransport]:
-    transport = PyroTransport()
-    yield transport
-    transport.close()
+def client(transport: Transports) -> PyroTransport:
+    return transport()
 
 
 @pytest.fixture
@@ -407,7 +406,9 @@ def test_reset_after_garbage_while_the_pool_is_full(node: Node, hands: Hands) ->
     node.assert_unharmed()
 
 
-def test_resets_while_every_handler_is_at_work(node: Node, hands: Hands, until: Until) -> None:
+def test_resets_while_every_handler_is_at_work(
+    node: Node, client: PyroTransport, hands: Hands, until: Until
+) -> None:
     node.pause.clear()
     busy = [hands(node.address) for _ in range(FEW)]
     for hand in busy:
@@ -420,10 +421,8 @@ def test_resets_while_every_handler_is_at_work(node: Node, hands: Hands, until: 
         hand.reset()
     turned_away = hands(node.address)
     assert turned_away.receive() == b""
-    client = PyroTransport()
     with pytest.raises(Unreachable):
         client.call(node.address, PING_REQUEST, PATIENCE_S)
-    client.close()
     node.pause.set()
     for hand in busy:  # none of those at work was given up
         assert wire.decode_reply(hand.receive()[25:]) == Done()
@@ -431,7 +430,11 @@ def test_resets_while_every_handler_is_at_work(node: Node, hands: Hands, until: 
 
 
 def test_a_newcomer_for_whom_there_is_no_memory_costs_nobody_else(
-    node: Node, hands: Hands, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    node: Node,
+    hands: Hands,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     real = ConnectionServer._admit
     failures = iter([MemoryError(), OSError("odd"), RuntimeError("can't start new thread")])
@@ -444,7 +447,7 @@ def test_a_newcomer_for_whom_there_is_no_memory_costs_nobody_else(
     monkeypatch.setattr(ConnectionServer, "_admit", admit)
     for _ in range(3):
         assert hands(node.address).receive() == b""
-    assert caplog.text.count("a connection could not be taken") == 3
+    until(lambda: caplog.text.count("a connection could not be taken") == 3)
     node.assert_unharmed()
 
 
@@ -488,8 +491,10 @@ def test_who_works_is_kept_and_the_longest_idle_goes(
 
 
 @pytest.mark.skipif(not hasattr(socket, "SO_BINDTODEVICE"), reason="127.0.0.2 is Linux's alone")
-def test_an_address_at_its_bound_pushes_out_only_its_own(hands: Hands) -> None:
-    node = PyroTransport(request_handlers_max=4, limits=Limits(connections_per_address_max=2))
+def test_an_address_at_its_bound_pushes_out_only_its_own(
+    hands: Hands, transport: Transports
+) -> None:
+    node = transport(request_handlers_max=4, limits=Limits(connections_per_address_max=2))
     address = node.listen(Address("127.0.0.1", 0))
     node.serve(lambda request: Done())
 
@@ -510,13 +515,12 @@ def test_an_address_at_its_bound_pushes_out_only_its_own(hands: Hands) -> None:
         hand.send(Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)))
         assert wire.decode_reply(hand.receive()[25:]) == Done()
         hand.close()
-    node.close()
 
 
 @pytest.mark.parametrize("stage", ["greeting", "idle", "frame"])
-def test_each_stage_has_its_time(hands: Hands, stage: str) -> None:
+def test_each_stage_has_its_time(hands: Hands, transport: Transports, stage: str) -> None:
     short: dict[str, float] = {f"{stage}_s_max": 0.1}
-    node = PyroTransport(limits=Limits(**short))  # type: ignore[arg-type]
+    node = transport(limits=Limits(**short))  # type: ignore[arg-type]
     address = node.listen(Address("127.0.0.1", 0))
     node.serve(lambda request: Done())
     hand = hands(address)
@@ -525,12 +529,13 @@ def test_each_stage_has_its_time(hands: Hands, stage: str) -> None:
     if stage == "frame":
         hand.send(Hand.frame(INVOKE, CALL, size=1000))
     assert hand.receive() == b""
-    node.close()
 
 
 @pytest.mark.parametrize("stage", ["greeting", "frame"])
-def test_a_drop_now_and_then_does_not_keep_a_connection(hands: Hands, stage: str) -> None:
-    node = PyroTransport(limits=Limits(greeting_s_max=0.2, frame_s_max=0.2))
+def test_a_drop_now_and_then_does_not_keep_a_connection(
+    hands: Hands, transport: Transports, stage: str
+) -> None:
+    node = transport(limits=Limits(greeting_s_max=0.2, frame_s_max=0.2))
     address = node.listen(Address("127.0.0.1", 0))
     node.serve(lambda request: Done())
     hand = hands(address)
@@ -550,7 +555,6 @@ def test_a_drop_now_and_then_does_not_keep_a_connection(hands: Hands, stage: str
             ended = True
         break
     assert ended
-    node.close()
 
 
 # ---------------------------------------------------- servers that a client must survive
@@ -706,7 +710,7 @@ def test_a_reply_that_breaks_off_is_not_asked_for_again(
     assert asked == [1]
 
 
-def test_many_attackers_at_once(node: Node) -> None:
+def test_many_attackers_at_once(node: Node, client: PyroTransport) -> None:
     """All of the above connections together, from several threads, while others call."""
     draw = random.Random(5)
     behaviours = [silent, half_a_header, half_a_greeting, greeted_and_idle, half_a_request]
@@ -719,7 +723,6 @@ def test_many_attackers_at_once(node: Node) -> None:
         if draw.random() < 0.5:
             hand.reset()
 
-    client = PyroTransport()
     answered = 0
     with ThreadPoolExecutor(4) as threads:
         attacks = [threads.submit(attack, number) for number in range(200)]
@@ -730,6 +733,5 @@ def test_many_attackers_at_once(node: Node) -> None:
                 continue  # it may be turned away now and then, but not for long
     for hand in made:
         hand.close()
-    client.close()
     assert answered
     node.assert_unharmed()

@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -31,28 +32,25 @@ PING = Request("", None, Ping())
 PIECE = Request("", None, GetPiece("a block", 0, 1))
 
 Node = Callable[..., Address]
+Transports = Callable[..., PyroTransport]
 
 
 @pytest.fixture
-def client() -> Iterator[PyroTransport]:
-    transport = PyroTransport()
-    yield transport
-    transport.close()
+def client(transport: Transports) -> PyroTransport:
+    return transport()
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
-    made: list[PyroTransport] = []
+def node(transport: Transports) -> Node:
+    """Makes nodes that answer with a text."""
 
-    def make(reply: str, address: Address = ANYWHERE, **settings: object) -> Address:
-        made.append(PyroTransport(**settings))  # type: ignore[arg-type]
-        where = made[-1].listen(address)
-        made[-1].serve(lambda request: No(reply))
+    def make(reply: str, address: Address = ANYWHERE, **settings: Any) -> Address:
+        made = transport(**settings)
+        where = made.listen(address)
+        made.serve(lambda request: No(reply))
         return where
 
-    yield make
-    for transport in made:
-        transport.close()
+    return make
 
 
 def connection_threads(address: Address) -> int:
@@ -79,8 +77,8 @@ def test_no_other_address_is_listened_on_or_called(client: PyroTransport, host: 
         client.call(Address(host, 9), PING, PATIENCE_S)
 
 
-def test_causes_are_in_the_text(client: PyroTransport, node: Node) -> None:
-    gone = PyroTransport()
+def test_causes_are_in_the_text(client: PyroTransport, transport: Transports) -> None:
+    gone = transport()
     address = gone.listen(ANYWHERE)
     with pytest.raises(Unreachable, match=rf"{address}: no reply to Ping within 0.05 s"):
         client.call(address, PING, 0.05)
@@ -89,7 +87,7 @@ def test_causes_are_in_the_text(client: PyroTransport, node: Node) -> None:
         client.call(address, PING, PATIENCE_S)
 
 
-def test_bulk_requests_never_delay_the_others(client: PyroTransport) -> None:
+def test_bulk_requests_never_delay_the_others(client: PyroTransport, transport: Transports) -> None:
     release = threading.Event()
     inside = threading.Semaphore(0)
 
@@ -99,7 +97,7 @@ def test_bulk_requests_never_delay_the_others(client: PyroTransport) -> None:
             release.wait(PATIENCE_S)
         return Done()
 
-    busy = PyroTransport(bulk_handlers_max=2)
+    busy = transport(bulk_handlers_max=2)
     address = busy.listen(ANYWHERE)
     busy.serve(handler)
     with ThreadPoolExecutor(2) as threads:
@@ -110,7 +108,6 @@ def test_bulk_requests_never_delay_the_others(client: PyroTransport) -> None:
         assert client.call(address, PING, PATIENCE_S) == Done()
         release.set()
         assert [piece.result(PATIENCE_S) for piece in pieces] == [Done(), Done()]
-    busy.close()
 
 
 def test_a_bulk_port_that_is_another_nodes_now_is_learnt_anew(
@@ -154,22 +151,24 @@ def test_connections_are_kept_and_used_again(client: PyroTransport, node: Node) 
     assert connection_threads(address) == 2
 
 
-def test_only_so_many_connections_are_kept(node: Node, until: Callable[..., None]) -> None:
-    client = PyroTransport(idle_connections_max=2)
+def test_only_so_many_connections_are_kept(
+    node: Node, transport: Transports, until: Callable[..., None]
+) -> None:
+    client = transport(idle_connections_max=2)
     addresses = [node("here") for _ in range(4)]
     for address in addresses:
         client.call(address, PING, PATIENCE_S)
     until(lambda: [*map(connection_threads, addresses)] == [0, 0, 1, 1])
-    client.close()
 
 
-def test_what_is_kept_too_long_is_closed(node: Node, until: Callable[..., None]) -> None:
-    client = PyroTransport(idle_s_max=0.0)
+def test_what_is_kept_too_long_is_closed(
+    node: Node, transport: Transports, until: Callable[..., None]
+) -> None:
+    client = transport(idle_s_max=0.0)
     address = node("here")
     for _ in range(3):
         client.call(address, PING, PATIENCE_S)
         until(lambda: connection_threads(address) == 0)
-    client.close()
 
 
 def test_a_connection_that_the_peer_dropped_as_idle_is_replaced(
@@ -181,10 +180,12 @@ def test_a_connection_that_the_peer_dropped_as_idle_is_replaced(
         until(lambda: connection_threads(address) == 0)
 
 
-def test_a_connection_cut_in_use_is_retried_once_if_it_was_kept(client: PyroTransport) -> None:
+def test_a_connection_cut_in_use_is_retried_once_if_it_was_kept(
+    client: PyroTransport, transport: Transports
+) -> None:
     """As when the peer ends it as idle in the moment in which a request is under way."""
     seen = threading.Semaphore(0)
-    server = PyroTransport()
+    server = transport()
     address = server.listen(ANYWHERE)
 
     def cut_all() -> None:
@@ -203,12 +204,13 @@ def test_a_connection_cut_in_use_is_retried_once_if_it_was_kept(client: PyroTran
     assert client.call(address, PING, PATIENCE_S) == Done()
     assert client.call(address, PING, PATIENCE_S) == Done()
     assert [seen.acquire(blocking=False) for _ in range(4)] == [True, True, True, False]
-    server.close()
 
 
-def test_a_new_connection_that_is_cut_is_not_retried(client: PyroTransport) -> None:
+def test_a_new_connection_that_is_cut_is_not_retried(
+    client: PyroTransport, transport: Transports
+) -> None:
     seen: list[Request] = []
-    server = PyroTransport()
+    server = transport()
     address = server.listen(ANYWHERE)
 
     def handler(request: Request) -> Message:
@@ -221,7 +223,6 @@ def test_a_new_connection_that_is_cut_is_not_retried(client: PyroTransport) -> N
     with pytest.raises(Unreachable, match="closed the connection"):
         client.call(address, PING, PATIENCE_S)
     assert seen == [PING]
-    server.close()
 
 
 def run_python(script: str, *options: str, **environment: str) -> str:
@@ -328,12 +329,12 @@ with Pyro4.Proxy("PYRO:map_reduce@{address}") as proxy:
 
 
 def test_senders_are_named_in_the_log(
-    client: PyroTransport, caplog: pytest.LogCaptureFixture
+    client: PyroTransport, transport: Transports, caplog: pytest.LogCaptureFixture
 ) -> None:
     def faulty(request: Request) -> Message:
         raise RuntimeError
 
-    server = PyroTransport()
+    server = transport()
     address = server.listen(ANYWHERE)
     server.serve(faulty)
     sender = Member(Address("127.0.0.1", 4711), 1)
@@ -341,11 +342,10 @@ def test_senders_are_named_in_the_log(
     client.call(address, PING, PATIENCE_S)
     assert "answering a Ping from 127.0.0.1:4711 failed" in caplog.text
     assert "answering a Ping from a client failed" in caplog.text
-    server.close()
 
 
 def test_a_handler_that_never_ends_does_not_hold_up_close_for_long(
-    client: PyroTransport, caplog: pytest.LogCaptureFixture
+    client: PyroTransport, transport: Transports, caplog: pytest.LogCaptureFixture
 ) -> None:
     release, inside = threading.Event(), threading.Event()
 
@@ -354,7 +354,7 @@ def test_a_handler_that_never_ends_does_not_hold_up_close_for_long(
         release.wait(PATIENCE_S)
         return Done()
 
-    server = PyroTransport(limits=Limits(close_s_max=0.05))
+    server = transport(limits=Limits(close_s_max=0.05))
     address = server.listen(ANYWHERE)
     server.serve(handler)
     with ThreadPoolExecutor(1) as threads:

@@ -113,7 +113,7 @@ class RingMember(RingState):
         place = yield from find_place(self.me, seeds)
         head, *rest = place.successors
         self.heard_from(place.predecessor)
-        self._enter(place.predecessor, truncated(self.me, head, rest, self._successors_max))
+        self._enter(place.predecessor, self._list_from(head, rest))
         self._learn([place.predecessor, *place.successors])
 
     def leave(self) -> Procedure[None]:
@@ -174,10 +174,13 @@ class RingMember(RingState):
 
     def _follow(self, view: Neighbours) -> None:
         """Let the list be the member that answered, then its own list."""
-        self.successors = truncated(self.me, view.member, view.successors, self._successors_max)
+        self.successors = self._list_from(view.member, view.successors)
         self.cut_off = False
         whole = goes_round(self.me, view.member, view.successors)
         self._whole_ring = self.successors if whole else ()
+
+    def _list_from(self, head: Member, rest: Sequence[Member]) -> tuple[Member, ...]:
+        return truncated(self.me, head, rest, self._successors_max)
 
     def _candidate(self) -> Member | None:
         """The nearest member heard of between me and my successor (candidate injection)."""
@@ -238,6 +241,8 @@ class RingMember(RingState):
     def _notify_successor(self) -> Procedure[None]:
         if not self.alone:
             yield from self._tell(self.successor, Notify(self.me))
+        elif self.predecessor is not None and self.believed_dead(self.predecessor):
+            self.predecessor = self.me  # a joiner died before I took it for my successor
 
     # -------------------------------------------------------------- keeping in touch
 

@@ -381,8 +381,7 @@ class JobScheduler:
         )
         self._back_to_pending(task)
         holder = self.nodes.at(source.node)
-        lost = holder.outputs_named(source.name) if holder is not None else []
-        if holder is None or not lost:
+        if holder is None or not (lost := holder.outputs_named(source.name)):
             return  # it has been given up since
         holder.fetches_failed += 1
         if holder.fetches_failed >= FETCHES_FAILED_MAX:
