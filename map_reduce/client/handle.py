@@ -17,7 +17,6 @@ from map_reduce.core.messages import (
     GetJob,
     JobStatus,
     NoJob,
-    OutputPart,
     ReleaseJob,
 )
 from map_reduce.errors import ClusterError, JobError, JobLostError, JobTimeoutError
@@ -83,7 +82,7 @@ class JobHandle:
                 if status.failure is not None:
                     self.release()
                     raise error_of(status.failure)
-                self._results = self._fetch(status.parts)
+                self._results = self._fetch(status)
                 self.release()
             return self._results
 
@@ -110,14 +109,17 @@ class JobHandle:
             self._master = self._access.locate(identifier_of(self.id))[0]
         return self._master
 
-    def _ask(self) -> JobStatus:
-        if self._ended is not None:
+    def _ask(self, first_part: int = 0) -> JobStatus:
+        """What the master says. Of one that has ended, the first parts are asked for once."""
+        if self._ended is not None and not first_part:
             return self._ended
         if self._released:
             raise JobError(f"job {self.id} was released before its end")
         peer = self._find_master()
         try:
-            reply = self._access.peers.request(peer.address, GetJob(self.id), JobStatus, NoJob)
+            reply = self._access.peers.request(
+                peer.address, GetJob(self.id, first_part), JobStatus, NoJob
+            )
         except ClusterError:
             self._master = None
             raise
@@ -126,7 +128,7 @@ class JobHandle:
                 f"job {self.id} is not known to its master {peer}: the master was restarted or "
                 "the job's results were kept for too long. Submit it again"
             )
-        if reply.progress.phase in ENDED:
+        if reply.progress.phase in ENDED and not first_part:
             self._ended = reply
         return reply
 
@@ -161,7 +163,10 @@ class JobHandle:
                     pause_s = min(pause_s, max(0.0, timeout_s - waited_s))
                 pause.wait(pause_s)
 
-    def _fetch(self, parts: tuple[OutputPart, ...]) -> dict[Any, Any]:
+    def _fetch(self, status: JobStatus) -> dict[Any, Any]:
+        parts = list(status.parts)
+        while len(parts) < status.parts_total:
+            parts += self._ask(first_part=len(parts)).parts
         results: dict[Any, Any] = {}
         for part in parts:
             data = part.inline if part.ref is None else self._access.blocks.get(part.ref)

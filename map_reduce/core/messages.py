@@ -256,6 +256,7 @@ class GetJob(Message, frozen=True):
     """-> JobStatus, NoJob"""
 
     job_id: str
+    first_part: int = 0  # of the result: an answer holds as many as fit a message
 
 
 class CancelJob(Message, frozen=True):
@@ -313,7 +314,8 @@ class JobStatus(Message, frozen=True):
     job_id: str
     name: str
     progress: Progress
-    parts: tuple[OutputPart, ...]  # once the phase is done
+    parts: tuple[OutputPart, ...]  # once the phase is done: those from first_part on that fit
+    parts_total: int
     failure: Failure | None  # once the phase is failed
     master: Member
 

@@ -103,6 +103,7 @@ class Attempts:
         self._lock = threading.Lock()
         self._orders: dict[AttemptId, StartAttempt] = {}
         self._epochs: dict[str, int] = {}
+        self._masters: dict[str, Address] = {}
         self._heard_of_master_s: dict[str, float] = {}
         self._unreported: dict[AttemptId, Outcome] = {}
         self._checks: OrderedDict[str, CheckVerdict] = OrderedDict()
@@ -116,6 +117,7 @@ class Attempts:
             if order.epoch < epoch:
                 return No(f"a master with the newer epoch {epoch} has taken over the job")
             self._epochs[job_id] = order.epoch
+            self._masters[job_id] = order.master
             self._heard_of_master_s[job_id] = self._clock.now_s()
             if order.attempt in self._orders:
                 return Done()
@@ -139,6 +141,7 @@ class Attempts:
                 del self._orders[attempt]
                 self._unreported.pop(attempt, None)
             self._epochs.pop(job_id, None)
+            self._masters.pop(job_id, None)
             self._heard_of_master_s.pop(job_id, None)
         self._pool.stop(job_id)
         for prefix in [names.of_job(job_id)] if blocks else names.while_running(job_id):
@@ -325,12 +328,16 @@ class Attempts:
     # ------------------------------------------------------------------ signs of life
 
     def send_signs_of_life(self) -> None:
-        """Tell each master what was not reported yet, that its attempts here go on, and how far."""
+        """Tell each master what was not reported yet, and how far its attempts here are.
+
+        Also where none is here any more: that its job has ended, the node may not have heard.
+        """
         progress = {running.attempt: running for running in self._pool.running()}
         with self._lock:
             orders = list(self._orders.values())
+            masters = dict(self._masters)
             unreported = dict(self._unreported)
-        for job_id, master in {order.attempt.job_id: order.master for order in orders}.items():
+        for job_id, master in masters.items():
             mine = [order for order in orders if order.attempt.job_id == job_id]
             for order in mine:
                 if order.attempt in unreported and not self._try_to_report(

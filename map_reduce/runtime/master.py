@@ -7,6 +7,7 @@ the directory of nodes; and from the clock.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -46,6 +47,9 @@ log = logging.getLogger(__name__)
 EVENTS_MAX = 100_000
 TICK_S = 0.5
 FIRST_EPOCH = 1
+STATUS_BYTES_MAX = 1 << 20
+PART_BYTES = 200
+"""What an output part takes in a message besides its inline data, generously."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +115,16 @@ class JobMaster:
             return False
         return True
 
-    def status(self) -> JobStatus:
+    def status(self, first_part: int = 0) -> JobStatus:
         with self._lock:
             return JobStatus(
-                self.job_id,
-                "" if self._spec is None else self._spec.name,
-                self._progress(),
-                self._parts,
-                self._failure,
-                self._around.peers.member,
+                job_id=self.job_id,
+                name="" if self._spec is None else self._spec.name,
+                progress=self._progress(),
+                parts=_as_many_as_fit(self._parts[first_part:]),
+                parts_total=len(self._parts),
+                failure=self._failure,
+                master=self._around.peers.member,
             )
 
     def line(self) -> JobLine:
@@ -234,3 +239,10 @@ class JobMaster:
     def _end(self) -> None:
         self.ended_s = self._around.clock.now_s()
         self._around.tell_nodes(EndJob(self.job_id, blocks=False))
+
+
+def _as_many_as_fit(parts: tuple[OutputPart, ...]) -> tuple[OutputPart, ...]:
+    """The first ones, at least one, that are small enough for one message together."""
+    sizes = itertools.accumulate(PART_BYTES + len(part.inline) for part in parts)
+    count = sum(1 for size in sizes if size <= STATUS_BYTES_MAX)
+    return parts[: max(1, count)]

@@ -16,6 +16,7 @@ from map_reduce.core.messages import (
     Busy,
     Done,
     EndJob,
+    GetJob,
     JobLine,
     Message,
     NoJob,
@@ -52,9 +53,9 @@ class Masters:
         job.thread.start()
         return Done()
 
-    def status(self, job_id: str) -> Message:
-        job = self._job(job_id)
-        return NoJob(job_id) if job is None else job.status()
+    def status(self, message: GetJob) -> Message:
+        job = self._job(message.job_id)
+        return NoJob(message.job_id) if job is None else job.status(message.first_part)
 
     def cancel(self, job_id: str) -> Message:
         """An ended job stays as it is."""

@@ -277,7 +277,7 @@ class Node:
             PutPiece: self._put_piece,
             GetPiece: self._get_piece,
             SubmitJob: lambda m: masters.submit(m.job_id, m.spec),
-            GetJob: lambda m: masters.status(m.job_id),
+            GetJob: masters.status,
             CancelJob: lambda m: masters.cancel(m.job_id),
             ReleaseJob: masters.release,
             AttemptEnded: masters.attempt_ended,

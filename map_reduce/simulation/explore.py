@@ -34,6 +34,7 @@ from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message, Neighbours, Notify
 from map_reduce.core.procedure import Ask, perform
 from map_reduce.errors import ClusterError, Unreachable
+from map_reduce.simulation.judge import lives_on
 from map_reduce.simulation.process import Oracle
 
 HEALING_ROUNDS_MAX = 48
@@ -201,15 +202,11 @@ class Explorer:
         rest = state.without(victim).ring()
         if not rest or not principals(rest):
             return False
-        lists = [place.successors for place in rest.values()]
+        lists = [(place.member, place.successors) for place in rest.values()]
         for member, local in state.live:
-            if member != victim and isinstance(local.reply, Neighbours):
-                lists.append((local.reply.member, *local.reply.successors))
-        return all(any(m in rest for m in chain) for chain in lists) and all(
-            any(m in rest and m != place.member for m in place.successors)
-            or place.successors == (place.member,)
-            for place in rest.values()
-        )
+            if isinstance(local.reply, Neighbours):
+                lists.append((member, (local.reply.member, *local.reply.successors)))
+        return all(lives_on(owner, chain, rest) for owner, chain in lists if owner in rest)
 
     # -------------------------------------------------------------- steps
 

@@ -10,6 +10,7 @@ With the production detector nothing is granted, and the ring has to be ideal ag
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from map_reduce.core.chord.invariants import (
@@ -73,16 +74,13 @@ class Judge:
         if not process.ring.joined:
             return True
         rest = {member: state for member, state in self._states.items() if member != victim}
-        lists = [state.successors for state in rest.values()]
-        lists += [(view.member, *view.successors) for view in self._world.views_in_flight()]
-        # A list that names its owner or the asker does not live by that.
-        spared = all(any(member in rest for member in chain) for chain in lists)
-        apart = all(
-            any(member in rest and member != state.member for member in state.successors)
-            or state.successors == (state.member,)
-            for state in rest.values()
-        )
-        return bool(rest) and spared and apart and bool(principals(rest))
+        lists = [(state.member, state.successors) for state in rest.values()]
+        lists += [
+            (asker, (view.member, *view.successors))
+            for asker, view in self._world.views_in_flight()
+        ]
+        spared = all(lives_on(owner, chain, rest) for owner, chain in lists if owner != victim)
+        return bool(rest) and spared and bool(principals(rest))
 
     def lost(self, process: Process) -> None:
         """It crashed or left."""
@@ -103,6 +101,14 @@ class Judge:
     def _raise(self, wrong: list[str]) -> None:
         if wrong:
             raise Violation(f"at {self._world.now_s():.6f} s: " + "; ".join(wrong))
+
+
+def lives_on(owner: Member, chain: Collection[Member], ring: Ring) -> bool:
+    """Whether a list, taken over by ``owner``, would name another live member. A member that is
+    alone has the list (owner,) and lives by that."""
+    if tuple(chain) == (owner,):
+        return True
+    return any(member in ring and member != owner for member in chain)
 
 
 def _newcomer(member: Member) -> MemberState:

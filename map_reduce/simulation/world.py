@@ -51,7 +51,7 @@ class World:
         self._incarnations = count(1)
         self._queue: list[tuple[int, int, Asker | None, Callable[[], None]]] = []
         self._age = count()
-        self._views_in_flight: dict[int, Neighbours] = {}
+        self._views_in_flight: dict[int, tuple[Member, Neighbours]] = {}
 
     # -------------------------------------------------------------- time
 
@@ -103,8 +103,8 @@ class World:
             and process.ring.standing is not Standing.LEFT
         )
 
-    def views_in_flight(self) -> list[Neighbours]:
-        """Answers to GetNeighbours that have not arrived yet."""
+    def views_in_flight(self) -> list[tuple[Member, Neighbours]]:
+        """Answers to GetNeighbours that have not arrived yet, and at whom."""
         return list(self._views_in_flight.values())
 
     # -------------------------------------------------------------- messages
@@ -143,8 +143,8 @@ class World:
     def _reply(self, pending: _Pending, reply: Message | ClusterError) -> None:
         for delay_us in self.network.fate(pending.peer, pending.asker.number):
             token = next(self._age)
-            if isinstance(reply, Neighbours) and pending.open:
-                self._views_in_flight[token] = reply
+            if isinstance(reply, Neighbours) and pending.open and pending.asker.sender:
+                self._views_in_flight[token] = pending.asker.sender, reply
             self.at(delay_us, None, lambda token=token: self._returned(pending, reply, token))  # type: ignore[misc]
 
     def _returned(self, pending: _Pending, reply: Message | ClusterError, token: int) -> None:

@@ -56,31 +56,35 @@ class MemoryNetwork:
             return address
 
     def release(self, address: Address) -> None:
-        """Remove a transport; whoever waits for it is told."""
+        """Remove a transport."""
         with self._changed:
             self._listening.pop(address, None)
-            self._changed.notify_all()
 
-    def serving(self) -> None:
-        """Tell those who wait that a transport now answers."""
+    def changed(self) -> None:
+        """Tell those who wait for a transport to answer that one does, or was closed."""
         with self._changed:
             self._changed.notify_all()
 
-    def find(self, peer: Address, deadline: float) -> MemoryTransport:
+    def find(self, peer: Address, deadline: float, asker: MemoryTransport) -> MemoryTransport:
         """The transport that answers at an address; waits for one that only listens yet.
 
         Raises:
-            Unreachable: nobody listens there, or it does not answer before the deadline.
+            Unreachable: nobody listens there, or it does not answer before the deadline, or
+                before the asker is closed.
         """
         with self._changed:
             while True:
+                if asker.closed:
+                    raise Unreachable(f"{peer}: this node's own transport is closed")
                 transport = self._listening.get(peer)
                 if transport is None:
                     raise Unreachable(f"{peer}: no node of this process listens there")
                 if transport.answers:
                     return transport
                 if not self._changed.wait(max(0.0, deadline - time.monotonic())):
-                    raise Unreachable(f"{peer}: no reply in time; the node does not answer yet")
+                    raise Unreachable(
+                        f"{peer}: no reply in time; it listens but does not serve yet"
+                    )
 
 
 class _Exchange:
@@ -101,20 +105,21 @@ class MemoryTransport:
         self._address: Address | None = None
         self._handler: Handler | None = None
         self._lock = threading.Lock()
-        self._closed = False
+        self.closed = False
         self._waiting: queue.SimpleQueue[_Exchange | None] = queue.SimpleQueue()
         self._free = 0  # threads that wait for an exchange which nobody has handed in yet
         self._threads: list[threading.Thread] = []
-        self._open: set[_Exchange] = set()
+        self._open: set[_Exchange] = set()  # asked of this transport
+        self._asked: set[_Exchange] = set()  # asked by it
 
     @property
     def answers(self) -> bool:
         """Whether :meth:`serve` was called and :meth:`close` was not."""
-        return self._handler is not None and not self._closed
+        return self._handler is not None and not self.closed
 
     def listen(self, address: Address) -> Address:
         """As the port says; any host will do, see :data:`EMBEDDED`."""
-        if self._address is not None or self._closed:
+        if self._address is not None or self.closed:
             raise ConfigError(f"this transport is closed or listens already, at {self._address}")
         self._address = self._network.bind(address, self)
         return self._address
@@ -128,54 +133,66 @@ class MemoryTransport:
         if self._address is None:
             raise ConfigError("serve() before listen(): there is no address to answer at")
         self._handler = handler
-        self._network.serving()
+        self._network.changed()
 
     def call(self, peer: Address, request: Request, timeout_s: float) -> Message:
         """As the port says."""
         deadline = time.monotonic() + timeout_s
-        data = wire.encode_request(request)
-        if self._closed:
-            raise Unreachable(f"{peer}: this node's own transport is closed")
-        reply = self._network.find(peer, deadline).exchange(data, deadline)
-        return wire.decode_reply(reply)
+        exchange = _Exchange(wire.encode_request(request))
+        answering = self._network.find(peer, deadline, self)
+        answering.take(exchange)
+        with self._lock:
+            self._asked.add(exchange)
+        if not self.closed:
+            exchange.ended.wait(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            self._asked.discard(exchange)
+        answering.leave(exchange)
+        if exchange.reply is not None:
+            return wire.decode_reply(exchange.reply)
+        if self.closed:
+            raise Unreachable(f"{peer}: this node's own transport was closed")
+        if answering.closed:
+            raise Unreachable(f"{peer}: the node was closed during the request")
+        raise Unreachable(
+            f"{peer}: no reply to {type(request.body).__name__} within {timeout_s:g} s; "
+            "it may be carried out nevertheless"
+        )
 
-    def exchange(self, data: bytes, deadline: float) -> bytes:
-        """Have this transport's handler answer a request; called by the asking transport.
+    def take(self, exchange: _Exchange) -> None:
+        """Have this transport's handler answer; called by the asking transport.
 
         Raises:
-            Unreachable: it did not before the deadline, or this transport was closed.
+            Unreachable: this transport is closed.
         """
-        exchange = _Exchange(data)
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise Unreachable(f"{self._address}: the node was closed")
             if self._free <= 0 and len(self._threads) < self._handlers_max:
                 self._start_thread()
             self._free -= 1
             self._open.add(exchange)
             self._waiting.put(exchange)
-        exchange.ended.wait(max(0.0, deadline - time.monotonic()))
+
+    def leave(self, exchange: _Exchange) -> None:
+        """The asking transport no longer waits for it."""
         with self._lock:
             self._open.discard(exchange)
-        if exchange.reply is not None:
-            return exchange.reply
-        if self._closed:
-            raise Unreachable(f"{self._address}: the node was closed during the request")
-        raise Unreachable(f"{self._address}: no reply in time; the request may be carried out")
 
     def close(self) -> None:
         """As the port says."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
-            self._closed = True
+            self.closed = True
             threads = list(self._threads)
             for _ in threads:
                 self._waiting.put(None)
-            for exchange in self._open:
+            for exchange in (*self._open, *self._asked):
                 exchange.ended.set()
         if self._address is not None:
             self._network.release(self._address)
+        self._network.changed()
         deadline = time.monotonic() + CLOSE_S_MAX
         for thread in threads:
             if thread is not threading.current_thread():
@@ -192,10 +209,10 @@ class MemoryTransport:
 
     def _run(self) -> None:
         assert self._handler is not None
-        while (exchange := self._waiting.get()) is not None and not self._closed:
+        while (exchange := self._waiting.get()) is not None and not self.closed:
             reply = answer(self._handler, exchange.request)
             with self._lock:
                 self._free += 1
-                if not self._closed:  # or else its caller was told so already
+                if not self.closed:  # or else its caller was told so already
                     exchange.reply = reply
             exchange.ended.set()

@@ -26,11 +26,10 @@ PACK = {".txt": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.c
 
 
 def lines_of(data: bytes, first_line: int) -> list[tuple[int, bytes]]:
-    """The reference: numbered lines, as a worker reads them from bytes."""
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return [(n, line.removesuffix(b"\r")) for n, line in enumerate(lines, first_line)]
+    """The reference: numbered lines."""
+    *lines, last = data.split(b"\n")
+    lines = [line.removesuffix(b"\r") for line in lines]
+    return list(enumerate([*lines, last] if last else lines, first_line))
 
 
 def lines_of_plan(plan):

@@ -376,6 +376,31 @@ def test_closing_a_node_ends_the_calls_to_it(world: World) -> None:
         closing.result(PATIENCE_S)
 
 
+@pytest.mark.parametrize("serving", [True, False], ids=["asked", "waiting"])
+def test_closing_the_caller_ends_its_calls(world: World, serving: bool) -> None:
+    release = threading.Event()
+    arrived = threading.Event()
+
+    def handler(request: Request) -> Message:
+        arrived.set()
+        release.wait(PATIENCE_S)
+        return Done()
+
+    node = world.transport()
+    address = node.listen(world.anywhere)
+    if serving:
+        node.serve(handler)
+    transport = world.transport()
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(transport.call, address, ask(Ping()), 10 * PATIENCE_S)
+        if serving:
+            assert arrived.wait(PATIENCE_S)
+        transport.close()
+        with pytest.raises(Unreachable):
+            call.result(PATIENCE_S)
+        release.set()
+
+
 def test_a_closed_transport_calls_nobody(world: World) -> None:
     _, address = world.node(always(Done()))
     transport = world.transport()

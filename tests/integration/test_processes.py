@@ -245,3 +245,12 @@ def test_workers_end_with_their_node_even_when_it_is_killed():
         os.kill(node.process.pid, signal.SIGKILL)
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive
+
+
+def test_more_results_than_fit_a_message(ring):
+    def spread(number, item):
+        return [((number, part), bytes(500)) for part in range(200)]
+
+    results = ring.startup(list(range(100)), spread, lambda key, values: values[0]).result(WAIT_S)
+    assert len(results) == 20_000
+    assert set(results.values()) == {bytes(500)}

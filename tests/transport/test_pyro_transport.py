@@ -180,6 +180,20 @@ def test_a_connection_that_the_peer_dropped_as_idle_is_replaced(
         until(lambda: connection_threads(address) == 0)
 
 
+def test_a_connection_that_the_peer_ended_is_not_used_again(
+    client: PyroTransport, transport: Transports
+) -> None:
+    server = transport()
+    address = server.listen(ANYWHERE)
+    server.serve(lambda request: Done())
+    client.call(address, PING, PATIENCE_S)
+    kept = client._pool.take(address)
+    assert kept is not None
+    client._pool.give(kept)
+    server.close()
+    assert client._pool.take(address) is None
+
+
 def test_a_connection_cut_in_use_is_retried_once_if_it_was_kept(
     client: PyroTransport, transport: Transports
 ) -> None:
@@ -293,7 +307,11 @@ def test_after_a_fork_both_processes_go_on() -> None:
     printed = run_python(
         "import os, sys, warnings\n"
         "warnings.simplefilter('ignore')\n" + EXCHANGE + "exchange()\n"
+        "before = client._pool.take(address)\n"
+        "client._pool.give(before)\n"
         "child = os.fork()\n"
+        "if child == 0:\n"
+        "    assert client._pool.take(address) is None\n"
         "for _ in range(20):\n"
         "    exchange()\n"
         "if child == 0:\n"
@@ -301,6 +319,9 @@ def test_after_a_fork_both_processes_go_on() -> None:
         "    server.close()\n"
         "    os._exit(0)\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
+        "kept = client._pool.take(address)\n"
+        "assert kept is not None and kept is before, 'the child has cut it'\n"
+        "client._pool.give(kept)\n"
         "exchange()\n"
         "client.close(); server.close()\n"
         "print('both')\n"
