@@ -1,0 +1,262 @@
+"""A node at work: taking attempts, reporting them, and masters that vanish."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages import (
+    AttemptEnded,
+    AttemptId,
+    AttemptsRunning,
+    Busy,
+    Checked,
+    CheckWork,
+    Counts,
+    Done,
+    Failed,
+    Failure,
+    Functions,
+    GetPiece,
+    MapOutput,
+    MapWork,
+    No,
+    NoBlock,
+    NoJob,
+    ReduceWork,
+    Request,
+    Source,
+    StartAttempt,
+)
+from map_reduce.errors import Unreachable
+from map_reduce.runtime.attempts import Attempts
+from map_reduce.runtime.blocks import RingBlocks
+from map_reduce.runtime.peers import Peers
+from map_reduce.storage.disk import DiskBlockStore
+
+ME = Member(Address("me", 1), 1)
+MASTER = Address("master", 2)
+WAIT_S = 10
+
+
+class Pool:
+    """Holds what it is given until the test lets it end."""
+
+    slots = 2
+
+    def __init__(self):
+        self.given = {}
+        self.arrived = threading.Semaphore(0)
+        self.stopped = []
+
+    def submit(self, order, local, ended):
+        self.given[order.attempt] = (local, ended)
+        self.arrived.release()
+
+    def stop(self, *what):
+        self.stopped.append(what)
+
+    def running(self):
+        return ()
+
+
+class World:
+    """A Transport behind which a master listens, and a clock."""
+
+    def __init__(self):
+        self.heard = []
+        self.answer = Done()
+        self.arrived = threading.Semaphore(0)
+        self.seconds = 0.0
+
+    def now_s(self):
+        return self.seconds
+
+    def call(self, peer, request: Request, timeout_s):
+        if isinstance(request.body, GetPiece):
+            return NoBlock(request.body.name)
+        self.heard.append(request.body)
+        self.arrived.release()
+        if self.answer is None:
+            raise Unreachable("no answer")
+        return self.answer
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def pool():
+    return Pool()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return DiskBlockStore(tmp_path / "blocks", temporary=True)
+
+
+@pytest.fixture
+def attempts(world, pool, store, tmp_path):
+    peers = Peers(world, timeout_s=1, me=ME)
+    (tmp_path / "fetched").mkdir()
+    made = Attempts(
+        peers=peers,
+        blocks=RingBlocks(peers, lambda target: (ME,), replicas=1, store=store),
+        store=store,
+        pool=pool,
+        clock=world,
+        scratch=tmp_path / "fetched",
+        attempts_max=2,
+        give_up_s=30,
+    )
+    yield made
+    made.close()
+
+
+def order(task=0, number=0, epoch=1, work=None):
+    return StartAttempt(
+        attempt=AttemptId("job", "map", task, number),
+        epoch=epoch,
+        master=MASTER,
+        functions=Functions(b"f", None, b"d"),
+        work=work or CheckWork(),
+        timeout_s=9,
+        careful=False,
+    )
+
+
+def end(pool, attempt, outcome, path=None):
+    pool.given[attempt.attempt][1](outcome, path)
+
+
+def test_an_attempt_is_taken_once_run_once_and_reported_once(attempts, pool, world):
+    assert attempts.start(order()) == Done()
+    assert attempts.start(order()) == Done()
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    end(pool, order(), Checked())
+    assert world.arrived.acquire(timeout=WAIT_S)
+    assert world.heard == [AttemptEnded(order().attempt, 1, ME, Checked())]
+    assert len(pool.given) == 1
+    assert not pool.arrived.acquire(blocking=False)
+
+
+def test_more_than_it_has_room_for_is_refused_as_busy(attempts):
+    assert attempts.start(order(0)) == Done()
+    assert attempts.start(order(1)) == Done()
+    assert attempts.start(order(2)) == Busy()
+
+
+def test_an_old_master_is_fenced_off(attempts):
+    assert attempts.start(order(0, epoch=5)) == Done()
+    refusal = attempts.start(order(1, epoch=4))
+    assert isinstance(refusal, No)
+    assert "5" in refusal.reason
+
+
+def test_a_map_output_is_kept_under_the_attempts_name(attempts, pool, world, store, tmp_path):
+    attempts.start(order(3, 2))
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    path = tmp_path / "out"
+    path.write_bytes(b"segment")
+    end(pool, order(3, 2), MapOutput("", (7,), Counts()), path)
+    assert world.arrived.acquire(timeout=WAIT_S)
+    outcome = world.heard[0].outcome
+    assert store.read(outcome.name, 0, 99) == (b"segment", 7)
+    attempts.end_job("job", blocks=False)
+    assert store.usage() == (0, 0)
+
+
+def test_a_report_that_is_not_answered_is_repeated_with_the_signs_of_life(attempts, pool, world):
+    world.answer = None
+    attempts.start(order())
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    end(pool, order(), Checked())
+    assert world.arrived.acquire(timeout=WAIT_S)
+    world.answer = Done()
+    attempts.send_signs_of_life()
+    assert [type(message) for message in world.heard] == [
+        AttemptEnded,
+        AttemptEnded,
+        AttemptsRunning,
+    ]
+    attempts.send_signs_of_life()
+    assert [type(message) for message in world.heard[3:]] == [AttemptsRunning]
+
+
+def test_signs_of_life_name_what_is_here(attempts, pool, world):
+    attempts.start(order(0))
+    attempts.start(order(1))
+    attempts.send_signs_of_life()
+    (sign,) = world.heard
+    assert {running.attempt.task for running in sign.running} == {0, 1}
+
+
+def test_a_master_that_does_not_know_the_job_ends_it_here(attempts, pool, world):
+    attempts.start(order())
+    world.answer = NoJob("job")
+    attempts.send_signs_of_life()
+    assert ("job",) in pool.stopped
+    world.heard.clear()
+    attempts.send_signs_of_life()
+    assert world.heard == []
+
+
+def test_a_silent_master_is_given_up_after_a_while(attempts, pool, world):
+    attempts.start(order())
+    world.answer = None
+    world.seconds = 29
+    attempts.send_signs_of_life()
+    assert pool.stopped == []
+    world.seconds = 31
+    attempts.send_signs_of_life()
+    assert ("job",) in pool.stopped
+
+
+def test_what_was_stopped_is_not_reported(attempts, pool, world, tmp_path):
+    attempts.start(order())
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    attempts.stop(order().attempt)
+    path = tmp_path / "out"
+    path.write_bytes(b"x")
+    end(pool, order(), MapOutput("", (1,), Counts()), path)
+    attempts.close()
+    assert world.heard == []
+
+
+def test_a_map_output_that_cannot_be_fetched_is_named(attempts, world):
+    source = Source(Address("gone", 9), "job/map/0.0", 0, 10)
+    attempts.start(order(work=ReduceWork(0, 1, 1, (source,))))
+    assert world.arrived.acquire(timeout=WAIT_S)
+    outcome = world.heard[0].outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.retry
+    assert outcome.lost_source == source
+    assert "gone:9" in outcome.failure.message
+
+
+def test_a_check_gives_its_verdict_when_asked(attempts, pool):
+    from map_reduce.core.messages import CheckFunctions, CheckVerdict
+
+    assert isinstance(attempts.verdict("c"), No)
+    attempts.check(CheckFunctions("c", Functions(b"f", None, b"d")))
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    assert attempts.verdict("c") == CheckVerdict(False, None)
+    failure = Failure("FunctionError", "no such module")
+    ((_, ended),) = pool.given.values()
+    ended(Failed(failure, retry=False), None)
+    assert attempts.verdict("c") == CheckVerdict(True, failure)
+
+
+def test_work_on_files_is_handed_over_as_it_is(attempts, pool):
+    from map_reduce.core.messages import InlineItems
+
+    work = MapWork(InlineItems(b"", 0, 0, False), 1)
+    attempts.start(order(work=work))
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    ((local, _),) = pool.given.values()
+    assert local.functions is None
+    assert local.split is None
