@@ -104,20 +104,18 @@ def is_own(module: object) -> bool:
 
 
 def own_modules() -> list[types.ModuleType]:
-    """The user's own modules among those imported, without ``__main__`` and namespace packages.
+    """The user's own modules in ``sys.modules``, without ``__main__`` and namespace packages.
 
     A namespace package has no code of its own, and its parts may be of both kinds.
     """
-    found = []
-    for name, module in list(sys.modules.items()):
-        if (
-            name != "__main__"
-            and is_own(module)
-            and module.__name__ in sys.modules
-            and (getattr(module, "__file__", None) or not _folders(module))
-        ):
-            found.append(module)
-    return found
+    return [
+        module
+        for module in list(sys.modules.values())  # other threads import meanwhile
+        if is_own(module)
+        and module.__name__ != "__main__"
+        and module.__name__ in sys.modules
+        and (getattr(module, "__file__", None) or not _folders(module))
+    ]
 
 
 def _folders(module: types.ModuleType) -> list[str]:

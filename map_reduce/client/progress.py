@@ -90,11 +90,13 @@ class Bar:
                 unit="%",
                 file=sys.stderr,
                 leave=False,
-                bar_format="{desc}: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]",
+                bar_format="{desc}: |{bar}| {percentage:3.0f}%{postfix}",
             )
         bar = self._bar
-        done = f"{progress.records:,} records"
-        bar.set_postfix_str(f"{progress.phase}, {done}", refresh=False)
+        known = [progress.phase, f"{progress.records:,} records", f"{progress.elapsed_s:.0f} s"]
+        if progress.remaining_s is not None:
+            known.append(f"about {progress.remaining_s:.0f} s left")
+        bar.set_postfix_str(", ".join(known), refresh=False)
         bar.n = max(bar.n, round(progress.fraction * 100))
         bar.refresh()
 

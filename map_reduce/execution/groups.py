@@ -26,7 +26,8 @@ class Groups(dict[Any, list[Any]]):
         under their first key as well; another NaN finds the first one's values here."""
 
     def __missing__(self, key: Any) -> list[Any]:
-        if type(key) not in PLAIN:
+        kind = type(key)
+        if kind not in PLAIN and not (kind is tuple and PLAIN.issuperset(map(type, key))):
             form = form_of(key)
             if form is not key:
                 if form not in self.irregular:

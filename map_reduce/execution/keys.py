@@ -34,6 +34,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
+from itertools import chain
 from numbers import Real
 from operator import is_
 from typing import Any
@@ -83,6 +84,16 @@ def form_of(key: Any) -> Any:
     if kind in PLAIN:
         return key
     return _rule_of(kind)(key)  # type: ignore[arg-type]  # types are hashable
+
+
+def are_plain(keys: list[Any]) -> bool:
+    """Whether all keys, or the elements of those that are tuples, are of plain types, so that
+    each is its own form. May say no where that is so nevertheless."""
+    kinds = set(map(type, keys)) - PLAIN
+    if not kinds:
+        return True
+    inside = chain.from_iterable(key for key in keys if type(key) is tuple)
+    return kinds == {tuple} and PLAIN.issuperset(map(type, inside))
 
 
 def hashes_of(keys: Iterable[Any], plain: bool) -> Iterator[int]:

@@ -11,8 +11,10 @@ the key's list. Everything else is arranged so that it happens elsewhere:
   often than it takes for its pass over all keys not to matter.
 - Which record it was is found out when something has gone wrong.
 
-Two silent traps of C loops are watched for. A StopIteration that escapes from the user's map
-would pass for the end of the input; and a str of two characters would pass for a pair.
+Two silent traps are watched for. A StopIteration that escapes from the user's map would pass for
+the end of the input. And ``key, value = pair`` would take a str of two characters, a set or a
+dict of two for a pair; ``pair + ()`` is the pair itself for a tuple, and an error for these. That
+costs less than to look at the pair's type (10 against 26 ns, where a pair takes 240 in all).
 """
 
 from __future__ import annotations
@@ -101,15 +103,30 @@ class MapSide:
         pair = _NO_PAIR
         try:
             for pair in pairs:
-                if type(pair) is not tuple:
-                    pair = _pair_of(pair)
-                key, value = pair
+                key, value = pair + ()  # noqa: RUF005  see above
                 groups[key].append(value)
         except BaseException as error:
             if self._reading or isinstance(error, Stopped):
                 raise
+            if _is_other_pair(pair):  # it is what the loop ended at
+                return self._group_slowly(chain((pair,), pairs))
             raise self._stopped(error, pair) from error
         return pair is not _NO_PAIR
+
+    def _group_slowly(self, pairs: Iterable[Any]) -> bool:
+        """The same for pairs that are lists, or tuples of an unusual class."""
+        pair = _NO_PAIR
+        try:
+            for pair in pairs:
+                if not isinstance(pair, tuple | list):
+                    raise BadPairError(_no_pair(pair))
+                key, value = pair
+                self.groups[key].append(value)
+        except BaseException as error:
+            if self._reading or isinstance(error, Stopped):
+                raise
+            raise self._stopped(error, pair) from error
+        return True
 
     def _results(self) -> Iterator[Iterator[Any]]:
         """For each batch, what map returns for each of its records."""
@@ -173,9 +190,7 @@ class MapSide:
         good, the error came up while the next was made: in the user's map.
         """
         where = self._where()
-        if isinstance(error, BadPairError):
-            return Stopped(BadPairError, where, str(error))
-        if pair is not _NO_PAIR and len(pair) != 2:
+        if pair is not _NO_PAIR and not (isinstance(pair, tuple | list) and len(pair) == 2):
             return Stopped(BadPairError, where, _no_pair(pair))
         if isinstance(error, BadKeyError):
             return Stopped(
@@ -237,10 +252,15 @@ def written(groups: Groups, partitions: int) -> Iterator[tuple[bytes, int, int]]
         keys[partition] = lists[partition] = []
 
 
-def _pair_of(given: Any) -> Any:
-    if isinstance(given, tuple | list):
-        return given
-    raise BadPairError(_no_pair(given))
+def _is_other_pair(given: Any) -> bool:
+    """Whether it is a pair to which ``()`` cannot be added."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        return False
+    try:
+        _, _ = given + ()  # type: ignore[operator]  # noqa: RUF005  as in the loop
+    except Exception:  # noqa: BLE001  a user's __add__ may raise anything
+        return True
+    return False
 
 
 def _no_pair(given: Any) -> str:

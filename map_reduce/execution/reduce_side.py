@@ -14,7 +14,7 @@ from map_reduce.errors import BadKeyError, ConfigError, MapReduceError, ReduceEr
 from map_reduce.execution.failures import Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.groups import Groups
-from map_reduce.execution.keys import PLAIN, hashes_of
+from map_reduce.execution.keys import PLAIN, are_plain, hashes_of
 from map_reduce.execution.pickles import dump_lists, pickles
 from map_reduce.execution.segments import HASHES, Header, Segment
 from map_reduce.execution.tracker import Stretch, Tracker
@@ -65,7 +65,7 @@ class ReduceSide:
 
     def _check_hashes(self, header: Header, segment: Segment, source: str) -> None:
         keys = segment.keys
-        if sum(hashes_of(keys, PLAIN.issuperset(map(type, keys)))) % HASHES == header.hashes:
+        if sum(hashes_of(keys, are_plain(keys))) % HASHES == header.hashes:
             return
         kinds = {type(key): key for key in reversed(keys) if type(key) not in PLAIN}
         if not kinds:

@@ -9,7 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from map_reduce.core.chord.member import RingMember
+from map_reduce.simulation import mutants
+from map_reduce.simulation.explore import Explorer
 from map_reduce.simulation.faults import draw_plan
+from map_reduce.simulation.placing import in_ring_order
 from map_reduce.simulation.plan import Plan, Settings
 from map_reduce.simulation.run import Outcome, carry_out
 from map_reduce.simulation.shrinking import shrink
@@ -26,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults=flags.faults,
         accurate=flags.accurate,
     )
+    if flags.explore:
+        return _explore(flags)
     if flags.keep is not None or flags.trace:
         return _replay(settings, flags.keep, flags.trace)
     return _many(settings, flags.seeds, flags.shrink)
@@ -52,7 +58,44 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-shrink", dest="shrink", action="store_false", help="do not look for a smaller plan"
     )
+    small = parser.add_argument_group("every interleaving of a small ring, instead of seeds")
+    small.add_argument("--explore", type=int, metavar="STATES", help="until so many are seen")
+    small.add_argument("--no-crashes", dest="crashes", action="store_false")
+    small.add_argument("--wrong-drops", action="store_true", help="live successors are dropped")
+    small.add_argument("--late-replies", action="store_true", help="answers arrive later")
+    small.add_argument("--healing", action="store_true", help="from each state the ring heals")
+    small.add_argument("--settled", action="store_true", help="all are members from the start")
+    small.add_argument("--mutant", choices=sorted(_mutants()), help="take out one guard")
     return parser
+
+
+def _mutants() -> dict[str, type[RingMember]]:
+    kinds = [kind for kind in vars(mutants).values() if isinstance(kind, type)]
+    return {kind.__name__: kind for kind in kinds if issubclass(kind, RingMember)}
+
+
+def _explore(flags: argparse.Namespace) -> int:
+    explorer = Explorer(
+        in_ring_order(flags.members),
+        flags.successors,
+        crashes=flags.crashes,
+        wrong_drops=flags.wrong_drops,
+        late_replies=flags.late_replies,
+        settled=flags.settled,
+        kind=_mutants()[flags.mutant] if flags.mutant else RingMember,
+    )
+    began_s = time.perf_counter()
+    findings = explorer.explore(flags.explore, healing=flags.healing)
+    took_s = time.perf_counter() - began_s
+    for line in findings.wrong:
+        print(line)
+    verdict = "something is wrong" if findings.wrong else "nothing wrong"
+    extent = "all" if findings.exhausted else "not all"
+    print(
+        f"{findings.states} states, {extent} there are, by {findings.steps} steps: {verdict}; "
+        f"{findings.steps / took_s:.0f} steps each second"
+    )
+    return 1 if findings.wrong else 0
 
 
 def _replay(settings: Settings, keep: str | None, trace: bool) -> int:

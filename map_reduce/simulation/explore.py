@@ -7,7 +7,8 @@ each state every step that could be next is taken:
 - a stabilize under way gets its next answer and goes on to the following question;
 - somebody who never was in the ring joins (all of a join is one step: its last question decides);
 - somebody crashes, where the published proof grants it (see ``judge.py``);
-- with ``wrong_drops``: somebody takes its live successor for dead, once, and drops it.
+- with ``wrong_drops``: somebody takes its live successor for dead, once, and drops it, or takes
+  its live predecessor for dead when it is notified.
 
 A question, its answer and what follows are one step, as in the published model; with
 ``late_replies`` the answer is one step and its arrival another.
@@ -23,6 +24,8 @@ that rounds of stabilize without further faults make the ring ideal.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +34,7 @@ from map_reduce.core.chord.invariants import MemberState, broken, is_ideal, prin
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.chord.state import Standing
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages import Message, Neighbours, Notify
+from map_reduce.core.messages import Done, Message, Neighbours, Notify
 from map_reduce.core.procedure import Ask, perform
 from map_reduce.errors import ClusterError, Unreachable
 from map_reduce.simulation.judge import lives_on
@@ -81,11 +84,14 @@ class Small:
         live = tuple((m, local) for m, local in self.live if m != member)
         return Small(live, self.dead | {member})
 
-    def key(self) -> Any:
-        return self.dead, tuple(
+    def key(self) -> bytes:
+        """Equal for states that are the same; 16 bytes, so that millions fit in memory."""
+        parts = [
             (m, local.now, local.view if not local.log else None, local.reply, local.frames)
             for m, local in self.live
-        )
+        ]
+        told = repr((sorted(self.dead), parts))
+        return hashlib.blake2b(told.encode(), digest_size=16).digest()
 
     def ring(self) -> dict[Member, MemberState]:
         return dict(ring_of([local.now for _, local in self.live if local.now is not None]))
@@ -105,7 +111,8 @@ class Explorer:
     """The rules of a small ring at given places.
 
     Args:
-        places: the addresses that may join, the first of which begins the ring.
+        places: the addresses, clockwise. The first begins the ring and the others may join; or,
+            where ``settled``, all are in it from the start, ideally.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class Explorer:
         crashes: bool = True,
         wrong_drops: bool = False,
         late_replies: bool = False,
+        settled: bool = False,
         kind: type[RingMember] = RingMember,
     ) -> None:
         self._members = tuple(Member(address, 1) for address in places)
@@ -123,6 +131,7 @@ class Explorer:
         self._crashes = crashes
         self._wrong_drops = wrong_drops
         self._late_replies = late_replies
+        self._settled = settled
         self._kind = kind
         self._dead: frozenset[Member] = frozenset()
 
@@ -132,20 +141,17 @@ class Explorer:
         """Breadth first, until all is seen, something is wrong, or ``states_max`` are seen."""
         findings = Findings()
         start = self.start()
-        frontier: list[Small] = [start]
-        parents: dict[Any, tuple[Any, str]] = {start.key(): (None, "create")}
-        heals: set[Any] = set()
-        for state in frontier:
-            if len(parents) >= states_max:
-                findings.states = len(parents)
-                return findings
+        frontier = deque([start])
+        parents: dict[bytes, tuple[bytes, str]] = {start.key(): (b"", "create")}
+        heals: set[bytes] = set()
+        while frontier and len(parents) < states_max:
+            state = frontier.popleft()
             wrong = self.wrong_in(state)
             if healing and not wrong and not self.heals(state, heals):
                 wrong = [f"does not heal in {HEALING_ROUNDS_MAX} rounds"]
             if wrong:
                 findings.wrong = [*wrong, *_story(parents, state.key())]
-                findings.states = len(parents)
-                return findings
+                break
             for label, following in self.steps(state):
                 findings.steps += 1
                 key = following.key()
@@ -153,7 +159,7 @@ class Explorer:
                     parents[key] = (state.key(), label)
                     frontier.append(following)
         findings.states = len(parents)
-        findings.exhausted = True
+        findings.exhausted = not frontier and not findings.wrong
         return findings
 
     def wrong_in(self, state: Small) -> list[str]:
@@ -163,9 +169,9 @@ class Explorer:
         ring = state.ring()
         return broken(ring) + ([] if principals(ring) else ["R5: no principal is left"])
 
-    def heals(self, state: Small, known: set[Any]) -> bool:
+    def heals(self, state: Small, known: set[bytes]) -> bool:
         """Whether rounds without faults make the ring ideal. ``known`` states do, and grow."""
-        passed: list[Any] = []
+        passed: list[bytes] = []
         for _ in range(HEALING_ROUNDS_MAX):
             if state.key() in known or is_ideal(state.ring(), self._successors_max):
                 known.update(passed, [state.key()])
@@ -177,9 +183,15 @@ class Explorer:
         return False
 
     def start(self) -> Small:
-        first = self._members[0]
-        alone = MemberState(first, first, (first,))
-        return Small(((first, Local(first, (first,), (), now=alone)),))
+        members = self._members if self._settled else self._members[:1]
+        live = []
+        for i, member in enumerate(members):
+            others = members[i + 1 :] + members[:i]
+            successors = others[: self._successors_max] or (member,)
+            predecessor = others[-1] if others else member
+            now = MemberState(member, predecessor, successors)
+            live.append((member, Local(predecessor, successors, others, now=now)))
+        return Small(tuple(sorted(live, key=lambda pair: pair[0])))
 
     def steps(self, state: Small) -> Iterator[tuple[str, Small]]:
         """What can be next, in words, and the state after it."""
@@ -191,6 +203,9 @@ class Explorer:
                     yield f"{name} wrongly drops", self._begin(state, member, wrongly=True)
             else:
                 yield f"{name} goes on", self._go_on(state, member)
+                if self._wrong_drops and isinstance(local.ask.message, Notify):
+                    told = f"{name} goes on, and the notified wrongly doubts its predecessor"
+                    yield told, self._go_on(state, member, doubted=True)
             if self._crashes and self._may_crash(state, member):
                 yield f"{name} crashes", state.without(member)
         known = {member for member, _ in state.live} | state.dead
@@ -218,14 +233,14 @@ class Explorer:
         state = state.having(member, self._after(member, local, event))
         return state if wrongly else self._go_on(state, member)
 
-    def _go_on(self, state: Small, member: Member) -> Small:
+    def _go_on(self, state: Small, member: Member, doubted: bool = False) -> Small:
         """Ask the question under way, and take the answer to the next question."""
         local = state.get(member)
         if local is None or local.ask is None:
             return state
         reply = local.reply
         if reply is None:
-            state, reply = self._answer(state, local.ask)
+            state, reply = self._answer(state, local.ask, doubted)
             local = state.get(member)
             assert local is not None
             if self._late_replies and reply is not None:
@@ -256,7 +271,9 @@ class Explorer:
             return None
         return ring[0].having(member, _at_rest(joiner))
 
-    def _answer(self, state: Small, ask: Ask) -> tuple[Small, Message | None]:
+    def _answer(
+        self, state: Small, ask: Ask, doubted: bool = False
+    ) -> tuple[Small, Message | None]:
         """What the peer answers, None if it is dead, and the state after that."""
         peer = next(m for m in self._members if m.address == ask.address)
         local = state.get(peer)
@@ -265,11 +282,11 @@ class Explorer:
                 return state, None
             return state, self._new(peer, state.dead).handle(ask.message)
         member, _ = self._rebuilt(peer, local, state.dead)
-        reply = member.handle(ask.message)
         if isinstance(ask.message, Notify):
-            event = Event("handle", ask.message, state.dead)
-            state = state.having(peer, self._after(peer, local, event))
-        return state, reply
+            doubts = {member.predecessor} if doubted and member.predecessor else set()
+            event = Event("handle", ask.message, state.dead | (doubts - {peer}))
+            return state.having(peer, self._after(peer, local, event)), Done()
+        return state, member.handle(ask.message)
 
     # -------------------------------------------------------------- members, run again
 
@@ -358,10 +375,10 @@ def _frames(generator: Any) -> tuple[Any, ...]:
     return tuple(frames)
 
 
-def _story(parents: dict[Any, tuple[Any, str]], key: Any) -> list[str]:
+def _story(parents: dict[bytes, tuple[bytes, str]], key: bytes) -> list[str]:
     """The steps that led to a state."""
     labels: list[str] = []
-    while key is not None:
+    while key:
         key, label = parents[key]
         labels.append(label)
     return labels[::-1]

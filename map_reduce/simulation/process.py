@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from map_reduce.core.chord.detector import FailureDetector
-from map_reduce.core.chord.member import RingMember
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message
 from map_reduce.core.procedure import Procedure
@@ -103,7 +102,7 @@ class Process(Asker):
         super().__init__(world, number, me)
         self._draws = Draws(settings.seed, f"node {number}.{incarnation}")
         detector: FailureDetector | None = Oracle(world.is_up) if settings.accurate else None
-        self.ring = RingMember(
+        self.ring = world.kind(
             me,
             now_s=world.now_s,
             successors_max=settings.successors_max,

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from map_reduce.core.chord.lookup import lookup
+from map_reduce.core.chord.member import RingMember
 from map_reduce.core.identifiers import Address, Member, distance, identifier_of
 from map_reduce.errors import ClusterError
 from map_reduce.simulation.judge import Violation
@@ -32,10 +33,16 @@ class Outcome:
     lines: list[str] = field(default_factory=list)
 
 
-def carry_out(settings: Settings, plan: Plan, readable: bool = False) -> Outcome:
+def carry_out(
+    settings: Settings,
+    plan: Plan,
+    *,
+    readable: bool = False,
+    kind: type[RingMember] = RingMember,
+) -> Outcome:
     """Run the plan and let the judge say what is wrong, if anything is."""
     addresses = [Address(f"n{number}", 1) for number in range(settings.members)]
-    world = World(settings, addresses, readable)
+    world = World(settings, addresses, readable=readable, kind=kind)
     outcome = Outcome(None, "", 0, 0)
     for act in plan.acts:
         world.at(act.at_us, None, lambda act=act: _perform(world, act, outcome))  # type: ignore[misc]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from map_reduce.core.chord.member import RingMember
 from map_reduce.core.chord.state import Standing
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message, Neighbours, Notify
@@ -39,8 +40,16 @@ class _Pending:
 class World:
     """Everything there is in one run."""
 
-    def __init__(self, settings: Settings, addresses: list[Address], readable: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        addresses: list[Address],
+        *,
+        readable: bool = False,
+        kind: type[RingMember] = RingMember,
+    ) -> None:
         self.settings = settings
+        self.kind = kind
         self.now_us = 0
         self.addresses = addresses
         self.network = Network(Draws(settings.seed, "network"))

@@ -94,7 +94,6 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
             ProtocolError: what came is no call of ours.
         """
         limits = self._limits
-        conn.enter(Stage.IDLE)
         frame = conn.receive(
             (message.MSG_INVOKE,), time.monotonic() + limits.idle_s_max, limits.frame_s_max
         )
@@ -111,3 +110,4 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
         conn.enter(Stage.SENDING)
         deadline = time.monotonic() + limits.frame_s_max
         conn.send(message.MSG_RESULT, frame.sequence, RESULT_HEAD, reply, deadline)
+        conn.enter(Stage.IDLE)

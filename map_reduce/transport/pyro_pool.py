@@ -42,21 +42,23 @@ class GreetingRefused(ConnectionError):
 
 
 class Connection(Channel):
-    """A greeted connection to a daemon. ``welcome`` is what it answered to the greeting."""
+    """A connection to a daemon. ``welcome`` is what that answered to the greeting."""
 
-    def __init__(self, address: Address, greeting: str, deadline: float) -> None:
+    def __init__(self, address: Address, deadline: float) -> None:
         super().__init__(_connect(address, deadline))
         self.address = address
         self.used_at = time.monotonic()
         self._serializer = OpaqueSerializer()
         self._sequence = 0
-        try:
-            self.welcome = self._greet(greeting, deadline)
-        except BaseException:
-            self.close()
-            raise
+        self.welcome = ""
 
-    def _greet(self, greeting: str, deadline: float) -> str:
+    def greet(self, greeting: str, deadline: float) -> None:
+        """Say hello, and hear it.
+
+        Raises:
+            GreetingRefused: see there.
+            TimeoutError, Cut, ProtocolError: as by :meth:`ask`.
+        """
         hello = self._serializer.dumps({"handshake": greeting})
         self.send(message.MSG_CONNECT, 0, b"", hello, deadline)
         replies = (message.MSG_CONNECTOK, message.MSG_CONNECTFAIL)
@@ -66,7 +68,7 @@ class Connection(Channel):
             raise ProtocolError("bytes instead of a greeting")
         if frame.kind == message.MSG_CONNECTFAIL:
             raise GreetingRefused(f"it refused the greeting: {welcome[:200]}")
-        return welcome
+        self.welcome = welcome
 
     def ask(self, data: bytes, deadline: float) -> memoryview:
         """Send an encoded request and return the encoded reply.
@@ -142,13 +144,16 @@ class ConnectionPool:
             ProtocolError: whoever listens there does not speak as our daemons do.
         """
         self._check_process()
-        connection = Connection(address, greeting, deadline)
-        with self._lock:
-            self._busy.add(connection)
-            closed = self._closed
-        if closed:
+        connection = Connection(address, deadline)
+        try:
+            with self._lock:
+                self._busy.add(connection)
+                if self._closed:
+                    raise Cut("this node's own transport was closed", midway=False)
+            connection.greet(greeting, deadline)
+        except BaseException:  # whatever ended it, its socket is freed here or never
             self.drop(connection)
-            raise Cut("this node's own transport was closed", midway=False)
+            raise
         return connection
 
     def give(self, connection: Connection) -> None:

@@ -65,7 +65,7 @@ class OpaqueSerializer(SerializerBase):  # type: ignore[misc]
         kind = bytes(body[:1])
         if kind == b"b":
             return body[1:]
-        if kind == b"h" and len(body) <= GREETING_BYTES_MAX:
+        if kind == b"h":
             return _ascii(bytes(body[1:]))
         raise ProtocolError("the frame holds neither a result nor a greeting")
 

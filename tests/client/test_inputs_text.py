@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from map_reduce.client import text as text_module
@@ -146,6 +146,7 @@ LETTERS = st.text(alphabet=st.sampled_from("aб\n\r\u0a0a\u0d0aé€"), max_size
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig", "utf-7"])
+@settings(max_examples=30)
 @given(content=LETTERS)
 def test_what_cannot_be_cut_at_bytes_is_one_split_and_recoded_blocks(encoding, content):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

@@ -326,7 +326,8 @@ def test_what_every_node_has_is_not_the_users_own(module):
     assert not pickling.is_own(module)
 
 
-def test_what_is_the_users_own():
+def test_what_is_the_users_own(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__mp_main__", sys.modules["__main__"])
     assert pickling.is_own(sys.modules[__name__])
     assert pickling.is_own(sys.modules["__main__"])
     assert pickling.is_own(own_module)

@@ -219,7 +219,7 @@ def test_unknown_encodings(tmp_path: Path) -> None:
 def test_utf_16_without_its_mark(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes("abc".encode("utf-16-be"))
-    with pytest.raises(InputEncodingError, match=r"as utf-16: .*BOM"):
+    with pytest.raises(InputEncodingError, match=r"utf-16: .*BOM"):
         records(file_split(path, encoding="utf-16"))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from execution_runs import attempt, folder, items_split, results_of, run_job
@@ -57,6 +57,15 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
+
+
+def spelt(key: Any) -> Any:
+    """What tells equal keys apart."""
+    if isinstance(key, frozenset):
+        return "frozenset", sorted(map(repr, key))
+    if isinstance(key, tuple):
+        return [spelt(part) for part in key]
+    return ("Point", spelt((key.x, key.y))) if type(key) is Point else (type(key), repr(key))
 
 
 def sequential(records: list[Pairs], functions: LoadedFunctions) -> Pairs:
@@ -166,7 +175,8 @@ def check(found: list[Pairs], expected: Pairs, ordered: bool) -> None:
         places = []
         for key, value in part:
             [place] = [n for n, (known, _) in enumerate(expected) if same(known, key)]
-            assert repr(expected[place]) == repr((key, value))
+            assert spelt(key) == spelt(expected[place][0])
+            assert value == expected[place][1]
             places.append(place)
         assert not ordered or places == sorted(places)
         met |= set(places)
@@ -200,6 +210,39 @@ def test_any_job_gives_what_a_sequential_run_gives(
         with folder() as here:
             whole = results_of(*attempt(WholeWork(items_split(records)), functions, here / "o"))
         check([whole], expected, ordered=True)
+
+
+class Vector(NamedTuple):
+    x: Any
+    y: Any
+
+    def __add__(self, other: Any) -> Any:
+        return Vector(self.x + other.x, self.y + other.y)
+
+
+class Entry(NamedTuple):
+    key: Any
+    value: Any
+
+
+def test_pairs_of_any_class_of_tuple_or_list() -> None:
+    class Row(list[Any]):
+        pass
+
+    kinds = [Vector, Entry, lambda *both: both, lambda *both: list(both), lambda *b: Row(b)]
+
+    def map(index: int, item: int) -> Any:
+        for kind in kinds[item % 5 :]:
+            yield kind("k", item)
+
+    for combine in (None, joined):
+        functions = LoadedFunctions(
+            lambda index, item: ((k, [v]) for k, v in map(index, item)), joined, combine
+        )
+        raw = functions._replace(map=map, reduce=the_list, combine=None)
+        expected = [item for item in range(10) for _ in range(5 - item % 5)]
+        assert run_job(functions, [items_split(list(range(10)))], 1) == [[("k", expected)]]
+        assert run_job(raw, [items_split(list(range(10)))], 1) == [[("k", expected)]]
 
 
 def test_neighbouring_partitions_in_one_task_keep_the_order_of_splits() -> None:

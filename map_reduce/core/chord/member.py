@@ -198,7 +198,6 @@ class RingMember(RingState):
         """Close over the dead head of the list."""
         dropped, *rest = self.successors
         self.acquaintances.remember_dropped(dropped)
-        self.acquaintances.forget(dropped)
         self.fingers.forget(dropped)
         if rest:
             self.successors = tuple(rest)

@@ -392,8 +392,6 @@ class JobScheduler:
     def _lose_outputs(self, node: NodeState, tasks: Iterable[MapTask]) -> None:
         """These outputs cannot be had from the node: make again what is still needed."""
         for task in tasks:
-            if self.phase.ended:
-                return
             if self.ledger.needs(task):
                 output = self.ledger.lose_output(task)
                 del node.outputs[task]

@@ -302,11 +302,13 @@ def test_a_report_from_another_node_than_was_asked_is_ignored():
     assert cluster.scheduler.ledger.maps_missing == 2
 
 
-def test_an_output_of_the_wrong_shape_is_the_attempts_fault():
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (-1,) * 32])
+def test_an_output_of_the_wrong_shape_is_the_attempts_fault(sizes):
     cluster = of_items(2, attempts_max=1)
     cluster.join(A, B)
     cluster.take_all()
-    cluster.end_one("map", 0, MapOutput("x", (1, 2, 3), Counts()))
+    assert cluster.scheduler.ledger.partitions == 32
+    cluster.end_one("map", 0, MapOutput("x", sizes, Counts()))
     assert failure_of(cluster).kind == "ProtocolError"
 
 
@@ -429,6 +431,19 @@ def test_attempts_of_a_lost_node_are_given_to_others_and_do_not_count_as_failure
     cluster.settle()
     cluster.check_result()
     assert not any(start.careful for start in cluster.all_starts)
+
+
+def test_map_outputs_of_a_node_lost_during_map_are_made_again():
+    cluster = of_items(4)
+    cluster.join(A, B, slots=1)
+    cluster.take_all()
+    first, _ = cluster.running()
+    cluster.feed(cluster.end(*first))
+    assert cluster.scheduler.ledger.maps_missing == 3
+    cluster.crash(first[0])
+    assert cluster.scheduler.ledger.maps_missing == 4
+    cluster.settle()
+    cluster.check_result()
 
 
 def test_map_outputs_of_a_lost_node_are_made_again_in_the_reduce_phase():

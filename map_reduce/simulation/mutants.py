@@ -1,0 +1,75 @@
+"""The protocol with one guard taken out.
+
+A checker that cannot fail proves nothing: for each of these, the tests show that it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from map_reduce.core.chord.member import RingMember
+from map_reduce.core.identifiers import Member, between
+from map_reduce.core.messages import Done, Message
+from map_reduce.core.procedure import Procedure
+
+
+class Untruncated(RingMember):
+    """Lists run on past their owner, as the fixed-length lists of the published protocol do."""
+
+    def _list_from(self, head: Member, rest: Sequence[Member]) -> tuple[Member, ...]:
+        return (head, *rest)[: self._successors_max]
+
+
+class BlindAdopter(RingMember):
+    """The successor's predecessor is adopted unasked, as in the first publication (2001)."""
+
+    def _adopt(self, nearer: Member) -> Procedure[bool]:
+        self.successors = self._list_from(nearer, self.successors)
+        yield from self._notify_successor()
+        return True
+
+
+class LoyalToTheDead(RingMember):
+    """A dead predecessor is never replaced by a notifier that is farther away."""
+
+    def _rectify(self, notifier: Member) -> Message:
+        if self.predecessor is None or between(
+            self.predecessor.identifier, notifier.identifier, self.me.identifier
+        ):
+            return super()._rectify(notifier)
+        return Done()
+
+
+class Hasty(RingMember):
+    """One failed request is taken for a death."""
+
+    def believed_dead(self, member: Member) -> bool:
+        return member in self._failed or super().believed_dead(member)
+
+    @property
+    def _failed(self) -> set[Member]:
+        failed: set[Member] = self.__dict__.setdefault("_failed_members", set())
+        return failed
+
+    def failed(self, member: Member) -> None:
+        self._failed.add(member)
+
+    def heard_from(self, member: Member) -> None:
+        self._failed.discard(member)
+
+
+class Uninjected(RingMember):
+    """No candidates from the view."""
+
+    def _candidate(self) -> Member | None:
+        return None
+
+
+class NeverBusy(RingMember):
+    """A list in the making is given away."""
+
+    def handle(self, message: Message) -> Message | None:
+        stabilizing, self._stabilizing = self._stabilizing, False
+        reply = super().handle(message)
+        self._stabilizing = stabilizing
+        return reply
