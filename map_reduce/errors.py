@@ -25,6 +25,7 @@
     └── ClusterError               a peer or the ring
         ├── NoNodeError                nobody answers at the given address
         ├── Unreachable                no answer in time: it may or may not have been done
+        │   └── Undecided                  a record was perhaps changed: read it before you retry
         ├── Refused                    the peer answered that it won't; names its reason
         ├── ProtocolError              the peer sent what no peer of ours sends
         ├── BlockMissingError          no live node holds a copy of a block
@@ -140,6 +141,10 @@ class NoNodeError(ClusterError):
 
 class Unreachable(ClusterError):
     """No reply within the deadline. The request may or may not have been carried out."""
+
+
+class Undecided(Unreachable):
+    """A change was sent to a record's members, and it is not known whether it takes effect."""
 
 
 class Refused(ClusterError):

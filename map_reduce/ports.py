@@ -88,6 +88,21 @@ class BlockStore(Protocol):
     def delete_prefix(self, prefix: str) -> int:
         """Delete every block, whole or not, whose name starts so; how many."""
 
+    def discard(self, name: str) -> None:
+        """Delete one block, if it is there."""
+
+    def verify(self, name: str) -> BlockRef | None:
+        """Read a whole block. One that does not match its digest is put out of use, with a line
+        in the log, and what it should have been is returned; None where all is well, where there
+        is no such block, or where it has no digest."""
+
+    def refs(self) -> tuple[BlockRef, ...]:
+        """The whole blocks that have a digest: all but adopted map outputs."""
+
+    @property
+    def changes(self) -> int:
+        """A number that is another whenever :meth:`refs` may be."""
+
     def usage(self) -> tuple[int, int]:
         """Number of whole blocks, and their bytes."""
 

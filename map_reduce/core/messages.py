@@ -147,6 +147,58 @@ class NoBlock(Message, frozen=True):
     name: str
 
 
+# ------------------------------------------------------------------ repair of blocks
+
+
+class CompareArc(Message, frozen=True):
+    """My blocks in the arc (after, upto] have this digest; what are yours?
+    -> ArcEqual, ArcBlocks, ArcParts. See ``core/repair``."""
+
+    after: Bytes20
+    upto: Bytes20
+    digest: bytes
+
+
+class ArcEqual(Message, frozen=True):
+    """The same digest: the same blocks."""
+
+
+class ArcBlocks(Message, frozen=True):
+    """Another one; these few are all I have there."""
+
+    refs: tuple[BlockRef, ...]
+
+
+class ArcParts(Message, frozen=True):
+    """Another one, and too many to list: the digest of each of so many equal parts."""
+
+    digests: tuple[bytes, ...]
+
+
+class WhichMissing(Message, frozen=True):
+    """Which of these blocks do you not hold whole? -> MissingBlocks"""
+
+    refs: tuple[BlockRef, ...]
+
+
+class EndedJob(msgspec.Struct, frozen=True, array_like=True):
+    """A job whose blocks were deleted: all, or those that only a running job needs."""
+
+    job_id: str
+    blocks: bool
+
+
+class MissingBlocks(Message, frozen=True):
+    missing: tuple[int, ...]  # which of those asked for, counted from 0
+    ended: tuple[EndedJob, ...]  # jobs of theirs that were deleted here lately
+
+
+class DamagedBlock(Message, frozen=True):
+    """Your copy does not have the bytes that I was promised: see to it. -> Done"""
+
+    ref: BlockRef
+
+
 # ------------------------------------------------------------------ input splits
 
 

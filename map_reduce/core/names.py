@@ -19,6 +19,21 @@ def while_running(job_id: str) -> tuple[str, ...]:
     return (f"{job_id}/input/", f"{job_id}/map/", f"{job_id}/functions")
 
 
+def job_of(name: str) -> str:
+    """The id of the job that a block belongs to."""
+    return name.partition("/")[0]
+
+
+def is_replicated(name: str) -> bool:
+    """Whether the ring keeps copies. A map output has none: it can be made again."""
+    return not name.startswith(f"{job_of(name)}/map/")
+
+
+def is_only_for_running(name: str) -> bool:
+    """Whether the block is deleted as soon as its job has ended."""
+    return name.startswith(while_running(job_of(name)))
+
+
 def specification(job_id: str) -> str:
     return f"{job_id}/spec"
 

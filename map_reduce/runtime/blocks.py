@@ -6,13 +6,25 @@ it. A reader takes it from whichever replica answers and checks the digest again
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from map_reduce.core.chord.replication import majority, replica_group
 from map_reduce.core.digests import PIECE_BYTES, digest_of, new_digest
 from map_reduce.core.identifiers import Address, Identifier, Member, identifier_of
-from map_reduce.core.messages import BlockRef, GetPiece, NoBlock, Piece, PieceStored, PutPiece
+from map_reduce.core.messages import (
+    BlockRef,
+    DamagedBlock,
+    Done,
+    GetPiece,
+    NoBlock,
+    Piece,
+    PieceStored,
+    PutPiece,
+)
 from map_reduce.errors import (
     BlockCorruptError,
     BlockMissingError,
@@ -22,6 +34,8 @@ from map_reduce.errors import (
 )
 from map_reduce.ports import BlockStore
 from map_reduce.runtime.peers import Peers
+
+log = logging.getLogger(__name__)
 
 BULK_TIMEOUT_S = 10.0
 """For one piece of 1 MiB."""
@@ -77,21 +91,22 @@ class RingBlocks:
             try:
                 data, _ = self._store.read(ref.name, 0, ref.size_bytes)
             except BlockMissingError:
-                data = b""
-            if digest_of(data) == ref.digest:
-                return data
+                pass  # then another node has it
+            else:
+                if digest_of(data) == ref.digest:
+                    return data
+                self._tell_of_damage(self._peers.member, ref)
         self._read_from_any(ref, start)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def fetch(self, ref: BlockRef, path: Path) -> Path:
-        """A local file with the block's bytes: the store's own, else ``path``, newly written.
+        """Write the block's bytes to ``path``, which is returned, and is the caller's.
 
         Raises:
             BlockMissingError: no replica that answers has it, undamaged.
         """
-        local = None if self._store is None else self._store.path_of(ref.name)
-        if local is not None:
-            return local
+        if self._store is not None and self._link_own(self._store, ref, path):
+            return path
         with open(path, "wb", buffering=0) as file:
 
             def start() -> Callable[[bytes], object]:
@@ -101,6 +116,31 @@ class RingBlocks:
 
             self._read_from_any(ref, start)
         return path
+
+    def _link_own(self, store: BlockStore, ref: BlockRef, path: Path) -> bool:
+        """Make ``path`` another name of the store's own file, if that is sound. Its bytes stay
+        there when the store deletes the block."""
+        if (damaged := store.verify(ref.name)) is not None:
+            self._tell_of_damage(self._peers.member, damaged)
+            return False
+        local = store.path_of(ref.name)
+        if local is None:
+            return False
+        try:
+            path.unlink(missing_ok=True)
+            os.link(local, path)
+        except FileNotFoundError:
+            return False  # deleted just now
+        except OSError:  # another file system
+            shutil.copyfile(local, path)
+        return True
+
+    def _tell_of_damage(self, holder: Member, ref: BlockRef) -> None:
+        """Have the holder look at its copy and mend it."""
+        try:
+            self._peers.request(holder.address, DamagedBlock(ref), Done)
+        except ClusterError as error:
+            log.info("%s was not told that its copy of %s is damaged: %s", holder, ref.name, error)
 
     def _replicate(
         self, ref: BlockRef, pieces: Callable[[], Iterator[bytes]], adopt: Path | None
@@ -135,7 +175,8 @@ class RingBlocks:
 
     def _read_from_any(self, ref: BlockRef, start: Callable[[], Callable[[bytes], object]]) -> None:
         problems = []
-        for member in replica_group(self._locate(identifier_of(ref.name)), self._replicas):
+        line = self._locate(identifier_of(ref.name))
+        for member in replica_group(line, len(line)):
             take, digest = start(), new_digest()
             try:
                 for data in read_range(self._peers, member.address, ref.name, 0, ref.size_bytes):
@@ -147,6 +188,7 @@ class RingBlocks:
             if digest.digest() == ref.digest:
                 return
             problems.append(f"{member} has a damaged copy")
+            self._tell_of_damage(member, ref)
         raise BlockMissingError(f"no node can give block {ref.name}: {'; '.join(problems)}")
 
 

@@ -46,7 +46,7 @@ class Threads:
                 target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True
             )
             self._threads.append(thread)
-        thread.start()
+            thread.start()  # under the lock: close() joins only threads that have started
 
     def close(self) -> None:
         """Drop what waits, and return when what runs has ended."""

@@ -155,3 +155,12 @@ class NodeConfig(_Settings):
     result_ttl_s: float = _setting(
         3600.0, "RESULT_TTL", 1, 365 * 86400, "seconds that results are kept after a job's end"
     )
+    repair_interval_s: float = _setting(
+        60.0, "REPAIR_INTERVAL", 0.1, 86400, "seconds between two looks for blocks that lack copies"
+    )
+    repair_mb_per_s_max: float = _setting(
+        32.0, "REPAIR_MB_PER_S_MAX", 0.1, 1 << 20, "MiB a second that a node moves to restore copies"
+    )
+    handover_s_max: float = _setting(
+        10.0, "HANDOVER_S_MAX", 0, 3600, "seconds a node may take to hand over its blocks on leaving"
+    )

@@ -3,12 +3,21 @@
 A block's file holds its bytes and nothing else, so that a worker process can read it in place;
 what else is to be known stands in the file's name: digest, size and the block's own name,
 percent-quoted. A file is written as ``….part`` and renamed once it is whole and checked, so a
-name without that ending is a whole block, also after a crash. A store over a lasting folder
-finds its blocks again when it is opened.
+name without that ending is a whole block, also after a crash.
+
+**A lasting folder.** Its store finds its blocks again when it is opened, but for map outputs,
+which have no digest to trust them by and can be made again. A block counts as kept only once the
+disk has it: file and folder are synchronised (``fsync``) before ``put_piece`` says so. In a
+temporary folder, which does not outlive its node, nothing is synchronised.
+
+**Damage.** A file whose bytes do not match the digest in its name is moved to the folder
+``set-aside``, with a line in the log, and is no block any more. A wrong length is seen when the
+store is opened, the rest by ``verify``. What is in there is for people to look at and delete.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -21,7 +30,10 @@ from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError, ConfigError
 from map_reduce.storage.pieces import Pieces
 
+log = logging.getLogger(__name__)
+
 PART = ".part"
+SET_ASIDE = "set-aside"
 
 
 class _Partial(NamedTuple):
@@ -34,7 +46,7 @@ class DiskBlockStore:
 
     Args:
         folder: made if missing. One store at a time may use it.
-        temporary: delete the folder on close.
+        temporary: delete the folder on close, and don't make sure of what is in it before.
 
     Raises:
         ConfigError: the folder can't be made or written to.
@@ -46,6 +58,7 @@ class DiskBlockStore:
         self._lock = threading.Lock()
         self._partial: dict[str, _Partial] = {}
         self._whole: dict[str, BlockRef] = {}
+        self._changes = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._find_blocks()
@@ -53,12 +66,16 @@ class DiskBlockStore:
             raise ConfigError(f"cannot keep blocks in {folder}: {error.strerror}") from error
 
     def _find_blocks(self) -> None:
-        for path in self._folder.iterdir():
+        for path in [*self._folder.iterdir()]:
             ref = _ref_of(path)
-            if path.name.endswith(PART):
+            if path.name.endswith(PART) or (ref is not None and not ref.digest):
                 path.unlink()
             elif ref is not None:
-                self._whole[ref.name] = ref
+                size_bytes = path.stat().st_size
+                if size_bytes == ref.size_bytes:
+                    self._whole[ref.name] = ref
+                else:
+                    self._set_aside(ref, f"it has {size_bytes} bytes, not {ref.size_bytes}")
 
     def put_piece(self, ref: BlockRef, offset: int, data: bytes) -> bool:
         # One lock for all: pieces of 1 MiB go to the page cache in a fraction of a millisecond.
@@ -82,8 +99,10 @@ class DiskBlockStore:
             if digest_of_file(part) != ref.digest:
                 part.unlink()
                 raise BlockCorruptError(f"the bytes received for block {ref.name} are damaged")
+            self._sync(part)
             part.rename(path)
-            self._whole[ref.name] = ref
+            self._sync(self._folder)
+            self._add(ref)
             return True
 
     def adopt_file(self, ref: BlockRef, path: Path) -> None:
@@ -95,8 +114,11 @@ class DiskBlockStore:
             shutil.copyfile(path, part)
             part.rename(target)
             path.unlink()
+        if ref.digest:  # not a map output, which is made again where it is lost
+            self._sync(target)
+            self._sync(self._folder)
         with self._lock:
-            self._whole[ref.name] = ref
+            self._add(ref)
 
     def read(self, name: str, offset: int, length_bytes: int) -> tuple[bytes, int]:
         path = self.path_of(name)
@@ -123,13 +145,42 @@ class DiskBlockStore:
         with self._lock:
             whole = [ref for name, ref in self._whole.items() if name.startswith(prefix)]
             partial = [p.ref for name, p in self._partial.items() if name.startswith(prefix)]
-            for ref in whole:
-                del self._whole[ref.name]
-                self._path(ref).unlink(missing_ok=True)
-            for ref in partial:
-                del self._partial[ref.name]
-                self._path(ref).with_name(_part_name(ref)).unlink(missing_ok=True)
+            for ref in (*whole, *partial):
+                self._remove(ref.name)
         return len(whole) + len(partial)
+
+    def discard(self, name: str) -> None:
+        with self._lock:
+            self._remove(name)
+
+    def verify(self, name: str) -> BlockRef | None:
+        with self._lock:
+            ref = self._whole.get(name)
+        if ref is None or not ref.digest:
+            return None
+        try:
+            if digest_of_file(self._path(ref)) == ref.digest:
+                return None
+            what = "its bytes do not match its digest"
+        except FileNotFoundError:
+            what = "its file is gone"
+        except OSError as error:
+            what = f"its file cannot be read: {error.strerror}"
+        with self._lock:
+            if self._whole.get(name) is not ref:
+                return None  # deleted meanwhile
+            del self._whole[name]
+            self._changes += 1
+            self._set_aside(ref, what)
+        return ref
+
+    def refs(self) -> tuple[BlockRef, ...]:
+        with self._lock:
+            return tuple(ref for ref in self._whole.values() if ref.digest)
+
+    @property
+    def changes(self) -> int:
+        return self._changes
 
     def usage(self) -> tuple[int, int]:
         with self._lock:
@@ -138,6 +189,40 @@ class DiskBlockStore:
     def close(self) -> None:
         if self._temporary:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _add(self, ref: BlockRef) -> None:
+        self._whole[ref.name] = ref
+        self._changes += 1
+
+    def _remove(self, name: str) -> None:
+        whole, partial = self._whole.pop(name, None), self._partial.pop(name, None)
+        if whole is not None:
+            self._path(whole).unlink(missing_ok=True)
+            self._changes += 1
+        if partial is not None:
+            self._path(partial.ref).with_name(_part_name(partial.ref)).unlink(missing_ok=True)
+
+    def _set_aside(self, ref: BlockRef, what: str) -> None:
+        path, folder = self._path(ref), self._folder / SET_ASIDE
+        try:
+            folder.mkdir(exist_ok=True)
+            path.replace(folder / path.name)
+        except OSError as error:
+            log.error(
+                "block %s is damaged (%s); could not move %s: %s", ref.name, what, path, error
+            )
+        else:
+            log.error("block %s is damaged (%s); %s is now in %s", ref.name, what, path, folder)
+
+    def _sync(self, path: Path) -> None:
+        """Return once the disk has what was written, or what a folder names."""
+        if self._temporary:
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _path(self, ref: BlockRef) -> Path:
         return self._folder / _file_name(ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError
 from map_reduce.storage.pieces import Pieces
 
+log = logging.getLogger(__name__)
+
 
 class MemoryBlockStore:
     """A BlockStore whose blocks and half-received blocks lie in dictionaries."""
@@ -17,7 +20,9 @@ class MemoryBlockStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._whole: dict[str, bytes] = {}
+        self._refs: dict[str, BlockRef] = {}
         self._whole_bytes = 0
+        self._changes = 0
         self._partial: dict[str, tuple[BlockRef, bytearray, Pieces]] = {}
 
     def put_piece(self, ref: BlockRef, offset: int, data: bytes) -> bool:
@@ -37,17 +42,15 @@ class MemoryBlockStore:
             whole = bytes(buffer)
             if digest_of(whole) != ref.digest:
                 raise BlockCorruptError(f"the bytes received for block {ref.name} are damaged")
-            self._whole[ref.name] = whole
-            self._whole_bytes += len(whole)
+            self._add(ref, whole)
             return True
 
     def adopt_file(self, ref: BlockRef, path: Path) -> None:
         data = path.read_bytes()
         path.unlink()
-        self.take(ref.name)
         with self._lock:
-            self._whole[ref.name] = data
-            self._whole_bytes += len(data)
+            self._remove(ref.name)
+            self._add(ref, data)
 
     def read(self, name: str, offset: int, length_bytes: int) -> tuple[bytes, int]:
         with self._lock:
@@ -62,9 +65,7 @@ class MemoryBlockStore:
     def take(self, name: str) -> bytes | None:
         """Remove a whole block and return its bytes; None where there is none."""
         with self._lock:
-            whole = self._whole.pop(name, None)
-            self._whole_bytes -= len(whole or b"")
-            return whole
+            return self._remove(name)
 
     def holds(self, name: str) -> bool:
         with self._lock:
@@ -75,17 +76,56 @@ class MemoryBlockStore:
             whole = [name for name in self._whole if name.startswith(prefix)]
             partial = [name for name in self._partial if name.startswith(prefix)]
             for name in whole:
-                self._whole_bytes -= len(self._whole.pop(name))
+                self._remove(name)
             for name in partial:
                 del self._partial[name]
         return len(whole) + len(partial)
+
+    def discard(self, name: str) -> None:
+        with self._lock:
+            self._remove(name)
+            self._partial.pop(name, None)
+
+    def verify(self, name: str) -> BlockRef | None:
+        with self._lock:
+            whole, ref = self._whole.get(name), self._refs.get(name)
+        if whole is None or ref is None or not ref.digest or digest_of(whole) == ref.digest:
+            return None
+        log.error("block %s in memory does not match its digest and was dropped", name)
+        with self._lock:
+            if self._whole.get(name) is whole:
+                self._remove(name)
+        return ref
+
+    def refs(self) -> tuple[BlockRef, ...]:
+        with self._lock:
+            return tuple(ref for ref in self._refs.values() if ref.digest)
+
+    @property
+    def changes(self) -> int:
+        return self._changes
 
     def usage(self) -> tuple[int, int]:
         with self._lock:
             return len(self._whole), self._whole_bytes
 
+    def _add(self, ref: BlockRef, data: bytes) -> None:
+        self._whole[ref.name] = data
+        self._refs[ref.name] = ref
+        self._whole_bytes += len(data)
+        self._changes += 1
+
+    def _remove(self, name: str) -> bytes | None:
+        whole = self._whole.pop(name, None)
+        if whole is not None:
+            del self._refs[name]
+            self._whole_bytes -= len(whole)
+            self._changes += 1
+        return whole
+
     def close(self) -> None:
         with self._lock:
             self._whole.clear()
+            self._refs.clear()
             self._whole_bytes = 0
             self._partial.clear()

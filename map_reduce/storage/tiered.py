@@ -61,6 +61,28 @@ class TieredBlockStore:
                 del self._refs[name]
             return self._memory.delete_prefix(prefix) + self._disk.delete_prefix(prefix)
 
+    def discard(self, name: str) -> None:
+        with self._demotion:
+            self._refs.pop(name, None)
+            self._memory.discard(name)
+            self._disk.discard(name)
+
+    def verify(self, name: str) -> BlockRef | None:
+        damaged = self._memory.verify(name)
+        if damaged is None:
+            return self._disk.verify(name)
+        with self._demotion:
+            self._refs.pop(name, None)
+        return damaged
+
+    def refs(self) -> tuple[BlockRef, ...]:
+        with self._demotion:  # a block on its way to disk is in one of the two
+            return self._memory.refs() + self._disk.refs()
+
+    @property
+    def changes(self) -> int:
+        return self._memory.changes + self._disk.changes
+
     def usage(self) -> tuple[int, int]:
         memory, disk = self._memory.usage(), self._disk.usage()
         return memory[0] + disk[0], memory[1] + disk[1]

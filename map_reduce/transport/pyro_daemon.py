@@ -79,10 +79,8 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
         welcome = isinstance(greeting, str) and hmac.compare_digest(greeting, self._expects)
         kind = message.MSG_CONNECTOK if welcome else message.MSG_CONNECTFAIL
         reply = self._replies if welcome else "wrong greeting: another program, version or node"
-        if welcome:
-            conn.enter(
-                Stage.IDLE
-            )  # before its peer knows, so that a peer that knows counts as such
+        if welcome:  # noted before the peer knows it, so that whoever was welcomed counts as such
+            conn.enter(Stage.IDLE)
         conn.send(kind, frame.sequence, b"", self._serializer.dumps(reply), deadline)
         return welcome
 

@@ -18,6 +18,7 @@ import msgspec
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import MESSAGES, Message, Request
+from map_reduce.core.register_messages import RECORD_MESSAGES
 from map_reduce.errors import ProtocolError
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -26,7 +27,7 @@ MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 if TYPE_CHECKING:
     _AnyMessage = Message
 else:
-    _AnyMessage = reduce(or_, MESSAGES)
+    _AnyMessage = reduce(or_, MESSAGES + RECORD_MESSAGES)
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):

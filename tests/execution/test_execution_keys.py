@@ -104,6 +104,7 @@ class Caseless:
     """Its hash and equality are of its own making."""
 
     name: str
+    tag: Any = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Caseless) and self.name.lower() == other.name.lower()

@@ -1,80 +1,26 @@
-"""Two raw ends to set against the transport: frames made by hand, and a server that misbehaves."""
+"""What the tests of the transport share: raw ends, impostors, nodes under attack, and a trap."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import marshal
+import pickle
 import socket
-import struct
+import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cloudpickle
 import pytest
+import serpent
+from pyro_by_hand import PATIENCE_S, Hand, Node, Transports
 
 from map_reduce.core.identifiers import Address
 from map_reduce.transport.pyro import PyroTransport
-
-PATIENCE_S = 30.0
-
-CONNECT, CONNECTOK, CONNECTFAIL, INVOKE, RESULT, PING = range(1, 7)
-EXCEPTION, COMPRESSED, ONEWAY, BATCH, META_ON_CONNECT, ITEMSTREAM, KEEPSERIALIZED = (
-    1 << bit for bit in range(7)
-)
-OURS = 77
-
-
-class Hand:
-    """Speaks to a daemon byte by byte."""
-
-    def __init__(self, address: Address) -> None:
-        self.sock = socket.create_connection((address.host, address.port), PATIENCE_S)
-
-    @staticmethod
-    def frame(
-        kind: int,
-        body: bytes = b"",
-        *,
-        flags: int = 0,
-        serializer: int = OURS,
-        sequence: int = 0,
-        annotations: bytes = b"",
-        size: int | None = None,
-        tag: bytes = b"PYRO",
-        version: int = 48,
-    ) -> bytes:
-        """A frame by the book: 24 bytes of header with a sum, annotations, body."""
-        size = len(body) if size is None else size
-        fields = (version, kind, flags, sequence, size, serializer, len(annotations), 0)
-        total = (sum(fields) + 0x34E9) & 0xFFFF
-        return struct.pack("!4sHHHHiHHHH", tag, *fields, total) + annotations + body
-
-    def send(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # the daemon may have hung up, which is its right
-            self.sock.sendall(data)
-
-    def greet(self, greeting: bytes = b"hmap-reduce/1") -> bytes:
-        self.send(self.frame(CONNECT, greeting))
-        return self.receive()
-
-    def receive(self) -> bytes:
-        """What comes until a whole frame is there or the daemon hangs up."""
-        data = b""
-        with contextlib.suppress(ConnectionResetError):
-            while len(data) < 24 or len(data) < 24 + struct.unpack("!i", data[12:16])[0]:
-                more = self.sock.recv(65536)
-                if not more:
-                    break
-                data += more
-        return data
-
-    def reset(self) -> None:
-        """End without farewell: what the other end does next fails."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
-
-    def close(self) -> None:
-        self.sock.close()
 
 
 @pytest.fixture
@@ -150,3 +96,45 @@ def until() -> Callable[[Callable[[], bool]], None]:
         pytest.fail("it did not come about")
 
     return wait
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    node = Node()
+    yield node
+    node.pause.set()
+    node.transport.close()
+
+
+@pytest.fixture
+def client(transport: Transports) -> PyroTransport:
+    return transport()
+
+
+@pytest.fixture
+def trap(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Springs where anything decodes by what Pyro4 knows, in the node or in the client."""
+    sprung: list[str] = []
+
+    def set_trap(module: object, name: str) -> None:
+        original = getattr(module, name)
+
+        def trapped(*args: object, **kwargs: object) -> object:
+            caller = sys._getframe(1).f_globals["__name__"]
+            if not caller.startswith("importlib"):  # which reads compiled modules by marshal
+                sprung.append(f"{caller}: {module}.{name}")
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, trapped)
+
+    for module, name in [
+        (pickle, "loads"),
+        (marshal, "loads"),
+        (cloudpickle, "loads"),
+        (serpent, "loads"),
+        (json, "loads"),
+        (zlib, "decompress"),
+    ]:
+        set_trap(module, name)
+    yield sprung
+    assert sprung == []

@@ -1,32 +1,26 @@
-"""Peers that mean harm, or are broken: what they send to a node, and what they answer to it.
+"""Frames that a node must not read.
 
-The frames are made by hand (conftest.py). After each attack the node still answers others, its
-loop lives, and nothing of what came was decoded by anything but our own cutting of bytes.
+They are made by hand. After each the node still answers others, its loops live, and nothing of what
+came was decoded by anything but our own cutting of bytes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import marshal
 import pickle
 import random
-import resource
-import socket
 import struct
-import sys
-import threading
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import cloudpickle
 import msgspec
 import pytest
 import serpent
-from conftest import (
+from pyro_by_hand import (
     BATCH,
+    CALL,
     COMPRESSED,
     CONNECT,
     CONNECTFAIL,
@@ -39,110 +33,16 @@ from conftest import (
     ONEWAY,
     OURS,
     PING,
+    PING_REQUEST,
     RESULT,
     Hand,
+    Hands,
+    Node,
 )
 
 from map_reduce.core.identifiers import Address
-from map_reduce.core.messages import Done, GetPiece, Message, Piece, Ping, Request
-from map_reduce.errors import ClusterError, ProtocolError, Unreachable
 from map_reduce.transport import wire
-from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.pyro_channel import BODY_BYTES_MAX
-from map_reduce.transport.pyro_server import ConnectionServer, Limits, ServedChannel, Stage
-
-PATIENCE_S = 30.0
-PING_REQUEST = Request("", None, Ping())
-PIECE_REQUEST = Request("", None, GetPiece("a block", 0, 1))
-CALL = b"cmap_reduce\nrpc\n"
-FEW = 4  # handlers of the node under attack
-GREETING_SENT = Hand.frame(CONNECT, b"hmap-reduce/1")
-
-Hands = Callable[[Address], Hand]
-Impostor = Callable[[Callable[[socket.socket], None]], Address]
-Transports = Callable[..., PyroTransport]
-Until = Callable[[Callable[[], bool]], None]
-
-
-class Node:
-    """A node under attack, and somebody else who needs it."""
-
-    def __init__(self) -> None:
-        self.handled: list[Message] = []
-        self.pause = threading.Event()
-        self.pause.set()
-        limits = Limits(greeting_s_max=PATIENCE_S, frame_s_max=PATIENCE_S)
-        self.transport = PyroTransport(
-            request_handlers_max=FEW, bulk_handlers_max=FEW, limits=limits
-        )
-        self.address = self.transport.listen(Address("127.0.0.1", 0))
-        self.transport.serve(self._handle)
-
-    def _handle(self, request: Request) -> Message:
-        self.handled.append(request.body)
-        self.pause.wait(PATIENCE_S)
-        return Piece(bytes(1 << 20), 1) if isinstance(request.body, GetPiece) else Done()
-
-    def loops(self) -> int:
-        return sum(thread.name.endswith(" loop") for thread in threading.enumerate())
-
-    def stages(self) -> list[Stage]:
-        """What the connections to the control daemon are doing."""
-        served = self.transport._daemons[0].transportServer._served
-        return [channel.stage_since[0] for channel in served.values()]
-
-    def threads(self) -> int:
-        """Connections that are being served."""
-        return sum(" connection from " in thread.name for thread in threading.enumerate())
-
-    def assert_unharmed(self) -> None:
-        """It answers who calls it for the first time, on both planes."""
-        with contextlib.closing(PyroTransport()) as other:
-            assert other.call(self.address, PING_REQUEST, PATIENCE_S) == Done()
-            assert other.call(self.address, PIECE_REQUEST, PATIENCE_S) == Piece(bytes(1 << 20), 1)
-        assert self.loops() == 2
-
-
-@pytest.fixture
-def node() -> Iterator[Node]:
-    node = Node()
-    yield node
-    node.pause.set()
-    node.transport.close()
-
-
-@pytest.fixture
-def client(transport: Transports) -> PyroTransport:
-    return transport()
-
-
-@pytest.fixture
-def trap(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Springs where anything decodes by what Pyro4 knows, in the node or in the client."""
-    sprung: list[str] = []
-
-    def set_trap(module: object, name: str) -> None:
-        original = getattr(module, name)
-
-        def trapped(*args: object, **kwargs: object) -> object:
-            caller = sys._getframe(1).f_globals["__name__"]
-            if not caller.startswith("importlib"):  # which reads compiled modules by marshal
-                sprung.append(f"{caller}: {module}.{name}")
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(module, name, trapped)
-
-    for module, name in [
-        (pickle, "loads"),
-        (marshal, "loads"),
-        (cloudpickle, "loads"),
-        (serpent, "loads"),
-        (json, "loads"),
-        (zlib, "decompress"),
-    ]:
-        set_trap(module, name)
-    yield sprung
-    assert sprung == []
 
 
 def encoded(value: dict[str, str] | list[object]) -> dict[int, bytes]:
@@ -165,9 +65,6 @@ CALLS = {
     **encoded(["map_reduce", "rpc", ["data"], {}]),
     2: json.dumps({"object": "x", "method": "rpc", "params": ["data"], "kwargs": {}}).encode(),
 }
-
-
-# ---------------------------------------------------- frames that a node must not read
 
 
 @pytest.mark.parametrize("serializer", [*range(1, 9), 0, 42, 65535])
@@ -257,13 +154,14 @@ def test_no_annotation_is_read(node: Node, hands: Hands, trap: list[str]) -> Non
     ],
 )
 def test_only_one_method_of_one_object_is_there(
-    node: Node, hands: Hands, target: str, method: str
+    node: Node, hands: Hands, caplog: pytest.LogCaptureFixture, target: str, method: str
 ) -> None:
     hand = hands(node.address)
     hand.greet()
     hand.send(Hand.frame(INVOKE, f"c{target}\n{method}\nmap_reduce".encode()))
     assert hand.receive() == b""
     assert node.handled == []
+    assert "Traceback" not in caplog.text  # refused, rather than called and failed
     node.assert_unharmed()
 
 
@@ -340,398 +238,4 @@ def test_random_frames(node: Node, hands: Hands) -> None:
         hand.send(draw.choice([frame, draw.randbytes(len(frame))]))
         hand.close()
     assert node.handled == []
-    node.assert_unharmed()
-
-
-# ---------------------------------------------------- connections that only take room
-
-
-def silent(hand: Hand) -> None:
-    pass
-
-
-def half_a_header(hand: Hand) -> None:
-    hand.send(GREETING_SENT[:5])
-
-
-def half_a_greeting(hand: Hand) -> None:
-    hand.send(GREETING_SENT[:-3])
-
-
-def greeted_and_idle(hand: Hand) -> None:
-    hand.greet()
-
-
-def half_a_request(hand: Hand) -> None:
-    hand.greet()
-    hand.send(Hand.frame(INVOKE, CALL, size=BODY_BYTES_MAX))
-
-
-def never_reads_its_replies(hand: Hand) -> None:
-    hand.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    hand.greet()
-    ask = Hand.frame(INVOKE, CALL + wire.encode_request(PIECE_REQUEST))
-    hand.send(ask * 8)
-
-
-@pytest.mark.parametrize(
-    "behave",
-    [
-        silent,
-        half_a_header,
-        half_a_greeting,
-        greeted_and_idle,
-        half_a_request,
-        never_reads_its_replies,
-    ],
-    ids=lambda behave: behave.__name__,
-)
-def test_idlers_beyond_the_bound_keep_nobody_out(
-    node: Node, hands: Hands, until: Until, behave: Callable[[Hand], None]
-) -> None:
-    for _ in range(5 * FEW):
-        behave(hands(node.address))
-    until(lambda: node.threads() >= FEW)
-    node.assert_unharmed()
-    until(lambda: node.threads() <= FEW)
-
-
-def test_reset_after_garbage_while_the_pool_is_full(node: Node, hands: Hands) -> None:
-    for _ in range(FEW):
-        hands(node.address).greet()
-    for number in range(200):
-        hand = hands(node.address)
-        hand.send(b"\xff" * (number % 25))
-        hand.reset()
-    node.assert_unharmed()
-
-
-def test_resets_while_every_handler_is_at_work(
-    node: Node, client: PyroTransport, hands: Hands, until: Until
-) -> None:
-    node.pause.clear()
-    busy = [hands(node.address) for _ in range(FEW)]
-    for hand in busy:
-        hand.greet()
-        hand.send(Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)))
-    until(lambda: len(node.handled) == FEW)
-    for number in range(200):
-        hand = hands(node.address)
-        hand.send(b"\xff" * (number % 25))
-        hand.reset()
-    turned_away = hands(node.address)
-    assert turned_away.receive() == b""
-    with pytest.raises(Unreachable):
-        client.call(node.address, PING_REQUEST, PATIENCE_S)
-    node.pause.set()
-    for hand in busy:  # none of those at work was given up
-        assert wire.decode_reply(hand.receive()[25:]) == Done()
-    node.assert_unharmed()
-
-
-def test_a_newcomer_for_whom_there_is_no_memory_costs_nobody_else(
-    node: Node,
-    hands: Hands,
-    until: Until,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    real = ConnectionServer._admit
-    failures = iter([MemoryError(), OSError("odd"), RuntimeError("can't start new thread")])
-
-    def admit(server: ConnectionServer, channel: ServedChannel) -> bool:
-        for failure in failures:
-            raise failure
-        return real(server, channel)
-
-    monkeypatch.setattr(ConnectionServer, "_admit", admit)
-    for _ in range(3):
-        assert hands(node.address).receive() == b""
-    until(lambda: caplog.text.count("a connection could not be taken") == 3)
-    node.assert_unharmed()
-
-
-def test_a_process_out_of_descriptors_accepts_again_later(
-    node: Node, until: Until, caplog: pytest.LogCaptureFixture
-) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.socket() as newcomer:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (newcomer.fileno() + 1, hard))
-        try:
-            newcomer.connect((node.address.host, node.address.port))
-            until(lambda: "cannot accept a connection" in caplog.text)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    node.assert_unharmed()
-
-
-def test_who_works_is_kept_and_the_longest_idle_goes(
-    node: Node, hands: Hands, until: Until
-) -> None:
-    node.pause.clear()
-    working = hands(node.address)
-    working.greet()
-    working.send(Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)))
-    until(lambda: len(node.handled) == 1)
-    sending = hands(node.address)
-    half_a_request(sending)
-    until(lambda: Stage.RECEIVING in node.stages())
-    idle = [hands(node.address) for _ in range(FEW - 2)]
-    for number, hand in enumerate(idle, 1):
-        hand.greet()
-        until(lambda expected=number: node.stages().count(Stage.IDLE) == expected)  # type: ignore[misc]
-    quiet = hands(node.address)
-    assert idle[0].receive() == b""  # it made room for the quiet one
-    hands(node.address).greet()
-    assert quiet.receive() == b""  # which had not greeted, and so went before idle[1]
-    node.pause.set()
-    assert wire.decode_reply(working.receive()[25:]) == Done()
-    idle[1].send(Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)))
-    assert wire.decode_reply(idle[1].receive()[25:]) == Done()
-
-
-@pytest.mark.skipif(not hasattr(socket, "SO_BINDTODEVICE"), reason="127.0.0.2 is Linux's alone")
-def test_an_address_at_its_bound_pushes_out_only_its_own(
-    hands: Hands, transport: Transports
-) -> None:
-    node = transport(request_handlers_max=4, limits=Limits(connections_per_address_max=2))
-    address = node.listen(Address("127.0.0.1", 0))
-    node.serve(lambda request: Done())
-
-    def connect_from(host: str) -> Hand:
-        hand = hands(address)
-        hand.close()
-        hand.sock = socket.create_connection(
-            (address.host, address.port), PATIENCE_S, source_address=(host, 0)
-        )
-        assert hand.greet()
-        return hand
-
-    others = connect_from("127.0.0.3")
-    greedy = [connect_from("127.0.0.2") for _ in range(6)]
-    for hand in greedy[:4]:
-        assert hand.receive() == b""
-    for hand in (others, *greedy[4:]):
-        hand.send(Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)))
-        assert wire.decode_reply(hand.receive()[25:]) == Done()
-        hand.close()
-
-
-@pytest.mark.parametrize("stage", ["greeting", "idle", "frame"])
-def test_each_stage_has_its_time(hands: Hands, transport: Transports, stage: str) -> None:
-    short: dict[str, float] = {f"{stage}_s_max": 0.1}
-    node = transport(limits=Limits(**short))  # type: ignore[arg-type]
-    address = node.listen(Address("127.0.0.1", 0))
-    node.serve(lambda request: Done())
-    hand = hands(address)
-    if stage != "greeting":
-        assert hand.greet() != b""
-    if stage == "frame":
-        hand.send(Hand.frame(INVOKE, CALL, size=1000))
-    assert hand.receive() == b""
-
-
-@pytest.mark.parametrize("stage", ["greeting", "frame"])
-def test_a_drop_now_and_then_does_not_keep_a_connection(
-    hands: Hands, transport: Transports, stage: str
-) -> None:
-    node = transport(limits=Limits(greeting_s_max=0.2, frame_s_max=0.2))
-    address = node.listen(Address("127.0.0.1", 0))
-    node.serve(lambda request: Done())
-    hand = hands(address)
-    data = GREETING_SENT
-    if stage == "frame":
-        assert hand.greet() != b""
-        data = Hand.frame(INVOKE, CALL, size=1 << 20) + bytes(1 << 20)
-    hand.sock.settimeout(0.02)
-    ended = False
-    for place in range(len(data)):
-        try:
-            hand.sock.send(data[place : place + 1])
-            ended = hand.sock.recv(100) == b""
-        except TimeoutError:
-            continue
-        except ConnectionError:
-            ended = True
-        break
-    assert ended
-
-
-# ---------------------------------------------------- servers that a client must survive
-
-
-def greet_well(sock: socket.socket) -> None:
-    sock.recv(65536)
-    sock.sendall(Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token"))
-    sock.recv(65536)
-
-
-def instead_of_a_greeting(answer: bytes) -> Callable[[socket.socket], None]:
-    def behave(sock: socket.socket) -> None:
-        sock.recv(65536)
-        sock.sendall(answer)
-        sock.recv(65536)
-
-    return behave
-
-
-def instead_of_a_reply(answer: bytes) -> Callable[[socket.socket], None]:
-    def behave(sock: socket.socket) -> None:
-        greet_well(sock)
-        sock.sendall(answer)
-        sock.recv(65536)
-
-    return behave
-
-
-PICKLED = pickle.dumps(ValueError("hello"))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        *(Hand.frame(CONNECTOK, PICKLED, serializer=number) for number in range(9)),
-        Hand.frame(CONNECTOK, PICKLED),
-        Hand.frame(CONNECTOK, zlib.compress(PICKLED), flags=COMPRESSED),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token", flags=META_ON_CONNECT),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token", annotations=b"CORR\x00\x00"),
-        Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token"),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk -9 token"),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1"),
-        Hand.frame(CONNECTOK, b"h" + b"x" * 1000),
-        Hand.frame(CONNECTOK, size=0x7FFFFFFF),
-        Hand.frame(CONNECTFAIL, b"hgo away"),
-        Hand.frame(CONNECTFAIL, PICKLED, serializer=4),
-        Hand.frame(RESULT, b"b"),
-        b"",
-    ],
-)
-@pytest.mark.parametrize("request_", [PING_REQUEST, PIECE_REQUEST], ids=["control", "bulk"])
-def test_greetings_of_impostors(
-    client: PyroTransport, impostor: Impostor, trap: list[str], answer: bytes, request_: Request
-) -> None:
-    address = impostor(instead_of_a_greeting(answer))
-    with pytest.raises((ProtocolError, Unreachable), match=str(address)):
-        client.call(address, request_, PATIENCE_S if answer else 0.1)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        *(Hand.frame(RESULT, PICKLED, serializer=number, sequence=1) for number in range(9)),
-        Hand.frame(RESULT, PICKLED, flags=EXCEPTION, sequence=1),
-        Hand.frame(RESULT, PICKLED, flags=EXCEPTION, sequence=1, serializer=4),
-        Hand.frame(RESULT, PICKLED, sequence=1),
-        Hand.frame(RESULT, b"b" + PICKLED, sequence=1),
-        Hand.frame(RESULT, b"b" + b"\x91" * 100_000, sequence=1),
-        Hand.frame(RESULT, b"hmap-reduce/1", sequence=1),
-        Hand.frame(RESULT, b"b" + wire.encode_reply(Done()), sequence=2),
-        Hand.frame(RESULT, b"b", flags=ITEMSTREAM, sequence=1),
-        Hand.frame(RESULT, zlib.compress(bytes(1 << 26)), flags=COMPRESSED, sequence=1),
-        Hand.frame(RESULT, b"", size=BODY_BYTES_MAX + 1, sequence=1),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token"),
-    ],
-)
-def test_replies_of_impostors(
-    client: PyroTransport, impostor: Impostor, trap: list[str], answer: bytes
-) -> None:
-    address = impostor(instead_of_a_reply(answer))
-    with pytest.raises(ProtocolError, match=str(address)):
-        client.call(address, PING_REQUEST, PATIENCE_S)
-
-
-def test_an_honest_answer_by_hand_is_taken(client: PyroTransport, impostor: Impostor) -> None:
-    """So that the tests above fail for their own reason."""
-    answer = Hand.frame(RESULT, b"b" + wire.encode_reply(Done()), sequence=1)
-    address = impostor(instead_of_a_reply(answer))
-    assert client.call(address, PING_REQUEST, PATIENCE_S) == Done()
-
-
-def trickle(data: bytes) -> Callable[[socket.socket], None]:
-    def behave(sock: socket.socket) -> None:
-        pause = threading.Event()
-        for place in range(len(data)):
-            sock.sendall(data[place : place + 1])
-            pause.wait(0.01)
-
-    return behave
-
-
-def greet_and_trickle(sock: socket.socket) -> None:
-    greet_well(sock)
-    trickle(Hand.frame(RESULT, b"b" + bytes(100_000), sequence=1))(sock)
-
-
-@pytest.mark.parametrize(
-    "behave", [trickle(GREETING_SENT * 1000), greet_and_trickle], ids=["greeting", "reply"]
-)
-def test_a_server_that_trickles_is_left_at_the_deadline(
-    client: PyroTransport, impostor: Impostor, behave: Callable[[socket.socket], None]
-) -> None:
-    address = impostor(behave)
-    with pytest.raises((Unreachable, ProtocolError)):
-        client.call(address, PING_REQUEST, 0.3)
-
-
-def test_a_server_that_does_not_read_is_left_at_the_deadline(
-    client: PyroTransport, impostor: Impostor
-) -> None:
-    release = threading.Event()
-
-    def behave(sock: socket.socket) -> None:
-        greet_well(sock)
-        release.wait(PATIENCE_S)
-
-    address = impostor(behave)
-    body = Request("", None, Piece(bytes(4_000_000), 1))
-    with pytest.raises(Unreachable, match=r"within 0\.3 s"):
-        client.call(address, body, 0.3)
-    release.set()
-
-
-def test_a_reply_that_breaks_off_is_not_asked_for_again(
-    client: PyroTransport, impostor: Impostor
-) -> None:
-    asked: list[int] = []
-
-    def behave(sock: socket.socket) -> None:
-        greet_well(sock)
-        sock.sendall(Hand.frame(RESULT, b"b" + wire.encode_reply(Done()), sequence=1))
-        sock.recv(65536)
-        asked.append(1)
-        sock.sendall(Hand.frame(RESULT, b"b" + wire.encode_reply(Done()), sequence=2)[:20])
-
-    address = impostor(behave)
-    assert client.call(address, PING_REQUEST, PATIENCE_S) == Done()
-    with pytest.raises(Unreachable, match="closed the connection"):
-        client.call(address, PING_REQUEST, PATIENCE_S)
-    assert asked == [1]
-
-
-def test_many_attackers_at_once(node: Node, client: PyroTransport) -> None:
-    """All of the above connections together, from several threads, while others call."""
-    draw = random.Random(5)
-    behaviours = [silent, half_a_header, half_a_greeting, greeted_and_idle, half_a_request]
-    made: list[Hand] = []
-
-    def attack(number: int) -> None:
-        hand = Hand(node.address)
-        made.append(hand)
-        behaviours[number % len(behaviours)](hand)
-        if draw.random() < 0.5:
-            hand.reset()
-
-    answered = 0
-    with ThreadPoolExecutor(4) as threads:
-        attacks = [threads.submit(attack, number) for number in range(200)]
-        while not all(attack.done() for attack in attacks):
-            try:
-                answered += client.call(node.address, PING_REQUEST, PATIENCE_S) == Done()
-            except ClusterError:
-                continue  # it may be turned away now and then, but not for long
-    for hand in made:
-        hand.close()
-    assert answered
     node.assert_unharmed()

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import INVOKE, RESULT, Hand
 from Pyro4.message import Message as PyroMessage
+from pyro_by_hand import INVOKE, RESULT, Hand
 
 from map_reduce.errors import ProtocolError
 from map_reduce.transport.pyro_channel import BODY_BYTES_MAX, FIRST_STEP_BYTES, Channel, Cut

@@ -798,3 +798,15 @@ def test_a_failure_that_is_retried_without_source_is_the_tasks_own():
         missing = Failed(Failure("BlockMissingError", "no copy left"), retry=True)
         cluster.end_one("reduce", 0, missing)
     assert failure_of(cluster).kind == "BlockMissingError"
+
+
+@pytest.mark.parametrize("total", [150, 1000])
+def test_bytes_done_end_at_the_total_whatever_the_nodes_counted(total):
+    """Compressed input is counted as it is read, which may be more or less than was submitted."""
+    cluster = of_items(2, input_bytes=total)
+    cluster.join(A, slots=1)
+    for task in (0, 1):
+        cluster.take_all()
+        assert cluster.scheduler.progress(cluster.now_s).input_bytes_done == 100 * task
+        cluster.end_one("map", task)
+    assert cluster.scheduler.progress(cluster.now_s).input_bytes_done == total

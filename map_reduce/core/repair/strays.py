@@ -1,0 +1,190 @@
+"""What a member holds without being in its replica group, and what it holds when it leaves.
+
+For every arc of the ring that it holds blocks of, the member asks the arc's owner itself who comes
+behind it: nobody knows the group better. Then it asks the members of the group which of the blocks
+they lack::
+
+    strays    the owner lacks it           send it there; the owner gives it to its group
+              somebody else lacks it       the owner's business; keep it until then
+              all of a full group have it  delete it
+
+    leaving   the group is the one without me; whoever in it lacks a block is sent it, the blocks
+              with the fewest other copies first
+
+A group that is not full, for the owner's list is in the making, or one of whose members does not
+answer, confirms nothing. So copies are deleted above full replication only. (Where two members
+see two different rings at the same moment, each may count on the other's copy; then one copy of a
+full group is missing until the next repair.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from map_reduce.core.chord.lookup import lookup
+from map_reduce.core.chord.replication import replica_group
+from map_reduce.core.identifiers import Member, in_arc
+from map_reduce.core.messages import (
+    BlockRef,
+    EndedJob,
+    FindSuccessor,
+    Message,
+    MissingBlocks,
+    Route,
+    WhichMissing,
+    identifier_bytes,
+)
+from map_reduce.core.procedure import Ask, Procedure
+from map_reduce.core.repair.arc import Send
+from map_reduce.core.repair.deletions import Deletions
+from map_reduce.core.repair.inventory import Arc, Inventory
+from map_reduce.errors import ClusterError, ProtocolError, Refused
+
+ASKED_MAX = 256
+"""Blocks asked for in one request: about 30 kB."""
+
+
+class Missing(NamedTuple):
+    """Of some blocks, those that a member lacks, and jobs of theirs that it knows as deleted."""
+
+    refs: frozenset[BlockRef]
+    ended: tuple[EndedJob, ...]
+
+
+class StrayPlan(NamedTuple):
+    """What is to be done.
+
+    Attributes:
+        ended: deleted jobs of which blocks are here: delete those, too.
+        discards: blocks that this member need not keep.
+        sends: blocks to offer to others, most urgent first.
+        problems: why somebody could not be asked; empty means that the plan is all there is.
+    """
+
+    ended: tuple[EndedJob, ...]
+    discards: tuple[BlockRef, ...]
+    sends: tuple[Send, ...]
+    problems: tuple[str, ...]
+
+
+class _Holding(NamedTuple):
+    """The blocks held of one arc, and its owner with the owner's successors."""
+
+    refs: tuple[BlockRef, ...]
+    line: tuple[Member, ...]
+
+
+def answer_missing(
+    inventory: Inventory, deletions: Deletions, message: WhichMissing
+) -> MissingBlocks:
+    """What a member says to WhichMissing, at once. A name that it holds with other bytes is not
+    missing: it could not keep both."""
+    missing = [
+        number
+        for number, ref in enumerate(message.refs)
+        if inventory.named(ref.name) is None and deletions.of(ref.name) is None
+    ]
+    return MissingBlocks(tuple(missing), deletions.among(message.refs))
+
+
+def missing_at(peer: Member, refs: Sequence[BlockRef]) -> Procedure[Missing]:
+    """Which of ``refs`` the peer lacks and would take.
+
+    Raises:
+        ClusterError: it does not answer, or won't.
+    """
+    missing: set[BlockRef] = set()
+    ended: dict[EndedJob, None] = {}
+    for first in range(0, len(refs), ASKED_MAX):
+        batch = refs[first : first + ASKED_MAX]
+        reply: Message = yield Ask(peer, WhichMissing(tuple(batch)))
+        if not isinstance(reply, MissingBlocks):
+            raise Refused(f"{peer} does not say which blocks it has: {reply}")
+        if any(not 0 <= number < len(batch) for number in reply.missing):
+            raise ProtocolError(f"{peer} lacks blocks that it was not asked for")
+        missing.update(batch[number] for number in reply.missing)
+        ended.update(dict.fromkeys(reply.ended))
+    return Missing(frozenset(missing), tuple(ended))
+
+
+def plan_strays(
+    me: Member, inventory: Inventory, deletions: Deletions, *, replicas: int
+) -> Procedure[StrayPlan]:
+    """What to do about blocks that are here and belong elsewhere, or nowhere."""
+    everything = inventory.refs(Arc(me.identifier, me.identifier))
+    ended = dict.fromkeys(deletions.among(everything))  # blocks that came after their end
+    discards: list[BlockRef] = []
+    sends: list[Send] = []
+    problems: list[str] = []
+    for refs, line in (yield from _holdings(me, inventory, problems)):
+        group = replica_group(line, replicas)
+        if me in group:
+            continue
+        confirmed = set(refs) if len(group) == replicas else set()
+        for peer in group:
+            try:
+                missing = yield from missing_at(peer, refs)
+            except ClusterError as error:
+                problems.append(str(error))
+                confirmed.clear()
+                continue
+            ended.update(dict.fromkeys(missing.ended))
+            confirmed -= missing.refs
+            if peer == group[0]:
+                sends += [Send(ref, peer) for ref in refs if ref in missing.refs]
+        discards += [ref for ref in refs if ref in confirmed]
+    return StrayPlan(tuple(ended), tuple(discards), tuple(sends), tuple(problems))
+
+
+def plan_leave(me: Member, inventory: Inventory, *, replicas: int) -> Procedure[StrayPlan]:
+    """What to send to whom, so that nobody misses this member."""
+    ended: dict[EndedJob, None] = {}
+    ranked: list[tuple[int, Send]] = []
+    problems: list[str] = []
+    for refs, line in (yield from _holdings(me, inventory, problems)):
+        holders = dict.fromkeys(refs, 0)
+        lacking: list[Send] = []
+        for peer in replica_group([member for member in line if member != me], replicas):
+            try:
+                missing = yield from missing_at(peer, refs)
+            except ClusterError as error:
+                problems.append(str(error))
+                continue
+            ended.update(dict.fromkeys(missing.ended))
+            lacking += [Send(ref, peer) for ref in refs if ref in missing.refs]
+            for ref in refs:
+                holders[ref] += ref not in missing.refs
+        ranked += [(holders[send.ref], send) for send in lacking]
+    ranked.sort(key=lambda each: each[0])
+    return StrayPlan(tuple(ended), (), tuple(send for _, send in ranked), tuple(problems))
+
+
+def _holdings(me: Member, inventory: Inventory, problems: list[str]) -> Procedure[list[_Holding]]:
+    """What ``inventory`` has of each arc, clockwise; notes in ``problems`` what went wrong."""
+    found = []
+    waiting = deque(inventory.clockwise(me.identifier))
+    while waiting:
+        place = waiting[0][0]
+        try:
+            owner = (yield from lookup(place, [me]))[0]
+        except ClusterError as error:
+            problems.append(str(error))
+            break  # whoever can't find one owner won't find the next
+        line: tuple[Member, ...] = ()
+        try:
+            route = yield Ask(owner, FindSuccessor(identifier_bytes(place)))
+        except ClusterError as error:
+            problems.append(str(error))
+        else:
+            if isinstance(route, Route) and route.owns and route.members[:1] == (owner,):
+                line = route.members
+            else:
+                problems.append(f"{owner} has no settled place in the ring yet")
+        refs = [waiting.popleft()[1]]
+        while waiting and in_arc(place, waiting[0][0], owner.identifier):
+            refs.append(waiting.popleft()[1])
+        if line:
+            found.append(_Holding(tuple(refs), line))
+    return found

@@ -1,0 +1,103 @@
+"""The rules of repair, one by one."""
+
+from __future__ import annotations
+
+from repair_world import World, block, members
+
+from map_reduce.core.messages import EndedJob
+from map_reduce.core.procedure import perform
+from map_reduce.core.repair import deletions as deletions_module
+from map_reduce.core.repair.deletions import KEPT_S, Deletions
+from map_reduce.core.repair.strays import plan_leave, plan_strays
+
+BLOCKS = [block(f"job/input/{number}") for number in range(30)]
+
+
+def stray_plan(world, member):
+    inventory, deletions = world.inventory(member), world.deletions[member]
+    return world.perform(plan_strays(member, inventory, deletions, replicas=world.replicas))
+
+
+def test_a_surplus_copy_stays_while_one_of_the_group_lacks_it_or_is_silent():
+    world = World(members(8), 5)
+    world.held[world.ring[0]].update(BLOCKS)
+    world.repair()
+    ref = BLOCKS[0]
+    group = sorted(world.group(ref), key=world.ring.index)
+    stray = next(member for member in world.ring if member not in group)
+    world.held[stray].add(ref)
+
+    def discards():
+        return stray_plan(world, stray).discards
+
+    assert discards() == (ref,)
+    world.held[group[3]].discard(ref)
+    assert discards() == ()
+    world.held[group[3]].add(ref)
+    world.dead = {group[2]}
+    assert discards() == ()
+
+
+def test_a_surplus_copy_stays_while_the_owner_does_not_know_its_whole_group():
+    world = World(members(8), 5)
+    world.held[world.ring[0]].update(BLOCKS)
+    world.repair()
+    ref = BLOCKS[0]
+    stray = next(member for member in world.ring if member not in world.group(ref))
+    world.held[stray].add(ref)
+    for member in world.ring:
+        world.short_lists[member] = 3
+    assert not stray_plan(world, stray).discards
+
+
+def test_who_leaves_sends_the_blocks_with_the_fewest_copies_first():
+    world = World(members(8), 3)
+    world.held[world.ring[0]].update(BLOCKS)
+    world.repair()
+    leaver = world.ring[0]
+    rare = sorted(world.held[leaver], key=lambda ref: ref.name)[:3]
+    for ref in rare:
+        for member in world.holders(ref) - {leaver}:
+            world.held[member].discard(ref)
+    plan = world.perform(plan_leave(leaver, world.inventory(leaver), replicas=3))
+    first = {send.ref for send in plan.sends[: 3 * len(rare)]}
+    assert first == set(rare)
+
+
+def test_a_deletion_is_remembered_for_a_day():
+    now = [0.0]
+    deletions = Deletions(lambda: now[0])
+    assert deletions.note(EndedJob("a", False))
+    assert not deletions.note(EndedJob("a", False))
+    assert deletions.of("a/input/3") == EndedJob("a", False)
+    assert deletions.of("a/spec") is None
+    assert deletions.note(EndedJob("a", True))
+    assert not deletions.note(EndedJob("a", False))
+    assert deletions.of("a/spec") == EndedJob("a", True)
+    assert deletions.of("ab/spec") is None
+    now[0] = KEPT_S
+    assert deletions.of("a/spec")
+    now[0] = KEPT_S + 1
+    assert deletions.of("a/spec") is None
+    assert deletions.among([block("a/spec")]) == ()
+
+
+def test_only_so_many_deletions_are_remembered(monkeypatch):
+    monkeypatch.setattr(deletions_module, "JOBS_MAX", 3)
+    deletions = Deletions(lambda: 0.0)
+    for number in range(5):
+        deletions.note(EndedJob(f"j{number}", True))
+    remembered = [number for number in range(5) if deletions.of(f"j{number}/spec")]
+    assert remembered == [2, 3, 4]
+
+
+def test_a_ring_of_one_has_nothing_to_do_and_asks_nobody_else():
+    world = World(members(1), 5)
+    world.held[world.ring[0]].update(BLOCKS)
+    assert world.repair() == 0
+    assert (
+        perform(
+            plan_leave(world.ring[0], world.inventory(world.ring[0]), replicas=5), world.ask
+        ).sends
+        == ()
+    )
