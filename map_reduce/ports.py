@@ -99,9 +99,14 @@ class BlockStore(Protocol):
     def refs(self) -> tuple[BlockRef, ...]:
         """The whole blocks that have a digest: all but adopted map outputs."""
 
-    @property
-    def changes(self) -> int:
-        """A number that is another whenever :meth:`refs` may be."""
+    def ref_of(self, name: str) -> BlockRef | None:
+        """The one of :meth:`refs` with that name."""
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Have ``changed`` called with the name of each block that comes or goes from now on.
+
+        It is called with a lock held: it must return at once and not use the store. One at most.
+        """
 
     def usage(self) -> tuple[int, int]:
         """Number of whole blocks, and their bytes."""

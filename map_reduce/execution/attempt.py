@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from map_reduce.core.digests import digest_of
 from map_reduce.core.messages import (
@@ -45,6 +46,7 @@ from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
 from map_reduce.execution.segments import HEADER, decoded, header_of
 from map_reduce.execution.sources import DamagedSource, Sources
+from map_reduce.execution.summing import NotSums, SumSide, adds_up
 from map_reduce.execution.tracker import Tracker
 from map_reduce.ports import LocalInput
 
@@ -103,6 +105,9 @@ def run_attempt(
     return failed, None
 
 
+Side = TypeVar("Side", bound=MapSide)
+
+
 class _Attempt:
     def __init__(
         self,
@@ -132,22 +137,35 @@ class _Attempt:
         return Checked(), None
 
     def _map(self, work: MapWork) -> MapOutput:
-        side = self._mapped(work)
+        side, segments = self._mapped(work, work.partitions)
         sizes = []
         records_out = 0
         with open(self._output, "wb", buffering=0) as file:
-            for data, _, values in written(side.groups, work.partitions):
+            for data, _, values in segments:
                 file.write(data)
                 sizes.append(len(data))
                 records_out += values
         counts = self._counts(side.records, side.bytes_in, records_out, sum(sizes))
         return MapOutput("", tuple(sizes), counts)
 
-    def _mapped(self, work: MapWork | WholeWork) -> MapSide:
+    def _mapped(
+        self, work: MapWork | WholeWork, partitions: int
+    ) -> tuple[MapSide, Iterator[tuple[bytes, int, int]]]:
+        """The split, mapped, and its segments, which are made as they are asked for."""
+        if adds_up(self._functions):
+            summing = self._side(SumSide, work)
+            try:
+                sums = summing.run_sums()
+                return summing, written(sums, partitions, plain=True, listed=False)
+            except NotSums:
+                pass  # so in the ordinary way, from the start
+        side = self._side(MapSide, work)
+        groups = side.run()
+        return side, written(groups, partitions, plain=not groups.irregular)
+
+    def _side(self, kind: type[Side], work: MapWork | WholeWork) -> Side:
         batches = batches_of(work.split, self._local.split)
-        side = MapSide(work.split, batches, self._functions, self._tracker, self._note)
-        side.run()
-        return side
+        return kind(work.split, batches, self._functions, self._tracker, self._note)
 
     def _reduce(self, work: ReduceWork) -> tuple[ReduceOutput, Path | None]:
         partitions = range(work.first_partition, work.last_partition)
@@ -159,9 +177,9 @@ class _Attempt:
         return self._finished(side, side.values_in, side.bytes_in)
 
     def _whole(self, work: WholeWork) -> tuple[ReduceOutput, Path | None]:
-        mapped = self._mapped(work)
+        mapped, segments = self._mapped(work, 1)
         side = ReduceSide(self._functions, self._tracker, self._note)
-        [(data, _, values)] = written(mapped.groups, 1)
+        [(data, _, values)] = segments
         mapped.groups.clear()
         if values:
             header = header_of(data, "memory")

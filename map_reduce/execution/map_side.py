@@ -43,7 +43,7 @@ VALUES_PER_KEY = 16
 """A list of more values is combined when it is looked at."""
 
 _NOT_ITERABLE = re.compile(r"^'(.+)' object is not iterable$")
-_NO_PAIR: Any = object()
+NO_PAIR: Any = object()
 
 
 class MapSide:
@@ -89,7 +89,7 @@ class MapSide:
         pairs_since_sweep = 0
         while self._group(islice(pairs, PAIRS_PER_SWEEP)):
             pairs_since_sweep += PAIRS_PER_SWEEP
-            if pairs_since_sweep >= 2 * len(self.groups):
+            if pairs_since_sweep >= 4 * len(self.groups):
                 self._combine(VALUES_PER_KEY)
                 pairs_since_sweep = 0
         self._combine(1)
@@ -100,7 +100,7 @@ class MapSide:
     def _group(self, pairs: Iterable[Any]) -> bool:
         """Whether there was any pair."""
         groups = self.groups
-        pair = _NO_PAIR
+        pair = NO_PAIR
         try:
             for pair in pairs:
                 key, value = pair + ()  # noqa: RUF005  see above
@@ -108,14 +108,14 @@ class MapSide:
         except BaseException as error:
             if self._reading or isinstance(error, Stopped):
                 raise
-            if _is_other_pair(pair):  # it is what the loop ended at
+            if is_other_pair(pair):  # it is what the loop ended at
                 return self._group_slowly(chain((pair,), pairs))
             raise self._stopped(error, pair) from error
-        return pair is not _NO_PAIR
+        return pair is not NO_PAIR
 
     def _group_slowly(self, pairs: Iterable[Any]) -> bool:
         """The same for pairs that are lists, or tuples of an unusual class."""
-        pair = _NO_PAIR
+        pair = NO_PAIR
         try:
             for pair in pairs:
                 if not isinstance(pair, tuple | list):
@@ -190,13 +190,13 @@ class MapSide:
         good, the error came up while the next was made: in the user's map.
         """
         where = self._where()
-        if pair is not _NO_PAIR and not (isinstance(pair, tuple | list) and len(pair) == 2):
+        if pair is not NO_PAIR and not (isinstance(pair, tuple | list) and len(pair) == 2):
             return Stopped(BadPairError, where, _no_pair(pair))
         if isinstance(error, BadKeyError):
             return Stopped(
                 BadKeyError, where, f"the key {shown(pair[0])} cannot be grouped by: {error}"
             )
-        if pair is not _NO_PAIR:
+        if pair is not NO_PAIR:
             try:
                 hash(pair[0])
             except Exception as unhashable:  # noqa: BLE001  a user's __hash__ may raise anything
@@ -222,37 +222,45 @@ class MapSide:
         return f"in map, at {self._name()}{counted}: {shown(batch.values[self._position()])}"
 
 
-def written(groups: Groups, partitions: int) -> Iterator[tuple[bytes, int, int]]:
+def written(
+    grouped: dict[Any, Any], partitions: int, *, plain: bool, listed: bool = True
+) -> Iterator[tuple[bytes, int, int]]:
     """For partitions 0 … ``partitions`` - 1: the segment, its number of keys and of values.
+
+    Args:
+        grouped: for each key a list of values or, where not ``listed``, its only value.
+        plain: each key is known to be its own form.
 
     Raises:
         Stopped: a key or a value does not pickle.
     """
-    plain = not groups.irregular
-    hashes = list(hashes_of(groups, plain))
+    hashes = list(hashes_of(grouped, plain))
     keys: list[list[Any]] = [[] for _ in range(partitions)]
-    lists: list[list[Any]] = [[] for _ in range(partitions)]
+    held: list[list[Any]] = [[] for _ in range(partitions)]
     sums = [0] * partitions
     homes = partitions_of(hashes, partitions)
-    for home, hashed, key, values in zip(homes, hashes, groups, groups.values(), strict=True):
+    for home, hashed, key, values in zip(homes, hashes, grouped, grouped.values(), strict=True):
         keys[home].append(key)
-        lists[home].append(values)
+        held[home].append(values)
         sums[home] += hashed
     for partition in range(partitions):
         if not keys[partition]:
             yield b"", 0, 0
             continue
+        counts = list(map(len, held[partition])) if listed else []
+        flat = list(chain.from_iterable(held[partition])) if listed else held[partition]
         try:
-            data = encoded(partition, keys[partition], lists[partition], sums[partition])
+            data = encoded(partition, keys[partition], counts, flat, sums[partition])
         except MemoryError:
             raise
         except Exception as error:  # a user's __reduce__ may raise anything
-            raise _unpicklable(keys[partition], lists[partition], error) from error
-        yield data, len(keys[partition]), sum(map(len, lists[partition]))
-        keys[partition] = lists[partition] = []
+            lists = held[partition] if listed else [[value] for value in flat]
+            raise _unpicklable(keys[partition], lists, error) from error
+        yield data, len(keys[partition]), len(flat)
+        keys[partition] = held[partition] = []
 
 
-def _is_other_pair(given: Any) -> bool:
+def is_other_pair(given: Any) -> bool:
     """Whether it is a pair to which ``()`` cannot be added."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         return False

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from itertools import chain
 from typing import Any, NamedTuple
 
 from map_reduce.errors import BlockCorruptError
@@ -49,18 +48,18 @@ class Segment(NamedTuple):
     values: list[Any]
 
 
-def encoded(partition: int, keys: list[Any], lists: list[list[Any]], hashes: int) -> bytes:
-    """Header and body of a partition with these keys and their values.
+def encoded(
+    partition: int, keys: list[Any], counts: list[int], values: list[Any], hashes: int
+) -> bytes:
+    """Header and body of a partition with these keys, of which ``counts`` tells how many of the
+    ``values`` belong to each; it may be empty where each has one.
 
     Raises:
         Exception: whatever user classes raise on being pickled.
     """
-    counts = list(map(len, lists))
-    values = list(chain.from_iterable(lists))
-    if len(values) == len(keys):  # no list is empty
-        body = dump_lists(keys, [], values)
-    else:
-        body = dump_lists(keys, counts, values)
+    if len(values) == len(keys):  # and no key is without any
+        counts = []
+    body = dump_lists(keys, counts, values)
     fields = (partition, len(keys), len(values), hashes % HASHES, len(body))
     return HEADER.pack(MAGIC, *fields, _checksum(fields, body)) + body
 

@@ -95,7 +95,7 @@ class RingBlocks:
             else:
                 if digest_of(data) == ref.digest:
                     return data
-                self._tell_of_damage(self._peers.member, ref)
+                tell_of_damage(self._peers, self._peers.member, ref)
         self._read_from_any(ref, start)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -121,7 +121,7 @@ class RingBlocks:
         """Make ``path`` another name of the store's own file, if that is sound. Its bytes stay
         there when the store deletes the block."""
         if (damaged := store.verify(ref.name)) is not None:
-            self._tell_of_damage(self._peers.member, damaged)
+            tell_of_damage(self._peers, self._peers.member, damaged)
             return False
         local = store.path_of(ref.name)
         if local is None:
@@ -134,13 +134,6 @@ class RingBlocks:
         except OSError:  # another file system
             shutil.copyfile(local, path)
         return True
-
-    def _tell_of_damage(self, holder: Member, ref: BlockRef) -> None:
-        """Have the holder look at its copy and mend it."""
-        try:
-            self._peers.request(holder.address, DamagedBlock(ref), Done)
-        except ClusterError as error:
-            log.info("%s was not told that its copy of %s is damaged: %s", holder, ref.name, error)
 
     def _replicate(
         self, ref: BlockRef, pieces: Callable[[], Iterator[bytes]], adopt: Path | None
@@ -188,7 +181,7 @@ class RingBlocks:
             if digest.digest() == ref.digest:
                 return
             problems.append(f"{member} has a damaged copy")
-            self._tell_of_damage(member, ref)
+            tell_of_damage(self._peers, member, ref)
         raise BlockMissingError(f"no node can give block {ref.name}: {'; '.join(problems)}")
 
 
@@ -209,6 +202,14 @@ def read_range(
             raise BlockMissingError(f"{peer} does not have block {name}, or not all of it")
         yield reply.data
         offset += len(reply.data)
+
+
+def tell_of_damage(peers: Peers, holder: Member, ref: BlockRef) -> None:
+    """Have a holder look at its copy and mend it; a message that may be lost."""
+    try:
+        peers.request(holder.address, DamagedBlock(ref), Done)
+    except ClusterError as error:
+        log.info("%s was not told that its copy of %s is damaged: %s", holder, ref.name, error)
 
 
 def _pieces_of_bytes(data: bytes) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from map_reduce.errors import Refused
+from map_reduce.errors import Unreachable
 from map_reduce.ports import Clock
 
 
@@ -23,9 +23,9 @@ class Pace:
         """Return when so many bytes may be moved.
 
         Raises:
-            Refused: ``stop`` was set meanwhile.
+            Unreachable: ``stop`` was set meanwhile.
         """
         now_s = self._clock.now_s()
         if stop.wait(max(0.0, self._free_at_s - now_s)):
-            raise Refused("this node stops")
+            raise Unreachable("this node stops")
         self._free_at_s = max(now_s, self._free_at_s) + size_bytes / self._bytes_per_s_max

@@ -159,8 +159,16 @@ class NodeConfig(_Settings):
         60.0, "REPAIR_INTERVAL", 0.1, 86400, "seconds between two looks for blocks that lack copies"
     )
     repair_mb_per_s_max: float = _setting(
-        32.0, "REPAIR_MB_PER_S_MAX", 0.1, 1 << 20, "MiB a second that a node moves to restore copies"
+        32.0,
+        "REPAIR_MB_PER_S_MAX",
+        0.1,
+        1 << 20,
+        "MiB a second that a node moves to restore copies",
     )
     handover_s_max: float = _setting(
-        10.0, "HANDOVER_S_MAX", 0, 3600, "seconds a node may take to hand over its blocks on leaving"
+        10.0,
+        "HANDOVER_S_MAX",
+        0,
+        3600,
+        "seconds a node may take to hand over its blocks on leaving",
     )

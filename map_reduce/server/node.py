@@ -2,9 +2,10 @@
 
     requests ──▶ Node.handle ──▶ Ring        (neighbours, lookups)
                      │       ──▶ BlockStore  (pieces)
+                     │       ──▶ Repair      (copies)
                      │       ──▶ Masters     (jobs)
                      └───────▶  Attempts ──▶ WorkerPool
-    loops:  ring maintenance · directory of nodes · signs of life and housekeeping
+    loops:  ring maintenance · directory of nodes · signs of life and housekeeping · repair
 
 A handler answers from local state and never waits, whichever part it belongs to; all waiting is
 done by the loops and by the threads of Masters and Attempts.
@@ -33,7 +34,10 @@ from map_reduce.core.messages import (
     CheckFiles,
     CheckFunctions,
     Cluster,
+    CompareArc,
+    DamagedBlock,
     Done,
+    EndedJob,
     EndJob,
     FilesSeen,
     FileStamp,
@@ -54,18 +58,20 @@ from map_reduce.core.messages import (
     StopAttempt,
     StopNode,
     SubmitJob,
+    WhichMissing,
     WrongCluster,
 )
 from map_reduce.core.messages import Node as NodeReply
 from map_reduce.core.scheduling.events import NodeSlots
 from map_reduce.errors import BlockMissingError, ConfigError, MapReduceError, Refused
-from map_reduce.ports import Transport, WorkerPool
+from map_reduce.ports import BlockStore, Transport, WorkerPool
 from map_reduce.runtime.attempts import Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.directory import Directory
 from map_reduce.runtime.master import Surroundings
 from map_reduce.runtime.masters import Masters
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
 from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
 from map_reduce.server.configs import ClusterConfig, NodeConfig
@@ -81,6 +87,8 @@ DIRECTORY_INTERVAL_S = 1.0
 NODE_SILENCE_S_MAX = 10.0
 MASTER_SILENCE_S_MAX = 30.0
 ATTEMPTS_PER_SLOT_MAX = 8
+SETTLE_ROUNDS = 3
+"""Rounds of ring maintenance in which neighbours must be the same before blocks move."""
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
@@ -164,6 +172,20 @@ class Node:
             give_up_s=MASTER_SILENCE_S_MAX,
         )
         self._closers.append(self._attempts.close)
+        self.repair = Repair(
+            peers=self.peers,
+            view=self._ring.view,
+            store=self._store,
+            clock=self._clock,
+            replicas=cluster.replicas,
+            pace=RepairPace(
+                settle_s=SETTLE_ROUNDS * cluster.stabilize_interval_s,
+                interval_s=config.repair_interval_s,
+                bytes_per_s_max=config.repair_mb_per_s_max * (1 << 20),
+                handover_s_max=config.handover_s_max,
+            ),
+            end_job=lambda job_id, blocks: self._attempts.end_job(job_id, blocks=blocks),
+        )
         self._directory = Directory(self.peers, config.slots, self._nodes_changed)
         around = Surroundings(
             peers=self.peers,
@@ -189,12 +211,11 @@ class Node:
             pause_s_max=max(2.0, 2 * (cluster.stabilize_interval_s + cluster.request_timeout_s)),
         )
 
-    def _open_store(self, scratch: Scratch) -> TieredBlockStore:
+    def _open_store(self, scratch: Scratch) -> BlockStore:
         folder = self.config.data_folder
-        disk = DiskBlockStore(
-            folder or scratch.folder("blocks"),
-            temporary=folder is None,
-        )
+        if folder is not None:
+            return DiskBlockStore(folder, temporary=False)  # what is to last can't be in memory
+        disk = DiskBlockStore(scratch.folder("blocks"), temporary=True)
         return TieredBlockStore(disk, memory_bytes_max=self.config.memory_blocks_mb_max << 20)
 
     def _enter(self, join: Sequence[Address]) -> None:
@@ -216,6 +237,10 @@ class Node:
         for loop in loops:
             loop.start()
             self._closers.append(loop.close)
+        repairs = Loop("map-reduce-repair", self.repair.step, self._ring.pause_s)
+        repairs.start()
+        # In reverse: repair ends, blocks are handed over, and then the ring is left.
+        self._closers += [self.repair.hand_over, repairs.close, self.repair.stop]
 
     def _agree_with(self, seeds: Sequence[Address]) -> str:
         """The cluster id of the ring behind ``seeds``, whose settings must equal ours."""
@@ -284,7 +309,10 @@ class Node:
             AttemptsRunning: masters.attempts_running,
             StartAttempt: attempts.start,
             StopAttempt: lambda m: attempts.stop(m.attempt),
-            EndJob: lambda m: attempts.end_job(m.job_id, blocks=m.blocks),
+            EndJob: self._end_job,
+            CompareArc: self.repair.compare,
+            WhichMissing: self.repair.missing,
+            DamagedBlock: self.repair.damaged,
             CheckFunctions: attempts.check,
             GetCheck: lambda m: attempts.verdict(m.check_id),
             CheckFiles: lambda m: FilesSeen(all(map(_sees, m.files))),
@@ -295,7 +323,13 @@ class Node:
     def _cluster(self) -> Message:
         return Cluster(self.peers.cluster_id, self.cluster.settings(), PYTHON, VERSION)
 
+    def _end_job(self, message: EndJob) -> Message:
+        self.repair.ended(EndedJob(message.job_id, message.blocks))
+        return Done()
+
     def _put_piece(self, message: PutPiece) -> Message:
+        if (refusal := self.repair.refuses(message.ref)) is not None:
+            return refusal
         try:
             return PieceStored(self._store.put_piece(message.ref, message.offset, message.data))
         except (MapReduceError, OSError) as error:  # damaged, or the disk is full

@@ -88,10 +88,17 @@ class Judge:
         self._principals = self._principals - {process.ring.me}
 
     def after_quiet(self) -> list[str]:
-        """In what the ring is not ideal, over all processes that are up."""
+        """In what the ring is not ideal, or a verdict not true, over all processes that are up."""
         processes = list(self._world.processes())
         wrong = [f"{p.ring.me} has not joined" for p in processes if not p.ring.joined]
         wrong += [f"{p.ring.me} is cut off" for p in processes if p.ring.cut_off]
+        for process in processes:
+            place = [process.ring.predecessor, *process.ring.successors]
+            wrong += [
+                f"{process.ring.me} believes {member} dead, which lives"
+                for member in place
+                if member and process.ring.believed_dead(member) and self._world.is_up(member)
+            ]
         return wrong or flaws(self.ring(), self._world.settings.successors_max)
 
     def ring(self) -> Ring:

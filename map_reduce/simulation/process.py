@@ -110,6 +110,7 @@ class Process(Asker):
             pause_s_max=max(2.0, 2 * (settings.interval_us + settings.timeout_us) / SECOND_US),
             detector=detector,
         )
+        self.told = ""  # its place, as last told in the trace
         self.seeds: tuple[Address, ...] = ()
         self._next_reunion_us = world.now_us + REUNITE_US
 
@@ -139,7 +140,7 @@ class Process(Asker):
         self.run(self.ring.leave(), left)
 
     def stepped(self, reply: Message | None) -> None:
-        self.world.judge.stepped(self, reply)
+        self.world.stepped(self, reply)
 
     def _tick(self) -> None:
         def done(_: None, __: ClusterError | None) -> None:

@@ -45,7 +45,7 @@ def carry_out(
     world = World(settings, addresses, readable=readable, kind=kind)
     outcome = Outcome(None, "", 0, 0)
     for act in plan.acts:
-        world.at(act.at_us, None, lambda act=act: _perform(world, act, outcome))  # type: ignore[misc]
+        world.at(act.at_us, None, lambda act=act: perform_act(world, act, outcome.lookups))  # type: ignore[misc]
     try:
         world.run_until(plan.quiet_from_us)
         _await_ideal(world, outcome)
@@ -62,11 +62,13 @@ def carry_out(
     return outcome
 
 
-def _perform(world: World, act: Act, outcome: Outcome) -> None:
-    """Let an act happen, where it can."""
+def perform_act(world: World, act: Act, lookups: Counter[str] | None = None) -> None:
+    """Let an act happen, where it can. How its lookup ended is counted in ``lookups``."""
     if act.kind is not Kind.LOOKUP:
         world.trace.note(world.now_us, ACTED, *(*act.nodes, 0, 0)[:2])
-        world.trace.tell(world.now_us, f"*** {str(act).split('s  ', 1)[1]}")
+        names = " ".join(world.addresses[node].host for node in act.nodes)
+        lasting = f" for {act.duration_us / SECOND_US:g} s" if act.duration_us else ""
+        world.trace.tell(world.now_us, f"*** {act.kind.value} {names}{lasting}")
     network = world.network
     match act.kind:
         case Kind.CREATE:
@@ -75,7 +77,9 @@ def _perform(world: World, act: Act, outcome: Outcome) -> None:
             if world.process(act.nodes[0]) is None:
                 world.start(act.nodes[0]).join([world.addresses[n] for n in act.nodes[1:]])
         case Kind.LOOKUP:
-            _start_lookup(world, act.nodes[0], act.nodes[1], outcome.lookups)
+            _start_lookup(
+                world, act.nodes[0], act.nodes[1], Counter() if lookups is None else lookups
+            )
         case Kind.DEAFEN:
             network.deafen(*act.nodes)
             world.at(act.duration_us, None, lambda: network.undeafen(*act.nodes))

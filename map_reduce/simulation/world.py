@@ -139,13 +139,11 @@ class World:
         self.trace.note(self.now_us, REQUESTED, asker.number, pending.peer)
         if asker.sender is not None:
             process.ring.heard_from(asker.sender)
-        before = self._words_of(process)
         reply = process.ring.handle(message)
         assert reply is not None, f"{message} is no message of the ring"
         if self.trace.lines is not None:
             told = f"{self._name(asker.number)} → {self._name(pending.peer)}  {in_words(message)}"
             self.trace.tell(self.now_us, f"{told};  {in_words(reply)}")
-        self._tell_change(process, before)
         process.stepped(message if isinstance(message, Notify) else None)
         self._reply(pending, reply)
 
@@ -177,22 +175,20 @@ class World:
 
     def _resume(self, pending: _Pending, reply: Message | ClusterError) -> None:
         asker = pending.asker
-        before = self._words_of(asker)
         if isinstance(reply, ClusterError):
             self.trace.tell(
                 self.now_us, f"{self._name(asker.number)} → {self._name(pending.peer)}  no answer"
             )
         pending.resume(reply)
-        self._tell_change(asker, before)
 
-    def _tell_change(self, asker: Asker, before: str) -> None:
-        if (after := self._words_of(asker)) != before:
-            self.trace.tell(self.now_us, f"    {after}")
-
-    def _words_of(self, asker: Asker) -> str:
-        if self.trace.lines is None or not isinstance(asker, Process):
-            return ""
-        return state_in_words(asker.ring)
+    def stepped(self, process: Process, message: Message | None) -> None:
+        """A step of the process has ended, to which the message had come."""
+        if self.trace.lines is not None:
+            words = state_in_words(process.ring)
+            if words != process.told:
+                process.told = words
+                self.trace.tell(self.now_us, f"    {words}")
+        self.judge.stepped(process, message)
 
     def _name(self, number: int) -> str:
         return self.addresses[number].host if number >= 0 else "client"

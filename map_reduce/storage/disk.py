@@ -21,6 +21,7 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -28,6 +29,7 @@ from urllib.parse import quote, unquote
 from map_reduce.core.digests import DIGEST_BYTES, PIECE_BYTES, new_digest
 from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError, ConfigError
+from map_reduce.storage.memory import unwatched
 from map_reduce.storage.pieces import Pieces
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class DiskBlockStore:
         self._lock = threading.Lock()
         self._partial: dict[str, _Partial] = {}
         self._whole: dict[str, BlockRef] = {}
-        self._changes = 0
+        self._changed: Callable[[str], None] = unwatched
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._find_blocks()
@@ -170,7 +172,7 @@ class DiskBlockStore:
             if self._whole.get(name) is not ref:
                 return None  # deleted meanwhile
             del self._whole[name]
-            self._changes += 1
+            self._changed(name)
             self._set_aside(ref, what)
         return ref
 
@@ -178,9 +180,13 @@ class DiskBlockStore:
         with self._lock:
             return tuple(ref for ref in self._whole.values() if ref.digest)
 
-    @property
-    def changes(self) -> int:
-        return self._changes
+    def ref_of(self, name: str) -> BlockRef | None:
+        with self._lock:
+            ref = self._whole.get(name)
+        return ref if ref is not None and ref.digest else None
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        self._changed = changed
 
     def usage(self) -> tuple[int, int]:
         with self._lock:
@@ -192,13 +198,13 @@ class DiskBlockStore:
 
     def _add(self, ref: BlockRef) -> None:
         self._whole[ref.name] = ref
-        self._changes += 1
+        self._changed(ref.name)
 
     def _remove(self, name: str) -> None:
         whole, partial = self._whole.pop(name, None), self._partial.pop(name, None)
         if whole is not None:
             self._path(whole).unlink(missing_ok=True)
-            self._changes += 1
+            self._changed(name)
         if partial is not None:
             self._path(partial.ref).with_name(_part_name(partial.ref)).unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from map_reduce.core.digests import digest_of
@@ -14,6 +15,10 @@ from map_reduce.storage.pieces import Pieces
 log = logging.getLogger(__name__)
 
 
+def unwatched(name: str) -> None:
+    """What a store calls that nobody watches."""
+
+
 class MemoryBlockStore:
     """A BlockStore whose blocks and half-received blocks lie in dictionaries."""
 
@@ -22,7 +27,7 @@ class MemoryBlockStore:
         self._whole: dict[str, bytes] = {}
         self._refs: dict[str, BlockRef] = {}
         self._whole_bytes = 0
-        self._changes = 0
+        self._changed: Callable[[str], None] = unwatched
         self._partial: dict[str, tuple[BlockRef, bytearray, Pieces]] = {}
 
     def put_piece(self, ref: BlockRef, offset: int, data: bytes) -> bool:
@@ -101,9 +106,13 @@ class MemoryBlockStore:
         with self._lock:
             return tuple(ref for ref in self._refs.values() if ref.digest)
 
-    @property
-    def changes(self) -> int:
-        return self._changes
+    def ref_of(self, name: str) -> BlockRef | None:
+        with self._lock:
+            ref = self._refs.get(name)
+        return ref if ref is not None and ref.digest else None
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        self._changed = changed
 
     def usage(self) -> tuple[int, int]:
         with self._lock:
@@ -113,14 +122,14 @@ class MemoryBlockStore:
         self._whole[ref.name] = data
         self._refs[ref.name] = ref
         self._whole_bytes += len(data)
-        self._changes += 1
+        self._changed(ref.name)
 
     def _remove(self, name: str) -> bytes | None:
         whole = self._whole.pop(name, None)
         if whole is not None:
             del self._refs[name]
             self._whole_bytes -= len(whole)
-            self._changes += 1
+            self._changed(name)
         return whole
 
     def close(self) -> None:

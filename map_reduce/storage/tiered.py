@@ -7,6 +7,7 @@ Which tier a block is in shows in speed alone. A worker process needs a file; as
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from map_reduce.core.messages import BlockRef
@@ -79,9 +80,13 @@ class TieredBlockStore:
         with self._demotion:  # a block on its way to disk is in one of the two
             return self._memory.refs() + self._disk.refs()
 
-    @property
-    def changes(self) -> int:
-        return self._memory.changes + self._disk.changes
+    def ref_of(self, name: str) -> BlockRef | None:
+        with self._demotion:
+            return self._memory.ref_of(name) or self._disk.ref_of(name)
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        self._memory.watch(changed)
+        self._disk.watch(changed)
 
     def usage(self) -> tuple[int, int]:
         memory, disk = self._memory.usage(), self._disk.usage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from map_reduce.core.digests import digest_of
 from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError, ProtocolError
-from map_reduce.storage.disk import DiskBlockStore
+from map_reduce.storage.disk import SET_ASIDE, DiskBlockStore
 from map_reduce.storage.memory import MemoryBlockStore
 from map_reduce.storage.tiered import SMALL_BYTES_MAX, TieredBlockStore
 
@@ -118,6 +119,155 @@ def test_concurrent_writers_of_many_blocks(store):
         thread.join()
     assert not failures
     assert all(store.read(f"n/{n}", 0, len(content))[0] == content for n in range(3))
+
+
+def test_what_is_there_is_listed_and_who_watches_hears_of_changes(store, tmp_path):
+    heard = []
+    store.watch(heard.append)
+    small, large = block("a/1", b"z"), block("a/2", bytes(SMALL_BYTES_MAX + 1))
+    assert store.refs() == ()
+    assert store.ref_of("a/1") is None
+    store.put_piece(small, 0, b"z")
+    assert heard == ["a/1"]
+    store.put_piece(large, 0, b"half")
+    assert heard == ["a/1"]
+    store.put_piece(large, 0, bytes(large.size_bytes))
+    assert heard == ["a/1", "a/2"]
+    path = tmp_path / "out"
+    path.write_bytes(b"hello")
+    store.adopt_file(BlockRef("a/map/0.0", 5, b""), path)
+    assert set(store.refs()) == {small, large}, "without map outputs, which have no digest"
+    assert store.ref_of("a/2") == large
+    assert store.ref_of("a/map/0.0") is None
+    heard.clear()
+    store.discard("a/1")
+    assert heard == ["a/1"]
+    assert store.refs() == (large,)
+    with pytest.raises(BlockMissingError):
+        store.read("a/1", 0, 1)
+    store.discard("a/1")
+    assert heard == ["a/1"]
+    store.delete_prefix("a/2")
+    assert heard == ["a/1", "a/2"]
+    assert store.refs() == ()
+
+
+def test_a_block_that_moves_to_disk_never_goes(tmp_path):
+    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    store = TieredBlockStore(disk, memory_bytes_max=8)
+    ref = block("a", b"1")
+    store.put_piece(ref, 0, b"1")
+    heard = []
+    store.watch(heard.append)
+    assert store.path_of("a")
+    assert set(heard) <= {"a"}
+    assert store.ref_of("a") == ref
+    assert store.refs() == (ref,)
+    store.close()
+
+
+def test_half_a_block_is_discarded_too(store):
+    store.put_piece(block("x", b"abcd"), 0, b"ab")
+    store.discard("x")
+    assert store.delete_prefix("") == 0
+    assert store.put_piece(block("x", b"abcd"), 0, b"abcd")
+
+
+def damage(store, tmp_path, name):
+    """Change a byte of a block behind the store's back."""
+    for path in (tmp_path / "blocks").glob(f"*-{name}"):
+        content = path.read_bytes()
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        return
+    memory = getattr(store, "_memory", store)
+    memory._whole[name] = b"X" + memory._whole[name][1:]
+
+
+@pytest.mark.parametrize("size", [4, SMALL_BYTES_MAX + 1])
+def test_a_damaged_block_is_put_out_of_use_and_may_be_sent_again(store, tmp_path, size, caplog):
+    ref = block("x", bytes(size))
+    store.put_piece(ref, 0, bytes(size))
+    assert store.verify("x") is None
+    assert store.verify("y") is None
+    assert not caplog.records
+    damage(store, tmp_path, "x")
+    assert store.verify("x") == ref
+    assert "block x" in caplog.text
+    assert store.refs() == ()
+    with pytest.raises(BlockMissingError):
+        store.read("x", 0, 1)
+    assert store.verify("x") is None
+    assert store.put_piece(ref, 0, bytes(size))
+    assert store.verify("x") is None
+    assert store.read("x", 0, size)[0] == bytes(size)
+
+
+def test_what_has_no_digest_cannot_be_damaged(store, tmp_path):
+    path = tmp_path / "out"
+    path.write_bytes(b"hello")
+    store.adopt_file(BlockRef("job/map/0.0", 5, b""), path)
+    assert store.verify("job/map/0.0") is None
+    assert store.read("job/map/0.0", 0, 5)[0] == b"hello"
+
+
+def test_files_of_a_wrong_length_are_set_aside_and_map_outputs_are_not_found_again(
+    tmp_path, caplog
+):
+    folder = tmp_path / "data"
+    first = DiskBlockStore(folder, temporary=False)
+    for name in ("a", "b"):
+        first.put_piece(block(name, b"content"), 0, b"content")
+    out = tmp_path / "out"
+    out.write_bytes(b"hello")
+    first.adopt_file(BlockRef("job/map/0.0", 5, b""), out)
+    path = first.path_of("a")
+    path.write_bytes(b"cont")
+    first.close()
+    second = DiskBlockStore(folder, temporary=False)
+    assert second.refs() == (block("b", b"content"),)
+    assert second.usage() == (1, 7)
+    assert (folder / SET_ASIDE / path.name).read_bytes() == b"cont"
+    assert "4 bytes, not 7" in caplog.text
+    assert second.put_piece(block("a", b"content"), 0, b"content")
+    second.close()
+    third = DiskBlockStore(folder, temporary=False)
+    assert third.usage() == (2, 14)
+
+
+def test_a_file_that_vanished_is_noticed(tmp_path, caplog):
+    store = DiskBlockStore(tmp_path / "data", temporary=False)
+    ref = block("a", b"content")
+    store.put_piece(ref, 0, b"content")
+    store.path_of("a").unlink()
+    assert store.verify("a") == ref
+    assert "gone" in caplog.text
+    assert store.refs() == ()
+
+
+@pytest.mark.parametrize("temporary", [False, True])
+def test_a_lasting_folder_is_synchronised_before_a_block_counts(tmp_path, monkeypatch, temporary):
+    store = DiskBlockStore(tmp_path / "data", temporary=temporary)
+    synced = []
+
+    def fsync(descriptor):
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), store.refs()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(store, "refs", lambda: tuple(store._whole))
+    store.put_piece(block("a", b"content"), 0, b"con")
+    assert synced == []
+    store.put_piece(block("a", b"content"), 3, b"tent")
+    out = tmp_path / "out"
+    out.write_bytes(b"hello")
+    store.adopt_file(BlockRef("job/map/0.0", 5, b""), out)
+    if temporary:
+        assert synced == []
+    else:
+        assert [(path.rpartition("/")[2][-6:], refs) for path, refs in synced] == [
+            ("a.part", ()),
+            ("data", ()),
+        ]
+    store.close()
 
 
 def test_a_lasting_folder_gives_its_blocks_back(tmp_path):

@@ -77,14 +77,15 @@ def test_a_careful_attempt_notes_each_record_before_it(tmp_path: Path, careful: 
 
 def test_counts(tmp_path: Path) -> None:
     split = items_split(["a b", "b"])
-    outcome, path = attempt(MapWork(split, 2), COUNTING, tmp_path / "m")
+    counting = COUNTING._replace(reduce=lambda word, counts: len(counts))
+    outcome, path = attempt(MapWork(split, 2), counting, tmp_path / "m")
     assert isinstance(outcome, MapOutput)
     assert path is not None
     counts = outcome.counts
     assert (counts.records_in, counts.records_out) == (2, 3)
     assert (counts.bytes_in, counts.bytes_out) == (len(split.data), path.stat().st_size)
     work, local = reduce_work([(path, outcome.sizes)], 0, 2)
-    reduced, _ = attempt(work, COUNTING, tmp_path / "r", local)
+    reduced, _ = attempt(work, counting, tmp_path / "r", local)
     assert isinstance(reduced, ReduceOutput)
     assert (reduced.counts.records_in, reduced.counts.records_out) == (3, 2)
     assert reduced.counts.bytes_out == len(reduced.part.inline)
@@ -148,8 +149,8 @@ def test_a_combiner_may_give_its_list_back() -> None:
 def test_a_combiner_makes_the_file_small(tmp_path: Path) -> None:
     split = items_split([f"w{n % 10}" for n in range(10_000)])
     sizes = []
-    for combine in (None, COUNTING.reduce):
-        functions = COUNTING._replace(combine=combine)
+    for combine in (None, lambda word, counts: max(counts)):
+        functions = COUNTING._replace(reduce=lambda word, counts: max(counts), combine=combine)
         outcome, _ = attempt(MapWork(split, 4), functions, tmp_path / "m")
         assert isinstance(outcome, MapOutput)
         sizes.append(sum(outcome.sizes))

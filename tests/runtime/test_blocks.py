@@ -118,9 +118,8 @@ def test_a_range_beyond_the_end_is_an_error_not_a_wait(replicas, blocks):
 
 def test_a_node_reads_its_own_copy_without_asking(replicas):
     store = MemoryBlockStore()
-    blocks = RingBlocks(
-        Peers(replicas, timeout_s=1), lambda target: MEMBERS, replicas=5, store=store
-    )
+    peers = Peers(replicas, timeout_s=1, me=MEMBERS[6])
+    blocks = RingBlocks(peers, lambda target: MEMBERS, replicas=5, store=store)
     ref = BlockRef("job/x", 5, digest_of(b"hello"))
     store.put_piece(ref, 0, b"hello")
     replicas.dead = {member.address for member in MEMBERS}

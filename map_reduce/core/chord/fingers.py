@@ -37,7 +37,7 @@ class Fingers:
         exponent = self._reached.bit_length()
         # 2**(bit_length) is the first power of two above reached; reached itself is covered.
         if self._reached == 0 or exponent >= RING_BITS:
-            self._end_round()
+            self._reached = 0
             return None
         return Identifier((self._here + (1 << exponent)) % RING_SIZE)
 
@@ -47,8 +47,8 @@ class Fingers:
         self._owners[exponent] = owner
         reached = distance(self._here, owner.identifier)
         if reached < (1 << exponent):  # the owner is this member, or one behind it: all round
-            self._forget_above(exponent - 1)
-            self._end_round()
+            self._owners = {i: finger for i, finger in self._owners.items() if i < exponent}
+            self._reached = RING_SIZE - 1
             return
         for skipped in range(exponent + 1, min(reached.bit_length(), RING_BITS)):
             self._owners.pop(skipped, None)
@@ -60,9 +60,3 @@ class Fingers:
 
     def forget(self, member: Member) -> None:
         self._owners = {i: owner for i, owner in self._owners.items() if owner != member}
-
-    def _forget_above(self, exponent: int) -> None:
-        self._owners = {i: owner for i, owner in self._owners.items() if i <= exponent}
-
-    def _end_round(self) -> None:
-        self._reached = 0

@@ -87,6 +87,7 @@ class RingMember(RingState):
     _whole_ring: tuple[Member, ...] = ()  # the others, where the last list named all
     _stabilized_place: tuple[Member | None, tuple[Member, ...]] = (None, ())
     _probe_turn = 0
+    _reconnect_turn = 0
     settled = False
     """Whether the last stabilize found everything as the one before it had left it."""
 
@@ -220,8 +221,8 @@ class RingMember(RingState):
             yield from self._notify_successor()
             return
         others = self._whole_ring or self.successors
-        self._probe_turn = (self._probe_turn + 1) % len(others)
-        yield from self._meet(others[self._probe_turn])
+        self._reconnect_turn = (self._reconnect_turn + 1) % len(others)
+        yield from self._meet(others[self._reconnect_turn])
         yield from self._seek_remembered()
 
     def _last_resorts(self) -> list[Member]:
@@ -287,9 +288,13 @@ class RingMember(RingState):
         if address is None:
             return
         try:
+            pong = yield Ask(address, Ping())
             members = yield from lookup(self.me.identifier, [address])
         except ClusterError:
             return
+        if isinstance(pong, Pong):  # whoever is there now was perhaps dropped by mistake
+            self.heard_from(pong.member)
+            self._learn([pong.member])
         yield from self._meet(members[0])
 
     def _meet(self, member: Member) -> Procedure[None]:

@@ -1,8 +1,8 @@
 """Every member of a ring, in ring order, as far as successor lists name them.
 
 The surveyor goes round by whole lists: it asks a member for its successors, then the last of
-them, until a list comes back to where it began. In a ring no larger than the lists that is one
-request. Like every view of a ring it may be out of date when it arrives: it can name a member
+them, until a list comes back to where it began. In a ring no larger than the lists that is two
+requests. Like every view of a ring it may be out of date when it arrives: it can name a member
 that has just died and miss one that has just joined.
 """
 

@@ -59,7 +59,9 @@ class Birth(msgspec.Struct, frozen=True, array_like=True, dict=True):
         try:
             birth = msgspec.msgpack.decode(data, type=cls)
         except msgspec.MsgspecError as error:
-            raise ProtocolError(f"the birth certificate of {name} cannot be read: {error}") from error
+            raise ProtocolError(
+                f"the birth certificate of {name} cannot be read: {error}"
+            ) from error
         if birth.name != name:
             raise ProtocolError(f"what was sent as the birth certificate of {name} is another's")
         members = birth.members

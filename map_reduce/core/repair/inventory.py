@@ -1,22 +1,22 @@
 """What a member holds, by place on the ring.
 
-    blocks   ──●──●●────●───●●●──●────▶  places (SHA-1 of the names), in order
-    digests    a  b c   d   …            of name, size and digest of each
-    prefixes  0 a ab abc …               exclusive or of all before it
+    ────●────────●──●──────────●───●●───▶   places: the SHA-1 of the names, in order
+        a        b  c          d   ef       a digest of name, size and digest of each
+             (                   ]          an arc: its digest is b xor c xor d
 
-The digest of an arc is the exclusive or of its blocks' digests: two prefixes give it at once,
-however long the arc. It tells sets apart that differ by accident; it is no defence against a
-member that lies, and none is needed, for every block is checked by its own digest on arrival.
+Arcs may begin and end anywhere, so they can follow the ring. The exclusive or tells sets apart
+that differ by accident; it is no defence against a member that lies, and none is needed, for
+every block is checked by its own digest on arrival.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import operator
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from map_reduce.core import names
@@ -49,41 +49,61 @@ class Arc(NamedTuple):
 
 
 class Inventory:
-    """A member's whole blocks at one moment, without map outputs, which have no copies."""
+    """A member's whole blocks, without map outputs, which have no copies.
 
-    def __init__(self, refs: Iterable[BlockRef]) -> None:
-        wanted = (ref for ref in refs if names.is_replicated(ref.name))
-        entries = sorted((*_entry(ref), ref) for ref in wanted)
-        self._places = [place for place, _, _ in entries]
-        self._refs = [ref for _, _, ref in entries]
-        digests = (digest for _, digest, _ in entries)
-        self._prefixes = [*itertools.accumulate(digests, operator.xor, initial=0)]
-        self._by_name = {ref.name: ref for ref in self._refs}
+    Not thread-safe: its owner holds one lock around each use and each step of a procedure that
+    reads it. It may change between two steps.
+    """
+
+    def __init__(self, refs: Iterable[BlockRef] = ()) -> None:
+        self._refs: dict[Identifier, BlockRef] = {}
+        for ref in refs:
+            if names.is_replicated(ref.name):
+                self._refs[identifier_of(ref.name)] = ref
+        self._digests = {place: _digest(ref) for place, ref in self._refs.items()}
+        self._places = sorted(self._refs)
 
     def __len__(self) -> int:
-        return len(self._refs)
+        return len(self._places)
+
+    def set(self, name: str, ref: BlockRef | None) -> None:
+        """Note what is held under a name now; None for nothing."""
+        if not names.is_replicated(name):
+            return
+        place = identifier_of(name)
+        if ref is None:
+            if place in self._refs:
+                del self._refs[place], self._digests[place]
+                del self._places[bisect_left(self._places, place)]
+            return
+        if place not in self._refs:
+            insort(self._places, place)
+        self._refs[place] = ref
+        self._digests[place] = _digest(ref)
 
     def named(self, name: str) -> BlockRef | None:
-        return self._by_name.get(name)
+        return self._refs.get(identifier_of(name))
 
     def count(self, arc: Arc) -> int:
         return sum(end - start for start, end in self._spans(arc))
 
     def digest(self, arc: Arc) -> bytes:
         """Of all blocks in the arc; zeros where there are none."""
-        total = 0
-        for start, end in self._spans(arc):
-            total ^= self._prefixes[start] ^ self._prefixes[end]
-        return total.to_bytes(DIGEST_BYTES, "big")
+        digests = map(self._digests.__getitem__, self._in(arc))
+        return functools.reduce(operator.xor, digests, 0).to_bytes(DIGEST_BYTES, "big")
 
     def refs(self, arc: Arc) -> tuple[BlockRef, ...]:
         """Clockwise."""
-        return tuple(ref for start, end in self._spans(arc) for ref in self._refs[start:end])
+        return tuple(map(self._refs.__getitem__, self._in(arc)))
 
-    def clockwise(self, start: Identifier) -> Iterator[tuple[Identifier, BlockRef]]:
+    def clockwise(self, start: Identifier) -> list[tuple[Identifier, BlockRef]]:
         """All blocks with their places, beginning behind ``start``."""
-        for first, end in self._spans(Arc(start, start)):
-            yield from zip(self._places[first:end], self._refs[first:end], strict=True)
+        return [(place, self._refs[place]) for place in self._in(Arc(start, start))]
+
+    def _in(self, arc: Arc) -> Iterator[Identifier]:
+        """The places of the blocks in the arc, clockwise."""
+        spans = self._spans(arc)
+        return itertools.chain.from_iterable(self._places[start:end] for start, end in spans)
 
     def _spans(self, arc: Arc) -> tuple[tuple[int, int], ...]:
         """The one or two ranges of indices that the arc covers."""
@@ -93,9 +113,6 @@ class Inventory:
         return ((start, len(self._places)), (0, end))
 
 
-@lru_cache(maxsize=1 << 17)
-def _entry(ref: BlockRef) -> tuple[Identifier, int]:
-    """A block's place, and the digest of what it is."""
+def _digest(ref: BlockRef) -> int:
     text = f"{ref.name}\0{ref.size_bytes}\0".encode() + ref.digest
-    digest = hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
-    return identifier_of(ref.name), int.from_bytes(digest, "big")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest(), "big")

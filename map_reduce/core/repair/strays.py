@@ -8,8 +8,8 @@ they lack::
               somebody else lacks it       the owner's business; keep it until then
               all of a full group have it  delete it
 
-    leaving   the group is the one without me; whoever in it lacks a block is sent it, the blocks
-              with the fewest other copies first
+    leaving   the group is the first that answer, without me; whoever of them lacks a block is
+              sent it, the blocks with the fewest other copies first
 
 A group that is not full, for the owner's list is in the making, or one of whose members does not
 answer, confirms nothing. So copies are deleted above full replication only. (Where two members
@@ -60,12 +60,27 @@ class StrayPlan(NamedTuple):
         ended: deleted jobs of which blocks are here: delete those, too.
         discards: blocks that this member need not keep.
         sends: blocks to offer to others, most urgent first.
-        problems: why somebody could not be asked; empty means that the plan is all there is.
+        problems: why this is not all; empty means that nothing is left to be done after it.
     """
 
     ended: tuple[EndedJob, ...]
     discards: tuple[BlockRef, ...]
     sends: tuple[Send, ...]
+    problems: tuple[str, ...]
+
+
+class LeavePlan(NamedTuple):
+    """What is to be done before leaving.
+
+    Attributes:
+        ended, sends: as of a StrayPlan.
+        answered: whether anybody said what it lacks; if not, waiting for the others is no use.
+        problems: why this is not all.
+    """
+
+    ended: tuple[EndedJob, ...]
+    sends: tuple[Send, ...]
+    answered: bool
     problems: tuple[str, ...]
 
 
@@ -114,7 +129,7 @@ def plan_strays(
 ) -> Procedure[StrayPlan]:
     """What to do about blocks that are here and belong elsewhere, or nowhere."""
     everything = inventory.refs(Arc(me.identifier, me.identifier))
-    ended = dict.fromkeys(deletions.among(everything))  # blocks that came after their end
+    ended = dict.fromkeys(deletions.among(everything))  # blocks that came after their job's end
     discards: list[BlockRef] = []
     sends: list[Send] = []
     problems: list[str] = []
@@ -135,30 +150,40 @@ def plan_strays(
             if peer == group[0]:
                 sends += [Send(ref, peer) for ref in refs if ref in missing.refs]
         discards += [ref for ref in refs if ref in confirmed]
+        if len(confirmed) < len(refs):
+            kept = len(refs) - len(confirmed)
+            problems.append(f"{kept} blocks are kept until all nodes of their group have them")
     return StrayPlan(tuple(ended), tuple(discards), tuple(sends), tuple(problems))
 
 
-def plan_leave(me: Member, inventory: Inventory, *, replicas: int) -> Procedure[StrayPlan]:
+def plan_leave(me: Member, inventory: Inventory, *, replicas: int) -> Procedure[LeavePlan]:
     """What to send to whom, so that nobody misses this member."""
     ended: dict[EndedJob, None] = {}
+    anybody = False
     ranked: list[tuple[int, Send]] = []
     problems: list[str] = []
     for refs, line in (yield from _holdings(me, inventory, problems)):
         holders = dict.fromkeys(refs, 0)
         lacking: list[Send] = []
-        for peer in replica_group([member for member in line if member != me], replicas):
+        answered = 0
+        for peer in replica_group([member for member in line if member != me], len(line)):
+            if answered == replicas:
+                break
             try:
                 missing = yield from missing_at(peer, refs)
             except ClusterError as error:
                 problems.append(str(error))
                 continue
+            answered += 1
+            anybody = True
             ended.update(dict.fromkeys(missing.ended))
             lacking += [Send(ref, peer) for ref in refs if ref in missing.refs]
             for ref in refs:
                 holders[ref] += ref not in missing.refs
         ranked += [(holders[send.ref], send) for send in lacking]
     ranked.sort(key=lambda each: each[0])
-    return StrayPlan(tuple(ended), (), tuple(send for _, send in ranked), tuple(problems))
+    sends = tuple(send for _, send in ranked)
+    return LeavePlan(tuple(ended), sends, anybody, tuple(problems))
 
 
 def _holdings(me: Member, inventory: Inventory, problems: list[str]) -> Procedure[list[_Holding]]:

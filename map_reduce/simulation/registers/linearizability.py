@@ -8,6 +8,13 @@ register would have answered. Lowe's improvement ("Testing for linearizability",
 An operation whose outcome is unknown has no return: it may take effect at any time after its call,
 or never.
 
+Four cuts keep the search short; each only leaves out orders that have an equal:
+
+- what may come next, changes nothing and has the right result comes next;
+- an unknown operation needs no place where it would change nothing;
+- of two unknown operations that are alike, the one called first goes first;
+- a value that is still needed by a result, and that nothing left can bring about, is the end.
+
 The value is a number, 0 at first. The operations::
 
     read               result: the value
@@ -76,15 +83,69 @@ def explain(history: Sequence[Operation]) -> str | None:
             return None
         if done.bit_count() > best[0].bit_count():
             best = (done, value)
-        for index in reversed(_next(operations, done)):
-            following = after(value, operations[index])
-            if following is not None:
-                state = (done | 1 << index, following)
-                if state not in tried:
-                    tried.add(state)
+        for state in _steps(operations, done, value):
+            if state not in tried:
+                tried.add(state)
+                if _is_alive(operations, *state):
                     todo.append(state)
     stuck = "; ".join(str(operations[index]) for index in _next(operations, best[0]))
     return f"not linearizable: with the value {best[1]} none of these can come next: {stuck}"
+
+
+def _steps(operations: Sequence[Operation], done: int, value: int) -> list[tuple[int, int]]:
+    """What (operations done, value) may follow, the most likely last."""
+    alike: set[tuple[str, tuple[int, ...]]] = set()
+    steps = []
+    for index in _next(operations, done):
+        operation = operations[index]
+        following = after(value, operation)
+        if operation.returned == NEVER:
+            kind = (operation.kind, operation.arguments)
+            if following == value or kind in alike:
+                continue
+            alike.add(kind)
+        elif following == value:
+            return [(done | 1 << index, value)]
+        if following is not None:
+            steps.append((done | 1 << index, following))
+    return steps[::-1]
+
+
+def _is_alive(operations: Sequence[Operation], done: int, value: int) -> bool:
+    """Whether all values that results still call for can be had."""
+    wanted: set[int] = set()
+    to_be_had = {value}
+    spare = 0  # additions of unknown outcome
+    for index in range(_first_left(done), len(operations)):
+        if done >> index & 1:
+            continue
+        operation = operations[index]
+        known = operation.returned != NEVER
+        arguments = operation.arguments
+        match operation.kind:
+            case "read":
+                if known and operation.result is not None:
+                    wanted.add(operation.result)
+            case "write":
+                to_be_had.add(arguments[0])
+            case "cas":
+                if not known or operation.result:
+                    to_be_had.add(arguments[1])
+                if known and operation.result:
+                    wanted.add(arguments[0])
+            case _:
+                if known and operation.result is not None:
+                    wanted.add(operation.result - arguments[0])
+                    to_be_had.add(operation.result)
+                else:
+                    spare += arguments[0]
+    missing = wanted - to_be_had
+    return all(any(0 < one - low <= spare for low in to_be_had) for one in missing)
+
+
+def _first_left(done: int) -> int:
+    """The lowest bit that is not set."""
+    return (~done & (done + 1)).bit_length() - 1
 
 
 def _next(operations: Sequence[Operation], done: int) -> list[int]:
@@ -94,8 +155,7 @@ def _next(operations: Sequence[Operation], done: int) -> list[int]:
     """
     first_return = NEVER
     candidates = []
-    # the lowest bit that is not set in done
-    for index in range((~done & (done + 1)).bit_length() - 1, len(operations)):
+    for index in range(_first_left(done), len(operations)):
         if done >> index & 1:
             continue
         operation = operations[index]

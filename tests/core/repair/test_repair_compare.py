@@ -61,6 +61,25 @@ def test_tiny_arcs_are_cut_into_single_places_at_most(start, size, count):
     assert len(arc.parts(count)) == min(size, count)
 
 
+@given(st.lists(st.tuples(refs, st.booleans()), max_size=40), st.lists(refs, max_size=10))
+def test_an_inventory_that_is_kept_equals_one_that_is_made(changes, first):
+    held = {ref.name: ref for ref in first}
+    inventory = Inventory(first)
+    for ref, present in changes:
+        held.pop(ref.name, None)
+        if present:
+            ref = block(ref.name, b"other")
+            held[ref.name] = ref
+        inventory.set(ref.name, held.get(ref.name))
+    made = Inventory(held.values())
+    assert inventory.refs(EVERYTHING) == made.refs(EVERYTHING)
+    assert inventory.digest(EVERYTHING) == made.digest(EVERYTHING)
+    assert len(inventory) == len(held)
+    assert all(inventory.named(name) == ref for name, ref in held.items())
+    inventory.set("job/map/0.0", block("job/map/0.0"))
+    assert len(inventory) == len(held)
+
+
 def test_map_outputs_take_no_part():
     assert len(Inventory([block("job/map/0.0"), block("job/mapper")])) == 1
 
@@ -89,8 +108,8 @@ def test_differences_are_those_of_the_sets(here, there, arc):
     assert set(found.only_there) == within(there, arc) - within(here, arc)
 
 
-MANY = [block(f"job/{number}") for number in range(5000)]
 EVERYTHING = Arc(Identifier(0), Identifier(0))
+MANY = [block(f"job/{number}") for number in range(5000)]
 
 
 @given(

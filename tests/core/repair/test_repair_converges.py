@@ -8,6 +8,9 @@ from repair_world import World, block, members
 
 from map_reduce.core.messages import EndedJob
 
+few = settings(max_examples=40)
+"""Each builds rings and repairs them many times over."""
+
 sizes = st.integers(1, 12)
 replicas = st.sampled_from([1, 2, 3, 5])
 names = st.integers(0, 400).map(lambda number: f"job{number % 3}/input/{number}")
@@ -29,6 +32,7 @@ def is_right(world):
     return all(world.holders(ref) == world.group(ref) for ref in world.everywhere())
 
 
+@few
 @given(world=worlds(), data=st.data())
 def test_any_blocks_on_any_ring_come_to_their_groups(world, data):
     before = world.everywhere()
@@ -41,6 +45,7 @@ def test_any_blocks_on_any_ring_come_to_their_groups(world, data):
     assert all(count == world.replicas for count in world.shortest), "surplus goes last"
 
 
+@few
 @given(world=worlds(), data=st.data())
 def test_nothing_is_lost_while_members_die_one_by_one(world, data):
     world.repair()
@@ -55,6 +60,7 @@ def test_nothing_is_lost_while_members_die_one_by_one(world, data):
         assert len(world.moved) == missing
 
 
+@few
 @given(world=worlds(), data=st.data())
 def test_two_dead_at_once_lose_nothing_of_five_copies(world, data):
     world.replicas = 5
@@ -67,6 +73,7 @@ def test_two_dead_at_once_lose_nothing_of_five_copies(world, data):
     assert is_right(world)
 
 
+@few
 @given(world=worlds(), data=st.data(), joining=st.integers(1, 6))
 def test_joiners_get_what_they_own_even_many_at_once(world, data, joining):
     world.repair()
@@ -81,6 +88,7 @@ def test_joiners_get_what_they_own_even_many_at_once(world, data, joining):
     assert len(world.moved) == missing
 
 
+@few
 @given(world=worlds(), data=st.data())
 def test_after_a_leave_in_order_nothing_is_to_be_moved(world, data):
     world.repair()
@@ -94,6 +102,7 @@ def test_after_a_leave_in_order_nothing_is_to_be_moved(world, data):
         assert world.moved == []
 
 
+@few
 @given(world=worlds(), data=st.data())
 def test_what_was_deleted_does_not_come_back(world, data):
     world.repair()
@@ -109,6 +118,7 @@ def test_what_was_deleted_does_not_come_back(world, data):
         assert not world.group(ref) & set(heard), f"{ref.name} is back"
 
 
+@few
 @given(world=worlds(), data=st.data())
 def test_blocks_of_a_job_that_only_ended_keep_what_is_not_for_running(world, data):
     results = [block("job1/result/0.0"), block("job1/spec")]
@@ -123,8 +133,8 @@ def test_blocks_of_a_job_that_only_ended_keep_what_is_not_for_running(world, dat
     assert all(world.holders(ref) == world.group(ref) for ref in results)
 
 
+@few
 @given(world=worlds(), data=st.data())
-@settings(max_examples=50)
 def test_a_silent_member_delays_repair_and_costs_nothing(world, data):
     silent = data.draw(st.sampled_from(world.ring))
     before = world.everywhere()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from repair_world import World, block, members
 
-from map_reduce.core.messages import EndedJob
+from map_reduce.core.identifiers import identifier_of
+from map_reduce.core.messages import EndedJob, MissingBlocks, WhichMissing
 from map_reduce.core.procedure import perform
 from map_reduce.core.repair import deletions as deletions_module
+from map_reduce.core.repair.arc import plan_arc
 from map_reduce.core.repair.deletions import KEPT_S, Deletions
-from map_reduce.core.repair.strays import plan_leave, plan_strays
+from map_reduce.core.repair.inventory import Arc, Inventory
+from map_reduce.core.repair.strays import answer_missing, plan_leave, plan_strays
 
 BLOCKS = [block(f"job/input/{number}") for number in range(30)]
 
@@ -62,6 +65,56 @@ def test_who_leaves_sends_the_blocks_with_the_fewest_copies_first():
     plan = world.perform(plan_leave(leaver, world.inventory(leaver), replicas=3))
     first = {send.ref for send in plan.sends[: 3 * len(rare)]}
     assert first == set(rare)
+
+
+def test_the_owner_offers_nobody_what_he_has_or_what_was_deleted():
+    world = World(members(4), 5)
+    owner, second, third, _ = world.ring
+    arc = Arc(world.predecessor(owner).identifier, owner.identifier)
+
+    def of_arc(job):
+        names = map((job + "/input/{}").format, range(200))
+        return [block(name) for name in names if identifier_of(name) in arc]
+
+    mine, theirs, *_ = of_arc("job")
+    gone, *_ = of_arc("gone")
+    world.held[owner].add(mine)
+    world.held[second].update([mine, theirs])
+    world.held[third].add(theirs)
+    inventory = Inventory([mine, gone])
+    deletions = Deletions(lambda: 0.0)
+    deletions.note(EndedJob("gone", True))
+    plan = world.perform(
+        plan_arc(
+            owner, world.predecessor(owner), world.behind(owner), inventory, deletions, replicas=5
+        )
+    )
+    assert plan.fetches == ((theirs, (second, third)),)
+    sends = {(ref, peer) for ref, peer in plan.sends}
+    fourth = world.ring[3]
+    assert sends == {(mine, third), (mine, fourth), (theirs, fourth)}
+
+
+def test_a_stray_is_offered_to_its_owner_alone():
+    world = World(members(8), 3)
+    ref = BLOCKS[0]
+    stray = next(member for member in world.ring if member not in world.group(ref))
+    world.held[stray].add(ref)
+    owner = world.owner(identifier_of(ref.name))
+    assert stray_plan(world, stray).sends == ((ref, owner),)
+    world.held[owner].add(ref)
+    plan = stray_plan(world, stray)
+    assert plan.sends == plan.discards == ()
+    assert "1 blocks are kept" in plan.problems[0]
+
+
+def test_nobody_lacks_what_was_deleted_there():
+    deletions = Deletions(lambda: 0.0)
+    deletions.note(EndedJob("gone", True))
+    here, gone, lacking = block("a/spec"), block("gone/spec"), block("b/spec")
+    question = WhichMissing((here, gone, lacking, block("a/spec", b"another put")))
+    reply = answer_missing(Inventory([here]), deletions, question)
+    assert reply == MissingBlocks((2,), (EndedJob("gone", True),))
 
 
 def test_a_deletion_is_remembered_for_a_day():

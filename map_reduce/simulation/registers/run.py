@@ -1,0 +1,277 @@
+"""A plan, carried out and judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from map_reduce.core.register_messages import RecordState
+from map_reduce.core.registers.lease import Lease, fenced, taken_over
+from map_reduce.core.registers.procedure import RecordProcedure
+from map_reduce.core.registers.proposer import Settled
+from map_reduce.errors import ClusterError, Refused, Undecided
+from map_reduce.simulation.registers.judge import Violation
+from map_reduce.simulation.registers.linearizability import NEVER, Operation, explain
+from map_reduce.simulation.registers.mutants import FAITHFUL, Mutant
+from map_reduce.simulation.registers.plan import SECOND_US, SPAN_US, Act, Plan
+from map_reduce.simulation.registers.world import ACTED, Life, World
+
+DRIFT_LAG_US_MAX = SECOND_US // 2
+STEP = 1000
+"""Values written are multiples of it, and so differ from each other whatever is added."""
+
+
+@dataclass
+class Outcome:
+    """What came of a run."""
+
+    violation: str | None = None
+    digest: str = ""
+    events: int = 0
+    checks: int = 0
+    operations: Counter[str] = field(default_factory=Counter)
+    epochs: int = 0
+    history: list[Operation] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+def carry_out(
+    plan: Plan, *, mutant: Mutant = FAITHFUL, strict: bool = True, readable: bool = False
+) -> Outcome:
+    """Run the plan and let the judge say what is wrong, if anything is.
+
+    Args:
+        strict: judge the protocol by all invariants; otherwise only what users can see.
+    """
+    return Run(plan, mutant, strict, readable).carry_out()
+
+
+class Run:
+    """One plan on its way."""
+
+    def __init__(self, plan: Plan, mutant: Mutant, strict: bool, readable: bool) -> None:
+        self._plan = plan
+        self._strict = strict
+        self._world = World(plan, mutant=mutant, strict=strict, readable=readable)
+        self._unfinished: dict[int, Operation] = {}
+        self._epoch_seen: dict[int, int] = {}  # of the master, by node
+        self.outcome = Outcome()
+
+    def carry_out(self) -> Outcome:
+        world, outcome = self._world, self.outcome
+        for act in self._plan.acts:
+            world.at(act.at_us, None, self._perform, act)
+        try:
+            world.run()
+            self._after_quiet()
+            history = [*outcome.history, *self._unfinished.values()]
+            problem = explain(history)
+            if problem:
+                raise Violation(f"Q1: {problem}")
+        except Violation as violation:
+            outcome.violation = str(violation)
+        for held in world.held():
+            world.trace.seal(repr(held))
+        world.trace.seal(repr(outcome.history))
+        outcome.digest = world.trace.digest()
+        outcome.events = world.trace.events
+        outcome.checks = world.judge.checks
+        outcome.epochs = world.judge.latest[1].epoch
+        outcome.lines = world.trace.lines or []
+        return outcome
+
+    # -------------------------------------------------------------- acts
+
+    def _perform(self, act: Act) -> None:
+        world, network = self._world, self._world.network
+        world.trace.note(world.now_us, ACTED, *(*act.nodes, 0, 0)[:2])
+        world.trace.tell(world.now_us, f"*** {str(act).split('s  ', 1)[1]}")
+        node = act.nodes[0] if act.nodes else -1
+        match act.kind:
+            case "start":
+                world.start(node, self._rumour(node))
+            case "crash":
+                world.end(node, disk_lost=False)
+            case "lose":
+                world.end(node, disk_lost=bool(act.number) or self._can_spare(node))
+            case "deafen":
+                network.deafen(*act.nodes)
+                world.at(act.duration_us, None, network.undeafen, *act.nodes)
+            case "split":
+                part = frozenset(act.nodes)
+                network.split(part)
+                world.at(act.duration_us, None, network.unsplit, part)
+            case "storm":
+                network.storm()
+                world.at(act.duration_us, None, network.calm)
+            case _:
+                life = world.lives[node]
+                if life is not None:
+                    self._of_life(life, act)
+
+    def _of_life(self, life: Life, act: Act) -> None:
+        world = self._world
+        if act.kind == "pause":
+            until_us = world.now_us + act.duration_us
+            life.paused_until_us = max(life.paused_until_us, until_us)
+            return
+        if life.paused_until_us > world.now_us:
+            self._tell(f"n{life.number} is paused")
+            return
+        if act.first:
+            life.proposer.forget(world.record)
+            life.proposer.hint(world.record, tuple(map(world.replica_of, act.first)))
+        if act.kind == "change":
+            self._change_members(life, act)
+        elif self._plan.leases:
+            self._use_lease(life, act)
+        else:
+            self._use_register(life, act)
+
+    def _tell(self, text: str) -> None:
+        self._world.trace.tell(self._world.now_us, text)
+
+    def _rumour(self, node: int) -> tuple[Any, ...]:
+        """What the next node that is up believes about the members."""
+        lives = self._world.lives
+        others = [life for life in lives[node + 1 :] + lives[:node] if life is not None]
+        return others[0].proposer.known(self._world.record).members if others else ()
+
+    def _can_spare(self, node: int) -> bool:
+        """Whether the record stays available without what this node remembers."""
+        remaining = self._world.replicas() - {self._world.replica_of(node)}
+        return self._world.judge.recoverable(self._world.held(), remaining)
+
+    def _change_members(self, life: Life, act: Act) -> None:
+        world = self._world
+        numbers = [number for number in act.nodes[1:] if world.lives[number] is not None]
+        members = tuple(world.replica_of(number) for number in numbers[: act.number])
+        if world.mutant.drifts:
+            world.drift(members, DRIFT_LAG_US_MAX)
+            return
+
+        def ended(state: RecordState | None, error: ClusterError | None) -> None:
+            self._count("changes of members", error)
+            self._tell(f"n{life.number} changed members: {state or error}")
+
+        world.perform(life, life.proposer.reconfigure(world.record, members), ended)
+
+    # -------------------------------------------------------------- operations on a register
+
+    def _use_register(self, life: Life, act: Act) -> None:
+        proposer, record = life.proposer, self._world.record
+        new = STEP * act.number
+        if act.kind == "read":
+            self._call(life, act, (), proposer.read(record))
+        elif act.kind == "write":
+            change = proposer.compare_and_set(record, lambda value: _bytes(new))
+            self._call(life, act, (new,), change)
+        elif act.kind == "add":
+            change = proposer.compare_and_set(record, lambda value: _bytes(_number(value) + 1))
+            self._call(life, act, (1,), change)
+        else:
+            old = life.seen
+            change = proposer.compare_and_set(
+                record, lambda value: _bytes(new) if _number(value) == old else None
+            )
+            self._call(life, act, (old, new), change)
+
+    def _call(
+        self,
+        life: Life,
+        act: Act,
+        arguments: tuple[int, ...],
+        procedure: RecordProcedure[RecordState] | RecordProcedure[Settled],
+    ) -> None:
+        """Note when it is called, what comes of it and when."""
+        called = self._world.trace.events
+        key = len(self._unfinished) + len(self.outcome.history) + STEP * called
+        self._unfinished[key] = Operation(act.kind, arguments, called)
+
+        def ended(answer: RecordState | Settled | None, error: ClusterError | None) -> None:
+            self._count(act.kind, error)
+            self._tell(f"n{life.number} {act.kind}{arguments}: {answer or error}")
+            if answer is None:
+                if not isinstance(error, Undecided):
+                    del self._unfinished[key]  # certainly not done
+                return
+            state = answer.state if isinstance(answer, Settled) else answer
+            life.seen = _number(state.value)
+            result: int | bool = life.seen
+            if act.kind == "cas":
+                result = isinstance(answer, Settled) and answer.changed
+            del self._unfinished[key]
+            now = self._world.trace.events
+            self.outcome.history.append(Operation(act.kind, arguments, called, now, result))
+
+        self._world.perform(life, procedure, ended)  # type: ignore[arg-type]
+
+    def _count(self, kind: str, error: ClusterError | None) -> None:
+        how = "done" if error is None else "refused" if isinstance(error, Refused) else "no answer"
+        how = "undecided" if isinstance(error, Undecided) else how
+        self.outcome.operations[f"{kind} {how}"] += 1
+
+    # -------------------------------------------------------------- operations on a lease
+
+    def _use_lease(self, life: Life, act: Act) -> None:
+        """Masters come and go; each believes what it saw last, however long ago."""
+        proposer, record = life.proposer, self._world.record
+        epoch = self._epoch_seen.get(life.number, 0)
+        me = proposer.me
+
+        def ended(answer: RecordState | Settled | None, error: ClusterError | None) -> None:
+            self._count(act.kind, error)
+            self._tell(f"n{life.number} {act.kind}: {answer or error}")
+            if answer is not None:
+                state = answer.state if isinstance(answer, Settled) else answer
+                if isinstance(answer, Settled) and answer.changed and act.kind == "commit":
+                    self._check_fencing(epoch, Lease.decode(state.value))
+                self._epoch_seen[life.number] = Lease.decode(state.value).epoch
+
+        perform: Any = self._world.perform
+        if act.kind == "read":
+            perform(life, proposer.read(record), ended)
+        elif act.kind == "take over":
+            perform(life, proposer.compare_and_set(record, taken_over(epoch, me, 0.0)), ended)
+        else:
+            payload = _bytes(STEP * act.number)
+            change = fenced(epoch, lambda old: old[-400:] + b" " + payload)
+            perform(life, proposer.compare_and_set(record, change), ended)
+
+    def _check_fencing(self, epoch: int, lease: Lease) -> None:
+        if lease.epoch != epoch:
+            raise Violation(f"Q5: a master of epoch {epoch} committed in epoch {lease.epoch}")
+
+    # -------------------------------------------------------------- the end
+
+    def _after_quiet(self) -> None:
+        """All faults are over: where a majority is left, everybody can read again."""
+        world = self._world
+        assert world.now_us < 100 * SPAN_US, "every procedure ends"
+        available = world.judge.recoverable(world.held(), world.replicas())
+        members = world.judge.members(world.held())
+        done = Counter(self.outcome.operations)
+        for number in range(self._plan.nodes):
+            world.start(number)
+            life = world.lives[number]
+            assert life is not None
+            life.paused_until_us = 0
+            life.proposer.forget(world.record)
+            life.proposer.hint(world.record, members)
+            self._of_life(life, Act(world.now_us, "read", (number,)))
+            world.run()
+        read = self.outcome.operations["read done"] - done["read done"]
+        if self._strict and available and read != self._plan.nodes:
+            raise Violation(f"a majority is there, and {self._plan.nodes - read} cannot read")
+        self.outcome.operations["runs left available"] += int(available)
+
+
+def _bytes(value: int) -> bytes:
+    return b"%d" % value
+
+
+def _number(value: bytes | None) -> int:
+    return int(value) if value else 0
+
+

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from map_reduce.core.chord.invariants import (
+    MemberState,
+    Ring,
+    broken,
+    flaws,
+    lost_principals,
+    principals,
+    ring_of,
+    unfounded,
+)
+from map_reduce.core.identifiers import Member
+from map_reduce.simulation.placing import in_ring_order
+
+A, B, C, D = (Member(address, 1) for address in in_ring_order(4))
+
+
+def ring(places: dict[Member, str]) -> Ring:
+    """``{A: "d bc"}``: predecessor d, successors b and c."""
+    names = {member.address.host: member for member in (A, B, C, D)}
+    return ring_of(
+        MemberState(member, names[text[0]], tuple(names[name] for name in text[2:]))
+        for member, text in places.items()
+    )
+
+
+IDEAL = ring({A: "d bc", B: "a cd", C: "b da", D: "c ab"})
+
+
+def test_the_ideal_ring_has_no_flaw() -> None:
+    assert broken(IDEAL) == []
+    assert flaws(IDEAL, 2) == []
+    assert principals(IDEAL) == {A, B, C, D}
+    assert flaws(ring({A: "a a"}), 2) == []
+
+
+def test_a_wrong_list_and_a_wrong_predecessor_are_flaws() -> None:
+    assert any("successors" in flaw for flaw in flaws(IDEAL, 3))
+    assert flaws(ring({A: "b b", B: "b a"}), 2) == ["b:" + str(B.address.port) + flaw_of_b()]
+
+
+def flaw_of_b() -> str:
+    return f" has predecessor {B}, not {A}"
+
+
+def test_r1_a_list_of_the_dead() -> None:
+    assert any(text.startswith("R1") for text in broken(ring({A: "d bc", D: "a ab"})))
+
+
+def test_r2_disorder_repetition_and_self() -> None:
+    for text in ("d cb", "d bb", "d ab"):
+        wrong = broken(ring({A: text, B: "a cd", C: "b da", D: "c ab"}))
+        assert any(line.startswith("R2") for line in wrong), text
+
+
+def test_r3_two_rings_and_a_ring_that_goes_round_twice() -> None:
+    two = broken(ring({A: "c c", C: "a a", B: "d d", D: "b b"}))
+    assert any("2 rings" in text for text in two)
+    twice = broken(ring({A: "d c", C: "a b", B: "c d", D: "b a"}))
+    assert any("goes round 2 times" in text for text in twice)
+
+
+def test_r5_a_skipped_member_is_no_principal() -> None:
+    skipping = ring({A: "d cd", B: "a cd", C: "b da", D: "c ab"})
+    assert principals(skipping) == {A, C, D}
+    assert lost_principals(principals(IDEAL), principals(skipping), skipping) != []
+    without_b = ring({A: "d cd", C: "b da", D: "c ac"})
+    assert lost_principals(principals(IDEAL), principals(without_b), without_b) == []
+
+
+def test_r5_an_earlier_incarnation_does_not_stand_for_the_member() -> None:
+    old = Member(B.address, 0)
+    states = ring_of(
+        [MemberState(A, B, (old, C)), MemberState(B, A, (C, A)), MemberState(C, B, (A, B))]
+    )
+    assert B not in principals(states)
+
+
+def test_r6_a_pointer_from_nowhere() -> None:
+    before = MemberState(A, D, (B, C))
+    assert unfounded(before, MemberState(A, D, (C, D)), ()) == [], "next in the list"
+    assert unfounded(before, MemberState(A, D, (D,)), ()) != []
+    assert unfounded(before, MemberState(A, D, (D,)), {D}) == [], "it just answered"
+    assert unfounded(before, MemberState(A, C, (B, C)), ()) != []

@@ -1,0 +1,129 @@
+"""The shortcut for sums gives what the ordinary way gives, or is not taken."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from decimal import Decimal
+
+import pytest
+from execution_runs import items_split
+from execution_runs import run_job as run_parts
+from hypothesis import given
+from hypothesis import strategies as st
+
+from map_reduce.execution import summing
+from map_reduce.execution.functions import LoadedFunctions
+from map_reduce.execution.summing import adds_up
+
+
+def run_job(splits, map, reduce, combine, partitions):
+    functions = LoadedFunctions(map, reduce, combine)
+    parts = run_parts(functions, [items_split(split) for split in splits], partitions)
+    return dict(pair for part in parts for pair in part)
+
+
+def total(key, values):
+    return sum(values)
+
+
+def documented(word: str, counts: list[int]) -> int:
+    """How often the word stands there."""
+    return sum(counts)
+
+
+def total_in_another_way(key, values):
+    result = 0
+    for value in values:
+        result = result + value
+    return result
+
+
+def identity(number, pairs):
+    return pairs
+
+
+def shadowed():
+    scope = {"sum": lambda values: -1}
+    exec("def total(key, values): return sum(values)", scope)
+    return scope["total"]
+
+
+offset = 1
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (total, True),
+        (documented, True),
+        (lambda k, v: sum(v), True),
+        (total_in_another_way, False),
+        (lambda k, v: sum(v) + 1, False),
+        (lambda k, v: sum(k), False),
+        (lambda v, k: sum(k), True),
+        (lambda k, v: sum(v, offset), False),
+        (lambda k, v: max(v), False),
+        (lambda k, *v: sum(v), False),
+        (lambda k, v, w=3: sum(v), False),
+        (functools.partial(total), False),
+        (shadowed(), False),
+        (max, False),
+    ],
+)
+def test_what_is_a_sum(function, expected):
+    assert adds_up(LoadedFunctions(identity, function, None)) is expected
+    assert adds_up(LoadedFunctions(identity, max, function)) is expected
+    assert adds_up(LoadedFunctions(identity, total, max)) is False
+
+
+class Level(enum.IntEnum):
+    ONE = 1
+
+
+numbers = st.one_of(
+    st.integers(),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9),
+    st.sampled_from([Level.ONE, 0.1, 1e16]),
+)
+keys = st.sampled_from(["a", "b", 1, 1.0, True, None, float("nan"), (1, None), b"a"])
+
+
+@given(
+    splits=st.lists(st.lists(st.lists(st.tuples(keys, numbers), max_size=6)), max_size=4),
+    partitions=st.integers(1, 3),
+    combines=st.booleans(),
+)
+def test_it_equals_its_ordinary_twin(splits, partitions, combines):
+    exact = [  # what is added in parts must not depend on the parts, as sums of floats do
+        [[(k, v) for k, v in pairs if not combines or type(v) is not float] for pairs in split]
+        for split in splits
+    ]
+    got = run_job(exact, identity, total, total if combines else None, partitions)
+    twin = total_in_another_way if combines else (lambda k, v: (sum(v),)[0])
+    expected = run_job(exact, identity, twin, twin if combines else None, partitions)
+    assert sorted(map(repr, got.items())) == sorted(map(repr, expected.items()))
+
+
+def test_a_value_that_cannot_be_added_is_an_error_of_reduce_as_ever():
+    with pytest.raises(AssertionError, match="ReduceError"):
+        run_job([[[("a", 1)], [("a", "text")]]], identity, total, None, 1)
+
+
+def test_a_late_float_is_noticed(monkeypatch):
+    monkeypatch.setattr(summing, "PAIRS_BEFORE_FIRST_LOOK", 2)
+    monkeypatch.setattr(summing, "PAIRS_PER_LOOK", 2)
+    pairs = [("a", 1)] * 9 + [("a", 0.1)] * 10
+    assert run_job([[pairs]], identity, total, None, 2) == {"a": sum([1] * 9 + [0.1] * 10)}
+
+
+def test_pairs_that_are_lists_are_mapped_in_the_ordinary_way():
+    assert run_job([[[["a", 1], ("a", 2)]]], identity, total, None, 1) == {"a": 3}
+
+
+def test_other_numbers_stay_what_they_are():
+    pairs = [("a", Decimal("0.5")), ("a", 1), ("b", Level.ONE), ("c", True), ("c", True)]
+    got = run_job([[pairs], [pairs]], identity, total, total, 2)
+    assert got == {"a": Decimal("3.0"), "b": 2, "c": 4}
+    assert {key: type(value) for key, value in got.items()} == {"a": Decimal, "b": int, "c": int}
