@@ -163,6 +163,11 @@ class BlockCorruptError(ClusterError):
     """A block's bytes do not match its digest."""
 
 
+def shortened(text: str, length_max: int = 60) -> str:
+    """``text``, cut to at most ``length_max`` characters: what messages quote may be long."""
+    return text if len(text) <= length_max else text[: length_max - 1] + "…"
+
+
 Culprit = TypeVar("Culprit", bound=UserCodeError)
 
 

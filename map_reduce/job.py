@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from map_reduce.errors import FunctionError, InputTypeError
+from map_reduce.errors import FunctionError, InputTypeError, shortened
 
 MapFunction = Callable[[Any, Any], Any]
 """``map(key, value)`` -> list of, or generator of, (key, value) pairs."""
@@ -44,7 +44,7 @@ class Job:
             if not callable(function) and not (role == "combine" and function is None):
                 raise FunctionError(
                     f"{role} must be a function, not {type(function).__name__} "
-                    f"({_cut(repr(function))})"
+                    f"({shortened(repr(function))})"
                 )
         if not self.name:
             name = getattr(self.map, "__qualname__", type(self.map).__name__)
@@ -77,7 +77,3 @@ class Files:
         object.__setattr__(self, "paths", tuple(os.fspath(path) for path in paths))
         object.__setattr__(self, "encoding", encoding)
         object.__setattr__(self, "errors", errors)
-
-
-def _cut(text: str, length: int = 60) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -28,6 +28,7 @@ from map_reduce.errors import (
     InputMissingError,
     InputTypeError,
     InputUnreadableError,
+    shortened,
 )
 from map_reduce.job import Files
 
@@ -178,15 +179,16 @@ def _matches(path: str) -> list[str]:
         return [absolute]
     if not glob.has_magic(path):
         raise InputMissingError(
-            f"no file {_cut(path)}{_where(path)}; to map the text itself, pass a list: [text]"
+            f"no file {shortened(path, 300)!r}{_where(path)}; to map the text itself, "
+            "pass a list: [text]"
         )
     found = sorted(glob.glob(path, recursive=True))
     files = [os.path.abspath(match) for match in found if not os.path.isdir(match)]
     if not files:
         what = "only directories" if found else "no file"
         raise InputMissingError(
-            f"the pattern {_cut(path)} matches {what}{_where(path)}; to map the text itself, "
-            "pass a list: [text]"
+            f"the pattern {shortened(path, 300)!r} matches {what}{_where(path)}; to map the "
+            "text itself, pass a list: [text]"
         )
     for file in files:
         stat_file(file)
@@ -212,7 +214,3 @@ def _check_encoding(encoding: str, errors: str) -> None:
             f"errors={errors!r} is no way to treat bytes that are not valid; it may be 'strict', "
             "'replace', 'ignore', 'backslashreplace' or 'surrogateescape'"
         ) from None
-
-
-def _cut(text: str, length: int = 300) -> str:
-    return repr(text if len(text) <= length else text[: length - 1] + "…")

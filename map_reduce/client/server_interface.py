@@ -7,7 +7,6 @@ import logging
 import sys
 import threading
 import weakref
-from types import TracebackType
 from typing import Any
 
 from map_reduce.client.handle import JobHandle
@@ -110,12 +109,7 @@ class ServerInterface:
     def __enter__(self) -> ServerInterface:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _slots(self) -> int:

@@ -27,7 +27,7 @@ import cloudpickle
 from cloudpickle import cloudpickle as machinery
 
 from map_reduce.client.unpicklable import advice_for_function, find_unpicklable
-from map_reduce.errors import FunctionError, InputTypeError
+from map_reduce.errors import FunctionError, InputTypeError, shortened
 from map_reduce.job import Job
 from map_reduce.pickling import dumps, own_modules
 
@@ -95,8 +95,8 @@ def _parts(items: Sequence[Any], first_index: int, keyed: bool) -> Iterator[tupl
     for index, item in enumerate(items, first_index):
         if keyed:
             key, value = item
-            yield f"the key {_cut(repr(key))}", key
-            yield f"the value of key {_cut(repr(key))}", value
+            yield f"the key {shortened(repr(key))}", key
+            yield f"the value of key {shortened(repr(key))}", value
         else:
             yield f"item {index}", item
 
@@ -144,7 +144,3 @@ class _Unpickler(pickle.Unpickler):
         if made not in self._known:
             machinery._class_setstate(made, state)
         return made
-
-
-def _cut(text: str, length: int = 60) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

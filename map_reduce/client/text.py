@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, BinaryIO, cast
 
 from map_reduce.client.inputs import FileInput, stat_file, unreadable
@@ -42,7 +41,6 @@ _ARCHIVES: dict[str, Callable[[BinaryIO], Any]] = {
     "bz2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
 }
-_STATEFUL = ("utf-7", "utf_7", "hz", "iso2022")  # prefixes; a line feed may mean something else
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def file_plan(files: FileInput, slots: int) -> FilePlan:
             size, mtime_ns = status.st_size, status.st_mtime_ns
             format_ = files.format_of(path)
             pieces = 1
-            if not format_.compression and _cuts_at_bytes(format_.encoding):
+            if not format_.compression and format_.has_byte_lines:
                 pieces = max(1, round(size / wanted))
             starts = _line_starts(path, file, size, pieces) if pieces > 1 else [(0, 0)]
         stamps[path] = FileStamp(path, status.st_dev, status.st_ino, size, mtime_ns)
@@ -116,7 +114,7 @@ def file_blocks(files: FileInput, slots: int) -> Iterator[TextBlock]:
     for path in files.paths:
         format_ = files.format_of(path)
         pieces = _unpacked(path, format_.compression, wanted)
-        if _cuts_at_bytes(format_.encoding):
+        if format_.has_byte_lines:
             format_ = TextFormat(format_.encoding, format_.errors)
         else:
             pieces = _recoded(path, format_, pieces)
@@ -227,14 +225,6 @@ def _decompressing(path: str, file: BinaryIO, compression: str) -> Iterator[Bina
         raise InputUnreadableError(
             f"{path!r} is a damaged {compression} archive: {error}"
         ) from error
-
-
-@lru_cache(maxsize=64)
-def _cuts_at_bytes(encoding: str) -> bool:
-    """Whether a line feed byte is a line feed, wherever it stands."""
-    if codecs.lookup(encoding).name.replace("-", "_").startswith(_STATEFUL):
-        return False
-    return all(letter.encode(encoding) == letter.encode("ascii") for letter in "\na")
 
 
 def _bounded(value: int, low: int, high: int) -> int:

@@ -15,6 +15,8 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from map_reduce.errors import shortened
+
 STEPS_MAX = 20
 """How deep the search goes."""
 
@@ -87,7 +89,7 @@ def _reason(error: Exception) -> str:
     text = str(error).strip().rstrip(".")
     if not text or (isinstance(error, TypeError) and text.startswith("cannot pickle ")):
         return ""  # it names the type, as we do
-    return f" ({_cut(text, 200)})"
+    return f" ({shortened(text, 200)})"
 
 
 def _parts(value: Any) -> Iterator[_Part]:
@@ -114,7 +116,7 @@ def _parts(value: Any) -> Iterator[_Part]:
     elif isinstance(value, Mapping):
         for key, part in list(value.items()):
             yield "has the key", key
-            yield f"has under {_cut(repr(key))} an entry", part
+            yield f"has under {shortened(repr(key), 40)} an entry", part
     elif isinstance(value, list | tuple | set | frozenset):
         for index, part in enumerate(list(value)):
             yield f"has the element {index}", part
@@ -196,7 +198,3 @@ def _type_name(value: Any) -> str:
 def _with_article(value: Any) -> str:
     name = _type_name(value)
     return name if name.startswith("a ") else f"a {name}"
-
-
-def _cut(text: str, length: int = 40) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

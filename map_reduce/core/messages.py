@@ -11,6 +11,9 @@ with :class:`Busy`, :class:`No` or, by a node of another cluster, :class:`WrongC
 
 from __future__ import annotations
 
+import codecs
+from functools import lru_cache
+
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
@@ -190,6 +193,7 @@ class EndedJob(msgspec.Struct, frozen=True, array_like=True):
 
 class MissingBlocks(Message, frozen=True):
     missing: tuple[int, ...]  # which of those asked for, counted from 0
+    different: tuple[int, ...]  # those under whose name other bytes are held
     ended: tuple[EndedJob, ...]  # jobs of theirs that were deleted here lately
 
 
@@ -221,12 +225,32 @@ class BlockItems(msgspec.Struct, frozen=True, tag=True, array_like=True):
     keyed: bool
 
 
+SHIFTING_ENCODINGS = ("utf_7", "hz", "iso2022")
+"""How the names of encodings begin in which a byte's meaning depends on those before it."""
+
+
 class TextFormat(msgspec.Struct, frozen=True, array_like=True):
     """How the bytes of a file become lines."""
 
     encoding: str = "utf-8"
     errors: str = "strict"
     compression: str = ""  # "", "gzip", "bz2" or "xz"
+
+    @property
+    def has_byte_lines(self) -> bool:
+        """Whether a byte 0x0a is a line feed wherever it stands, so that text can be cut there.
+
+        Raises:
+            LookupError: there is no such encoding.
+        """
+        return _has_byte_lines(self.encoding)
+
+
+@lru_cache(maxsize=64)
+def _has_byte_lines(encoding: str) -> bool:
+    if codecs.lookup(encoding).name.replace("-", "_").startswith(SHIFTING_ENCODINGS):
+        return False
+    return all(letter.encode(encoding) == letter.encode("ascii") for letter in "\na")
 
 
 class FileText(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -28,6 +28,9 @@ from map_reduce.errors import MapReduceError
 
 T = TypeVar("T")
 
+NOT_SHARED: AbstractContextManager[object] = nullcontext()
+"""For state that nobody else can see."""
+
 
 class Ask(msgspec.Struct, frozen=True):
     """Send ``message`` to ``peer`` and resume with the reply.
@@ -49,7 +52,7 @@ Procedure = Generator[Ask, Message, T]
 def perform(
     procedure: Procedure[T],
     ask: Callable[[Ask], Message],
-    atomically: AbstractContextManager[object] = nullcontext(),
+    atomically: AbstractContextManager[object] = NOT_SHARED,
 ) -> T:
     """Drive a procedure to its end with a blocking ``ask``, which may raise MapReduceError.
 

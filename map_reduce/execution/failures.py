@@ -28,7 +28,7 @@ import cloudpickle
 
 import map_reduce
 from map_reduce.core.messages import AttemptId, Failure
-from map_reduce.errors import MapReduceError
+from map_reduce.errors import MapReduceError, shortened
 from map_reduce.pickling import dumps
 
 RECORD_CHARACTERS_MAX = 200
@@ -104,7 +104,7 @@ def said(error: BaseException | None) -> str:
     notes = getattr(error, "__notes__", None)
     if isinstance(notes, list):
         text = "\n".join([text, *(note for note in notes if isinstance(note, str))])
-    return cut(f"{name}: {text}" if text else name, _MESSAGE_CHARACTERS_MAX)
+    return shortened(f"{name}: {text}" if text else name, _MESSAGE_CHARACTERS_MAX)
 
 
 def shown(value: Any) -> str:
@@ -112,11 +112,7 @@ def shown(value: Any) -> str:
     if type(value) in (str, bytes):
         long = len(value) > RECORD_CHARACTERS_MAX
         return repr(value[:RECORD_CHARACTERS_MAX]) + ("…" if long else "")
-    return cut(_Repr().repr(value), RECORD_CHARACTERS_MAX)
-
-
-def cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return shortened(_Repr().repr(value), RECORD_CHARACTERS_MAX)
 
 
 def sendable(text: str) -> str:
@@ -148,7 +144,7 @@ def _frames(traceback: TracebackType | None) -> Iterator[str]:
         yield f'  File "{code.co_filename}", line {line}, in {code.co_name}'
         source = linecache.getline(code.co_filename, line, frame.f_globals).strip()
         if source:
-            yield f"    {cut(source, RECORD_CHARACTERS_MAX)}"
+            yield f"    {shortened(source, RECORD_CHARACTERS_MAX)}"
 
 
 def _walk(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:

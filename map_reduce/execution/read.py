@@ -20,7 +20,6 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -41,7 +40,6 @@ _UNPACKERS: dict[str, Callable[[BinaryIO], Any]] = {
     "bz2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
 }
-_SHIFTING = ("utf-7", "hz", "iso2022")
 
 
 class Batch(NamedTuple):
@@ -200,7 +198,7 @@ def _text_of(split: FileText | BlockText) -> _Text:
 def _lines(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:
     """Lists of lines, with how many bytes were read up to there."""
     try:
-        if text.whole and not _cuts_at_bytes(text.format.encoding):
+        if text.whole and not text.format.has_byte_lines:
             yield from _lines_of_stream(pieces, text)
         else:
             yield from _lines_of_bytes(pieces, text)
@@ -268,11 +266,3 @@ def _split(text: str) -> list[str]:
     if not lines[-1]:
         lines.pop()
     return lines
-
-
-@lru_cache(maxsize=64)
-def _cuts_at_bytes(encoding: str) -> bool:
-    """Whether a byte 0x0a is a line feed wherever it stands."""
-    if codecs.lookup(encoding).name.startswith(_SHIFTING):
-        return False
-    return all(letter.encode(encoding) == letter.encode("ascii") for letter in "\na")

@@ -186,7 +186,7 @@ class Repair:
                 self._next_s = min(now_s + self._pace.settle_s, max(now_s, latest_s))
             if now_s < self._next_s:
                 return
-            self._next_s = float("inf")  # but for what happens meanwhile
+            self._next_s = now_s + self._pace.interval_s  # if nothing asks for it sooner
         busy, problems = self._look(*view)
         if self._stop.is_set():
             return

@@ -251,6 +251,19 @@ def test_a_silent_node_is_asked_again_later_and_later(net):
     assert gaps[-1] >= 64
 
 
+def test_a_look_that_fails_is_not_the_last(net, monkeypatch):
+    def fail(refs):
+        raise OSError("a defect")
+
+    monkeypatch.setattr(net[ME].repair, "_send", fail)
+    with pytest.raises(OSError, match="defect"):
+        net.look()
+    monkeypatch.undo()
+    net.asked.clear()
+    net.look()
+    assert net.count(CompareArc) == 2
+
+
 def test_a_node_without_a_place_asks_nobody(net):
     net.views[ME] = (None, ())
     net.look()
@@ -400,7 +413,7 @@ def test_handing_over_ends_in_time(net):
 def test_a_peer_with_nonsense_for_an_answer_harms_nobody(net):
     ref = net[ME].put("a/input/0")
     net.replies[CompareArc] = Busy()
-    net.replies[WhichMissing] = MissingBlocks((-1, 7), ())
+    net.replies[WhichMissing] = MissingBlocks((-1, 7), (), ())
     net.look()
     net[ME].repair.hand_over()
     assert net[ME].store.refs() == (ref,)

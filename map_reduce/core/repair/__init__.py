@@ -19,7 +19,7 @@ then whoever had the arc still has its blocks, and readers go on to them.
 
 Comparing is cheap where nothing is wrong: two members exchange one digest for an arc, and split
 only what differs (Cates, "Robust and efficient data management for a distributed hash table",
-2003, section 5: Merkle trees over key ranges). Ours has no tree: any arc's digest is the exclusive
+MIT, 2003: Merkle trees over key ranges). Ours has no tree: any arc's digest is the exclusive
 or of those of its blocks, so arcs may begin and end anywhere and follow the ring as it changes.
 
 **Nothing that was deleted comes back.** A job's blocks are deleted everywhere at its end. A

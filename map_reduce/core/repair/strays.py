@@ -47,9 +47,16 @@ ASKED_MAX = 256
 
 
 class Missing(NamedTuple):
-    """Of some blocks, those that a member lacks, and jobs of theirs that it knows as deleted."""
+    """What a member says of some blocks.
+
+    Attributes:
+        refs: those that it lacks and would take.
+        different: those that it can't take, since it has other bytes under their name.
+        ended: jobs of theirs that it knows as deleted.
+    """
 
     refs: frozenset[BlockRef]
+    different: frozenset[BlockRef]
     ended: tuple[EndedJob, ...]
 
 
@@ -94,34 +101,38 @@ class _Holding(NamedTuple):
 def answer_missing(
     inventory: Inventory, deletions: Deletions, message: WhichMissing
 ) -> MissingBlocks:
-    """What a member says to WhichMissing, at once. A name that it holds with other bytes is not
-    missing: it could not keep both."""
-    missing = [
-        number
-        for number, ref in enumerate(message.refs)
-        if inventory.named(ref.name) is None and deletions.of(ref.name) is None
-    ]
-    return MissingBlocks(tuple(missing), deletions.among(message.refs))
+    """What a member says to WhichMissing, at once. It does not lack what it was told to delete."""
+    missing, different = [], []
+    for number, ref in enumerate(message.refs):
+        held = inventory.named(ref.name)
+        if held is not None and held != ref:
+            different.append(number)
+        elif held is None and deletions.of(ref.name) is None:
+            missing.append(number)
+    ended = deletions.among(message.refs)
+    return MissingBlocks(tuple(missing), tuple(different), ended)
 
 
 def missing_at(peer: Member, refs: Sequence[BlockRef]) -> Procedure[Missing]:
-    """Which of ``refs`` the peer lacks and would take.
+    """Which of ``refs`` the peer lacks.
 
     Raises:
         ClusterError: it does not answer, or won't.
     """
     missing: set[BlockRef] = set()
+    different: set[BlockRef] = set()
     ended: dict[EndedJob, None] = {}
     for first in range(0, len(refs), ASKED_MAX):
         batch = refs[first : first + ASKED_MAX]
         reply: Message = yield Ask(peer, WhichMissing(tuple(batch)))
         if not isinstance(reply, MissingBlocks):
             raise Refused(f"{peer} does not say which blocks it has: {reply}")
-        if any(not 0 <= number < len(batch) for number in reply.missing):
+        if any(not 0 <= n < len(batch) for n in (*reply.missing, *reply.different)):
             raise ProtocolError(f"{peer} lacks blocks that it was not asked for")
         missing.update(batch[number] for number in reply.missing)
+        different.update(batch[number] for number in reply.different)
         ended.update(dict.fromkeys(reply.ended))
-    return Missing(frozenset(missing), tuple(ended))
+    return Missing(frozenset(missing), frozenset(different), tuple(ended))
 
 
 def plan_strays(
@@ -146,7 +157,7 @@ def plan_strays(
                 confirmed.clear()
                 continue
             ended.update(dict.fromkeys(missing.ended))
-            confirmed -= missing.refs
+            confirmed -= missing.refs | missing.different
             if peer == group[0]:
                 sends += [Send(ref, peer) for ref in refs if ref in missing.refs]
         discards += [ref for ref in refs if ref in confirmed]
@@ -179,7 +190,7 @@ def plan_leave(me: Member, inventory: Inventory, *, replicas: int) -> Procedure[
             ended.update(dict.fromkeys(missing.ended))
             lacking += [Send(ref, peer) for ref in refs if ref in missing.refs]
             for ref in refs:
-                holders[ref] += ref not in missing.refs
+                holders[ref] += ref not in missing.refs | missing.different
         ranked += [(holders[send.ref], send) for send in lacking]
     ranked.sort(key=lambda each: each[0])
     sends = tuple(send for _, send in ranked)

@@ -54,6 +54,7 @@ def no_node(seconds: float) -> Failure:
 
 
 def all_refuse(seconds: float, last_refusal: tuple[Member, str] | None) -> Failure:
+    """No node has taken a task for ``seconds``."""
     last = ""
     if last_refusal is not None:
         node, reason = last_refusal
@@ -66,6 +67,7 @@ def all_refuse(seconds: float, last_refusal: tuple[Member, str] | None) -> Failu
 
 
 def no_reader(seconds: float, path: str, readers: Sequence[Address]) -> Failure:
+    """For ``seconds``, none of the nodes that see the file at ``path`` has been there."""
     names = ", ".join(map(str, readers[:NAMED_MAX]))
     if len(readers) > NAMED_MAX:
         names += f" and {len(readers) - NAMED_MAX} more nodes"

@@ -29,6 +29,11 @@ PROGRESS_OF_PHASE = {
 
 
 def check(scheduler: JobScheduler) -> None:
+    """All that must hold of a scheduler between two events.
+
+    Raises:
+        AssertionError: something does not; says what.
+    """
     _check_tasks(scheduler)
     _check_attempts(scheduler)
     _check_outputs(scheduler)

@@ -31,6 +31,8 @@ REST_S_MAX = 5.0
 
 @dataclass(slots=True, eq=False)
 class NodeState:
+    """What the scheduler knows of one node."""
+
     member: Member
     slots: int
     reader: bool
@@ -62,6 +64,12 @@ class NodeState:
 
 
 class Nodes:
+    """The nodes, found by who has room: a free slot, a place in its queue, or neither for now.
+
+    Args:
+        readers: addresses of those that see the job's files; empty where all do, or none needs to.
+    """
+
     def __init__(self, readers: Iterable[Address]) -> None:
         self._readers = frozenset(readers)
         self._members: dict[Member, NodeState] = {}

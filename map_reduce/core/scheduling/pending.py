@@ -42,6 +42,8 @@ ANY_READER = Needs(reader=True, avoid=frozenset())
 
 
 class Pending:
+    """The tasks that wait for a node, each once; taking one that suits a node is O(1)."""
+
     def __init__(self, tasks: Iterable[Task] = ()) -> None:
         self._choosy: dict[Needs, deque[Task]] = {}
         self._readers: deque[Task] = deque()

@@ -86,6 +86,8 @@ class Task:
 
 @dataclass(slots=True, eq=False)
 class MapTask(Task):
+    """Maps one split; its output stays on the node that made it."""
+
     phase: ClassVar[str] = "map"
     transitions: ClassVar[Mapping[TaskState, Mapping[TaskStep, TaskState]]] = MAP_TASK_TRANSITIONS
 
@@ -116,6 +118,8 @@ class ReduceTask(FinalTask):
 
 @dataclass(slots=True, eq=False)
 class WholeTask(FinalTask):
+    """Does a job of one split all at once."""
+
     phase: ClassVar[str] = "whole"
 
     split: Split = field(kw_only=True)

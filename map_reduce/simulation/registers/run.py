@@ -12,7 +12,7 @@ from map_reduce.core.registers.procedure import RecordProcedure
 from map_reduce.core.registers.proposer import Settled
 from map_reduce.errors import ClusterError, Refused, Undecided
 from map_reduce.simulation.registers.judge import Violation
-from map_reduce.simulation.registers.linearizability import NEVER, Operation, explain
+from map_reduce.simulation.registers.linearizability import Operation, explain
 from map_reduce.simulation.registers.mutants import FAITHFUL, Mutant
 from map_reduce.simulation.registers.plan import SECOND_US, SPAN_US, Act, Plan
 from map_reduce.simulation.registers.world import ACTED, Life, World
@@ -248,6 +248,7 @@ class Run:
     def _after_quiet(self) -> None:
         """All faults are over: where a majority is left, everybody can read again."""
         world = self._world
+        world.stumble = 0.0
         assert world.now_us < 100 * SPAN_US, "every procedure ends"
         available = world.judge.recoverable(world.held(), world.replicas())
         members = world.judge.members(world.held())

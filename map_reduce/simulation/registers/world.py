@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message
-from map_reduce.core.register_messages import Config, Replica
+from map_reduce.core.register_messages import AcceptRecord, Config, Replica
 from map_reduce.core.registers.acceptor import Acceptor, Held, Persist, Reply
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.registers.procedure import AskAll, RecordProcedure, Replies
@@ -26,6 +26,7 @@ from map_reduce.simulation.trace import Trace
 
 TIMEOUT_US = 150_000
 DISK_US = (50, 20_000)
+DOWN_US = (1_000, 1_000_000)
 BACK_OFF_US = 5_000
 BACK_OFF_US_MAX = 200_000
 
@@ -73,6 +74,7 @@ class World:
         self, plan: Plan, *, mutant: Mutant = FAITHFUL, strict: bool = True, readable: bool = False
     ) -> None:
         self.mutant = mutant
+        self.stumble = plan.stumble
         self.now_us = 0
         self.trace = Trace(readable)
         self.network = Network(Draws(plan.seed, "network"))
@@ -195,7 +197,13 @@ class World:
             self.at(wait_us, life, self._step, life, procedure, {}, then)
             return
         asking = Asking(life, procedure, wanted, then)
-        for replica, message in wanted.messages.items():
+        messages = list(wanted.messages.items())
+        if self.stumble and isinstance(messages[0][1], AcceptRecord):
+            if self._draws.chance(self.stumble):
+                messages = [self._draws.one_of(messages)]
+                self.end(life.number, disk_lost=False)
+                self.at(self._draws.heavy_tailed(*DOWN_US), None, self.start, life.number)
+        for replica, message in messages:
             number = int(replica.address.host[1:])
             for delay_us in self.network.fate(life.number, number):
                 self.at(delay_us, None, self._arrive, number, asking, replica, message)

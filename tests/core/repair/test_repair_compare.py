@@ -178,9 +178,13 @@ def test_an_identifier_of_another_length_is_refused():
     assert "20 bytes" in str(answer_comparison(Inventory([]), CompareArc(b"", b"", b"")))
 
 
-def test_a_member_cannot_lack_what_it_was_not_asked_for():
+@pytest.mark.parametrize(
+    "reply",
+    [MissingBlocks((3,), (), ()), MissingBlocks((), (-1,), ()), MissingBlocks((-1,), (), ())],
+)
+def test_a_member_cannot_lack_what_it_was_not_asked_for(reply):
     with pytest.raises(ProtocolError):
-        perform(missing_at(PEER, MANY[:3]), lambda ask: MissingBlocks((3,), ()))
+        perform(missing_at(PEER, MANY[:3]), lambda ask: reply)
 
 
 def test_a_quiet_ring_costs_one_question_for_each_copy_and_few_for_strays():

@@ -114,7 +114,18 @@ def test_nobody_lacks_what_was_deleted_there():
     here, gone, lacking = block("a/spec"), block("gone/spec"), block("b/spec")
     question = WhichMissing((here, gone, lacking, block("a/spec", b"another put")))
     reply = answer_missing(Inventory([here]), deletions, question)
-    assert reply == MissingBlocks((2,), (EndedJob("gone", True),))
+    assert reply == MissingBlocks((2,), (3,), (EndedJob("gone", True),))
+
+
+def test_a_copy_with_other_bytes_is_no_copy():
+    world = World(members(8), 5)
+    ref, other = block("job/input/0"), block("job/input/0", b"another put")
+    for member in world.group(ref):
+        world.held[member].add(ref)
+    stray = next(member for member in world.ring if member not in world.group(ref))
+    world.held[stray].add(other)
+    plan = stray_plan(world, stray)
+    assert plan.discards == plan.sends == ()
 
 
 def test_a_deletion_is_remembered_for_a_day():
