@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 PREFIX = "map-reduce-"
+MAKING_PREFIX = ".making-map-reduce-"
 LOCK_NAME = "owner.lock"
 
 
@@ -22,9 +23,11 @@ class Scratch:
 
     def __init__(self) -> None:
         remove_abandoned()
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = open(self.path / LOCK_NAME, "w")  # noqa: SIM115  # held while the node lives
+        made = Path(tempfile.mkdtemp(prefix=MAKING_PREFIX))
+        self._lock = open(made / LOCK_NAME, "w")  # noqa: SIM115  # held while the node lives
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Only now under a name at which others would look, and find no lock.
+        self.path = made.rename(made.with_name(PREFIX + made.name.removeprefix(MAKING_PREFIX)))
 
     def folder(self, name: str) -> Path:
         """A subfolder, made if missing."""

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from map_reduce.server import scratch as scratch_module
 from map_reduce.server.scratch import PREFIX, Scratch
 
 
@@ -45,6 +46,20 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next(temporary):
     scratch = Scratch()
     assert list(temporary.iterdir()) == [scratch.path]
     scratch.close()
+
+
+def test_a_folder_is_never_seen_without_its_lock(temporary, monkeypatch):
+    looked = []
+    lock = scratch_module.fcntl.flock
+
+    def look_and_lock(file, how):
+        if how == scratch_module.fcntl.LOCK_EX:  # a new folder's own lock, not a sweep's
+            looked.append([path.name.startswith(PREFIX) for path in temporary.iterdir()])
+        lock(file, how)
+
+    monkeypatch.setattr(scratch_module.fcntl, "flock", look_and_lock)
+    Scratch().close()
+    assert looked == [[False]]
 
 
 def test_folders_of_others_are_not_touched(temporary):

@@ -16,9 +16,9 @@ which a proposer with old knowledge finds the present members.
 **Persist before reply.** :meth:`Acceptor.handle` changes the memory and returns effects, *to be
 carried out in this order*: a :class:`Persist`, where anything changed, then a :class:`Reply`. For
 one replica, no effect may overtake an earlier one, not even a reply that needs no Persist: what it
-reports may be what an earlier effect has yet to make durable. If a Persist fails, no Reply may leave
-any more; the replica has to end, and its successor is to start from what is on disk, or with a new
-identity from nothing.
+reports may be what an earlier effect has yet to make durable. If a Persist fails, no Reply may
+leave any more; the replica has to end, and its successor is to start from what is on disk, or with
+a new identity from nothing.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ when others should leave it in peace, and the payload. The functions here make c
   and send what it likes: nothing that it commits is accepted. The same rule holds outside of
   records: every message of a master carries its epoch, and who receives one with a lower epoch than
   it has seen refuses it.
-- **Other records of the same job** (the shards of its ledger) are fenced by the same epoch: before a
-  new master reads a shard, it *seals* it by :func:`sealed`, which writes its epoch there. What it
-  reads then is final: no older master writes to the shard any more.
+- **Other records of the same job** (the shards of its ledger) are fenced by the same epoch: before
+  a new master reads a shard, it *seals* it by :func:`sealed`, which writes its epoch there. What
+  it reads then is final: no older master writes to the shard any more.
 
-After ``Undecided``, read: the record then names the master, and if it is this one, it is the master.
+After ``Undecided``, read: the record then names the master, and if it is this one, it is master.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 Replies = dict[Replica, Message]
 
+_ALONE: AbstractContextManager[object] = nullcontext()
+
 
 class AskAll(NamedTuple):
     """Send each replica its message, all at the same time.
@@ -48,7 +50,7 @@ def perform(
     procedure: RecordProcedure[T],
     ask_all: Callable[[AskAll], Replies],
     back_off: Callable[[BackOff], None],
-    atomically: AbstractContextManager[object] = nullcontext(),
+    atomically: AbstractContextManager[object] = _ALONE,
 ) -> T:
     """Drive a procedure to its end with blocking functions.
 

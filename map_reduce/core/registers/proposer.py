@@ -20,8 +20,8 @@ stories and gives the argument):
    to be only decides who is asked first. Where nobody asked has accepted anything, the members
    that decide are those of the birth certificate.
 2. **The members change C → (C, C') → C'**, by writes like any other, each of which raises the epoch
-   by one; and only **from an epoch that is known to be committed**. That a state was *seen* does not
-   say so. Hence :meth:`Proposer.reconfigure` begins with an identity write.
+   by one; and only **from an epoch that is known to be committed**. That a state was *seen*
+   does not say so. Hence :meth:`Proposer.reconfigure` begins with an identity write.
 3. **A joint configuration is only ever left forwards**, to C'. Whoever wants another one finishes
    the change that is under way first.
 4. **A ballot's epoch is at least that of the state read.** A proposer that learns of a higher epoch

@@ -2,8 +2,9 @@
 
 Wing and Gong ("Testing and verification for concurrent objects", 1993): look for an order of the
 operations in which each takes effect between its call and its return, and each result is what the
-register would have answered. Lowe's improvement ("Testing for linearizability", 2017): remember which
-(operations done, value) pairs were tried, so none is tried twice.
+register would have answered. Lowe's improvement ("Testing for linearizability", 2017): remember
+which (operations done, value) pairs were tried, so none is tried twice. Additions are of positive
+amounts.
 
 An operation whose outcome is unknown has no return: it may take effect at any time after its call,
 or never.

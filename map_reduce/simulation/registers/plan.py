@@ -94,7 +94,7 @@ def _draw_operations(draws: Draws, nodes: int, leases: bool, lookups: float) -> 
 
 
 def _draw_lookup(draws: Draws, nodes: int, lookups: float) -> tuple[int, ...]:
-    """Mostly proposers know whom to ask; at times all they have is a lookup, perhaps a wrong one."""
+    """Mostly proposers know whom to ask; at times all they have is a lookup, maybe wrong."""
     if not draws.chance(lookups):
         return ()
     return tuple(node for node in range(nodes) if draws.chance(0.4))

@@ -205,7 +205,7 @@ class Run:
             now = self._world.trace.events
             self.outcome.history.append(Operation(act.kind, arguments, called, now, result))
 
-        self._world.perform(life, procedure, ended)  # type: ignore[arg-type]
+        self._world.perform(life, procedure, ended)
 
     def _count(self, kind: str, error: ClusterError | None) -> None:
         how = "done" if error is None else "refused" if isinstance(error, Refused) else "no answer"
@@ -274,5 +274,3 @@ def _bytes(value: int) -> bytes:
 
 def _number(value: bytes | None) -> int:
     return int(value) if value else 0
-
-

@@ -198,11 +198,10 @@ class World:
             return
         asking = Asking(life, procedure, wanted, then)
         messages = list(wanted.messages.items())
-        if self.stumble and isinstance(messages[0][1], AcceptRecord):
-            if self._draws.chance(self.stumble):
-                messages = [self._draws.one_of(messages)]
-                self.end(life.number, disk_lost=False)
-                self.at(self._draws.heavy_tailed(*DOWN_US), None, self.start, life.number)
+        if isinstance(messages[0][1], AcceptRecord) and self._draws.chance(self.stumble):
+            messages = [self._draws.one_of(messages)]
+            self.end(life.number, disk_lost=False)
+            self.at(self._draws.heavy_tailed(*DOWN_US), None, self.start, life.number)
         for replica, message in messages:
             number = int(replica.address.host[1:])
             for delay_us in self.network.fate(life.number, number):
