@@ -203,7 +203,11 @@ def test_a_connection_cut_in_use_is_retried_once_if_it_was_kept(
     address = server.listen(ANYWHERE)
 
     def cut_all() -> None:
-        for channel in [*server._daemons[0].transportServer._served.values()]:
+        serving = server._daemons[0].transportServer
+        with serving._lock:  # a connection is answered before it is entered, but under the lock
+            channels = [*serving._served.values()]
+        assert channels
+        for channel in channels:
             channel.cut()
 
     cuts = iter([False, True, False])
