@@ -20,6 +20,8 @@ EXIT_INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
+    if sys.stdout is None:
+        raise SystemExit("map-reduce: standard output is closed")
     options = _parser().parse_args(arguments)
     level = os.environ.get("MR_LOG_LEVEL", "WARNING").upper()
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in: map-reduce run … | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:  # the output's disk is full, or the like
+        print(f"map-reduce: {error}", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
     node = commands.add_parser("node", help="run one node, until Ctrl-C")
     node.add_argument("--host", help="address to listen on (default 127.0.0.1; MR_HOST)")
-    node.add_argument("--port", type=int, help="port, 0 for a free one (default; MR_PORT)")
+    node.add_argument("--port", type=int, help="port; 0, the default, takes a free one (MR_PORT)")
     node.add_argument(
         "--join", action="append", default=[], metavar="HOST:PORT", help="a node of the ring"
     )
@@ -120,6 +125,8 @@ def _cluster(options: argparse.Namespace) -> int:
 
     if options.nodes < 1:
         raise ConfigError(f"--nodes is {options.nodes}; a ring has at least one")
+    if not 0 <= options.port <= (65536 - options.nodes if options.port else 0):
+        raise ConfigError(f"--port {options.port} leaves no room for {options.nodes} ports")
     run = run_detached if options.detach else run_in_foreground
     return run(options.nodes, options.port, options.slots)
 

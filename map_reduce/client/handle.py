@@ -10,7 +10,7 @@ from typing import Any
 from map_reduce.client.failures import error_of
 from map_reduce.client.progress import Bar, JobProgress
 from map_reduce.client.shipping import unpickle
-from map_reduce.core.identifiers import Member, identifier_of
+from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
     CancelJob,
     Done,
@@ -19,7 +19,13 @@ from map_reduce.core.messages import (
     NoJob,
     ReleaseJob,
 )
-from map_reduce.errors import ClusterError, JobError, JobLostError, JobTimeoutError
+from map_reduce.errors import (
+    ClusterError,
+    JobError,
+    JobLostError,
+    JobTimeoutError,
+    UserCodeError,
+)
 from map_reduce.server.access import Access
 
 MASTER_SILENCE_S_MAX = 15.0
@@ -35,14 +41,24 @@ ENDED = ("done", "failed", "cancelled")
 class JobHandle:
     """A submitted job. Always true, so that ``if server.startup(...)`` reads well."""
 
-    def __init__(self, access: Access, job_id: str, name: str, *, show_progress: bool | None):
-        self.id = job_id
+    def __init__(
+        self,
+        access: Access,
+        submitted: Submitted,
+        name: str,
+        *,
+        show_progress: bool | None,
+        keeper: object = None,
+    ) -> None:
+        """``keeper`` is kept alive for as long as the handle is: who else would end the node?"""
+        self.id = submitted.job_id
         self.name = name
         self._access = access
+        self._master = submitted.master
+        self._keeper = keeper
         self._show_progress = show_progress
         self._one_waiter = threading.Lock()  # of this handle alone: a second result() waits
         self._ended: JobStatus | None = None
-        self._master: Member | None = None
         self._results: dict[Any, Any] | None = None
         self._released = False
 
@@ -76,20 +92,26 @@ class JobHandle:
             JobTimeoutError: it takes longer than ``timeout_s`` seconds; it goes on.
             JobLostError: its master is gone.
         """
-        with self._one_waiter:
+        start_s = time.monotonic()
+        if not self._one_waiter.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
+            raise self._out_of_time(timeout_s)
+        try:
             if self._results is None:
-                status = self._wait(timeout_s)
+                status = self._wait(start_s, timeout_s)
                 if status.failure is not None:
                     self.release()
                     raise error_of(status.failure)
                 self._results = self._fetch(status)
                 self.release()
             return self._results
+        finally:
+            self._one_waiter.release()
 
     def cancel(self) -> None:
         """Stop it. A job that has ended stays as it is. Raises ClusterError."""
         if self._ended is None:
-            self._access.peers.request(self._find_master().address, CancelJob(self.id), Done, NoJob)
+            self._access.check_usable()
+            self._access.peers.request(self._master.address, CancelJob(self.id), Done, NoJob)
 
     def release(self) -> None:
         """Let the cluster forget the job and delete its data, results included.
@@ -100,14 +122,10 @@ class JobHandle:
             self._released = True
             # Best effort: what is not released now is, after its time to live.
             with contextlib.suppress(ClusterError):
-                self._access.peers.request(self._find_master().address, ReleaseJob(self.id), Done)
+                self._access.check_usable()
+                self._access.peers.request(self._master.address, ReleaseJob(self.id), Done)
 
     # ------------------------------------------------------------------ inside
-
-    def _find_master(self) -> Member:
-        if self._master is None:
-            self._master = self._access.locate(identifier_of(self.id))[0]
-        return self._master
 
     def _ask(self, first_part: int = 0) -> JobStatus:
         """What the master says. Of one that has ended, the first parts are asked for once."""
@@ -115,25 +133,27 @@ class JobHandle:
             return self._ended
         if self._released:
             raise JobError(f"job {self.id} was released before its end")
-        peer = self._find_master()
         try:
-            reply = self._access.peers.request(
-                peer.address, GetJob(self.id, first_part), JobStatus, NoJob
-            )
-        except ClusterError:
-            self._master = None
-            raise
+            self._access.check_usable()
+        except ClusterError as error:
+            raise JobLostError(f"job {self.id} cannot be followed: {error}") from error
+        reply = self._access.peers.request(
+            self._master.address, GetJob(self.id, first_part), JobStatus, NoJob
+        )
         if isinstance(reply, NoJob):
             raise JobLostError(
-                f"job {self.id} is not known to its master {peer}: the master was restarted or "
-                "the job's results were kept for too long. Submit it again"
+                f"job {self.id} is not known any more to its master {self._master}: it was "
+                "restarted, or it kept the results for as long as it should. Submit the job again"
             )
         if reply.progress.phase in ENDED and not first_part:
             self._ended = reply
         return reply
 
-    def _wait(self, timeout_s: float | None) -> JobStatus:
-        start_s = heard_s = time.monotonic()
+    def _out_of_time(self, timeout_s: float | None) -> JobTimeoutError:
+        return JobTimeoutError(f"job {self.id} has not ended within {timeout_s:g} s; it goes on")
+
+    def _wait(self, start_s: float, timeout_s: float | None) -> JobStatus:
+        heard_s = time.monotonic()
         pause = threading.Event()  # never set: a sleep that Ctrl-C ends at once
         with Bar(self.name, self._show_progress) as bar:
             while True:
@@ -155,9 +175,7 @@ class JobHandle:
                     bar.show(JobProgress.of(status.progress))
                 waited_s = now_s - start_s
                 if timeout_s is not None and waited_s >= timeout_s:
-                    raise JobTimeoutError(
-                        f"job {self.id} has not ended within {timeout_s:g} s; it goes on"
-                    )
+                    raise self._out_of_time(timeout_s)
                 pause_s = min(max(POLL_S_MIN, waited_s * POLL_SHARE), POLL_S_MAX)
                 if timeout_s is not None:
                     pause_s = min(pause_s, max(0.0, timeout_s - waited_s))
@@ -170,6 +188,13 @@ class JobHandle:
         results: dict[Any, Any] = {}
         for part in parts:
             data = part.inline if part.ref is None else self._access.blocks.get(part.ref)
-            keys, values = unpickle(data)
+            try:
+                keys, values = unpickle(data)
+            except Exception as error:  # whatever a user's class does when it is unpickled
+                self.release()
+                problem = f"{type(error).__name__}: {error}"
+                raise UserCodeError(
+                    f"the results of job {self.id} cannot be unpickled here: {problem}"
+                ) from error
             results.update(zip(keys, values, strict=True))
         return results

@@ -174,16 +174,14 @@ def _matches(path: str) -> list[str]:
     except ValueError:  # a null character
         exists = False
     if exists:
-        absolute = os.path.abspath(path)
-        stat_file(absolute)
-        return [absolute]
+        return [_absolute(path)]
     if not glob.has_magic(path):
         raise InputMissingError(
             f"no file {shortened(path, 300)!r}{_where(path)}; to map the text itself, "
             "pass a list: [text]"
         )
     found = sorted(glob.glob(path, recursive=True))
-    files = [os.path.abspath(match) for match in found if not os.path.isdir(match)]
+    files = [_absolute(match) for match in found if not os.path.isdir(match)]
     if not files:
         what = "only directories" if found else "no file"
         raise InputMissingError(
@@ -214,3 +212,22 @@ def _check_encoding(encoding: str, errors: str) -> None:
             f"errors={errors!r} is no way to treat bytes that are not valid; it may be 'strict', "
             "'replace', 'ignore', 'backslashreplace' or 'surrogateescape'"
         ) from None
+
+
+def _absolute(path: str) -> str:
+    """The regular file's path from the root.
+
+    Raises:
+        InputMissingError, InputUnreadableError: see :func:`stat_file`.
+        InputUnreadableError: its name cannot be sent to nodes, as it is not text.
+    """
+    absolute = os.path.abspath(path)
+    stat_file(absolute)
+    try:
+        absolute.encode()
+    except UnicodeEncodeError:
+        raise InputUnreadableError(
+            f"the name of {os.fsencode(absolute)!r} is not valid UTF-8, so it cannot be sent to "
+            "the workers; rename the file, or run Python in a UTF-8 locale"
+        ) from None
+    return absolute

@@ -74,7 +74,8 @@ class Bar:
 
     def __init__(self, name: str, shown: bool | None) -> None:
         self._name = name
-        self._shown = sys.stderr.isatty() if shown is None else shown
+        out = sys.stderr  # None where it was closed
+        self._shown = out is not None and (out.isatty() if shown is None else shown)
         self._bar: Any = None
 
     def show(self, progress: JobProgress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import logging
 import sys
@@ -56,8 +57,11 @@ class ServerInterface:
         self._lock = threading.Lock()
         self._last: JobHandle | None = None
         self._access, self.where = _open(address, slots)
-        self._finalizer = weakref.finalize(self, self._access.close)
-        if not quiet:
+        atexit.register(self._access.close)
+        # Garbage may be collected in any thread, one of the node's own among them.
+        self._finalizer = weakref.finalize(self, _close_in_a_thread, self._access)
+        self._finalizer.atexit = False
+        if not quiet and sys.stderr is not None:
             print(f"map-reduce: {self.where}", file=sys.stderr)
 
     def startup(
@@ -87,8 +91,11 @@ class ServerInterface:
             ClusterError: the cluster can't be reached.
         """
         job = Job(map, reduce, combine, name)
-        job_id = submit(self._access, job, data, self._slots())
-        handle = JobHandle(self._access, job_id, job.name, show_progress=self._progress)
+        self._access.check_usable()
+        submitted = submit(self._access, job, data, self._slots())
+        handle = JobHandle(
+            self._access, submitted, job.name, show_progress=self._progress, keeper=self
+        )
         with self._lock:
             self._last = handle
         return handle
@@ -104,7 +111,9 @@ class ServerInterface:
 
     def close(self) -> None:
         """End an embedded node, or the connections to a cluster. Harmless when repeated."""
-        self._finalizer()
+        self._access.close()
+        self._finalizer.detach()
+        atexit.unregister(self._access.close)
 
     def __enter__(self) -> ServerInterface:
         return self
@@ -120,6 +129,11 @@ class ServerInterface:
             except ClusterError as error:
                 log.info("node %s does not tell its slots: %s", member, error)
         return max(1, slots)
+
+
+def _close_in_a_thread(access: Access) -> None:
+    atexit.unregister(access.close)
+    threading.Thread(target=access.close, name="map-reduce-close").start()
 
 
 def _open(address: str | None, slots: int | None) -> tuple[Access, str]:

@@ -38,6 +38,14 @@ def open_cluster(address: str | None) -> Access:
     transport = PyroTransport()
     try:
         return connect(found.addresses, transport)
+    except NoNodeError as error:
+        transport.close()
+        if found.binding:
+            raise
+        raise NoNodeError(
+            f"{found.source} names a cluster that has ended: nobody answers at "
+            f"{' or '.join(map(str, found.addresses))}. Start one with: map-reduce cluster"
+        ) from error
     except BaseException:
         transport.close()
         raise

@@ -18,8 +18,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+from map_reduce._version import PYTHON
 from map_reduce.client.failures import error_of
 from map_reduce.client.inputs import FileInput, ItemInput, read_input
 from map_reduce.client.items import item_chunks
@@ -42,13 +43,13 @@ from map_reduce.core.messages import (
     GetCheck,
     InlineItems,
     JobSpec,
+    ReleaseJob,
     Split,
     SubmitJob,
 )
 from map_reduce.errors import ClusterError, NoNodeError
 from map_reduce.job import Job
 from map_reduce.server.access import Access
-from map_reduce.server.node import PYTHON
 
 INLINE_BYTES_MAX = 64 * 1024
 STAMPS_PER_MESSAGE_MAX = 2_000
@@ -56,8 +57,15 @@ CHECK_S_MAX = 40.0
 CHECK_POLL_S = 0.01
 
 
-def submit(access: Access, job: Job, data: Any, slots: int) -> str:
-    """Submit; the new job's id.
+class Submitted(NamedTuple):
+    """A job and the node that took it."""
+
+    job_id: str
+    master: Member
+
+
+def submit(access: Access, job: Job, data: Any, slots: int) -> Submitted:
+    """Submit a job.
 
     Args:
         slots: worker processes in the cluster, which the size of splits goes by.
@@ -66,6 +74,7 @@ def submit(access: Access, job: Job, data: Any, slots: int) -> str:
         UserCodeError, InputError: the functions or the data can't be used; nothing has run.
         ClusterError: the cluster can't be reached or did not take it.
     """
+    access.check_usable()
     submission = _Submission(access, job, slots)
     try:
         return submission.submit(data)
@@ -82,8 +91,9 @@ class _Submission:
         self._id = uuid.uuid4().hex
         self._blocks = itertools.count()
         self._stored = False
+        self._master: Member | None = None
 
-    def submit(self, data: Any) -> str:
+    def submit(self, data: Any) -> Submitted:
         source = read_input(data)
         functions = self._functions()
         readers: tuple[Member, ...] = ()
@@ -107,14 +117,17 @@ class _Submission:
         )
         ref = self._access.blocks.put(names.specification(self._id), spec.encode())
         self._stored = True
-        master = self._access.locate(identifier_of(self._id))[0]
+        master = self._master = self._access.locate(identifier_of(self._id))[0]
         self._access.peers.request(master.address, SubmitJob(self._id, ref), Done)
-        return self._id
+        return Submitted(self._id, master)
 
     def clean_up(self) -> None:
         """Delete what was stored in vain."""
         if not self._stored:
             return
+        if self._master is not None:  # which may have taken the job, whatever it answered
+            with contextlib.suppress(ClusterError):
+                self._access.peers.request(self._master.address, ReleaseJob(self._id), Done)
         # What can't be reached now has nothing to gain from this; its own clean-up comes later.
         with contextlib.suppress(ClusterError):
             for member in self._access.members():

@@ -140,7 +140,7 @@ class _Attempt:
         side, segments = self._mapped(work, work.partitions)
         sizes = []
         records_out = 0
-        with open(self._output, "wb", buffering=0) as file:
+        with open(self._output, "wb") as file:
             for data, _, values in segments:
                 file.write(data)
                 sizes.append(len(data))

@@ -117,13 +117,13 @@ class Attempts:
             if order.epoch < epoch:
                 return No(f"a master with the newer epoch {epoch} has taken over the job")
             self._epochs[job_id] = order.epoch
-            self._masters[job_id] = order.master
             self._heard_of_master_s[job_id] = self._clock.now_s()
             if order.attempt in self._orders:
                 return Done()
             if len(self._orders) >= self._attempts_max:
                 return Busy()
             self._orders[order.attempt] = order
+            self._masters[job_id] = order.master
         self._threads.run(lambda: self._feed(order))
         return Done()
 
@@ -184,22 +184,25 @@ class Attempts:
             return self._orders.get(order.attempt) is order
 
     def _feed(self, order: StartAttempt) -> None:
+        def ended(outcome: Outcome, path: Path | None) -> None:
+            self._threads.run(lambda: self._settle(order, outcome, path))
+
         try:
             local = self._fetch(order)
-        except MapReduceError as error:
-            source = error.source if isinstance(error, _LostSource) else None
-            failure = Failure(
-                "BlockMissingError",
-                f"node {self._me} could not fetch what {order.attempt} needs: {error}",
-            )
-            self._settle(order, Failed(failure, retry=True, lost_source=source), None)
-            return
-        if self._wanted(order):
-            self._pool.submit(
-                order,
-                local,
-                lambda outcome, path: self._threads.run(lambda: self._settle(order, outcome, path)),
-            )
+            if self._wanted(order):
+                self._pool.submit(order, local, ended)
+            else:
+                shutil.rmtree(self._folder(order), ignore_errors=True)
+        except Exception as error:  # noqa: BLE001  # a full disk, a defect: the master must hear
+            self._settle(order, self._not_fetched(order, error), None)
+
+    def _not_fetched(self, order: StartAttempt, error: Exception) -> Failed:
+        if not isinstance(error, MapReduceError | OSError):
+            log.exception("%s could not be started", order.attempt)
+        source = error.source if isinstance(error, _LostSource) else None
+        kind = "BlockMissingError" if isinstance(error, MapReduceError) else "ClusterError"
+        message = f"node {self._me} could not fetch what {order.attempt} needs: {error}"
+        return Failed(Failure(kind, message), retry=True, lost_source=source)
 
     def _feed_check(self, order: StartAttempt) -> None:
         def ended(outcome: Outcome, path: Path | None) -> None:
@@ -210,9 +213,8 @@ class Attempts:
 
         try:
             self._pool.submit(order, self._fetch(order), ended)
-        except ClusterError as error:
-            failure = Failure("BlockMissingError", f"node {self._me} has no functions: {error}")
-            ended(Failed(failure, retry=True), None)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for it
+            ended(self._not_fetched(order, error), None)
 
     def _settle(self, order: StartAttempt, outcome: Outcome, path: Path | None) -> None:
         """Keep the output of an attempt that ended, and report."""
@@ -223,7 +225,9 @@ class Attempts:
             return
         try:
             outcome = self._keep(order, outcome, path)
-        except MapReduceError as error:
+        except Exception as error:  # a full disk, or a defect: the master must hear of it
+            if not isinstance(error, MapReduceError | OSError):
+                log.exception("the output of %s could not be kept", order.attempt)
             failure = Failure("ClusterError", f"node {self._me} could not store a result: {error}")
             outcome = Failed(failure, retry=True)
         self._report(order, outcome)
@@ -315,7 +319,7 @@ class Attempts:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / str(number)
             try:
-                with open(path, "wb", buffering=0) as file:
+                with open(path, "wb") as file:  # buffered: a short write must be an error
                     for data in read_range(
                         self._peers, source.node, source.name, source.offset, source.length_bytes
                     ):
@@ -337,35 +341,47 @@ class Attempts:
             orders = list(self._orders.values())
             masters = dict(self._masters)
             unreported = dict(self._unreported)
+        silent: set[Address] = set()  # each is waited for once in a round, whatever its jobs
         for job_id, master in masters.items():
             mine = [order for order in orders if order.attempt.job_id == job_id]
             for order in mine:
-                if order.attempt in unreported and not self._try_to_report(
-                    order, unreported[order.attempt]
+                if (
+                    order.attempt in unreported
+                    and master not in silent
+                    and not self._try_to_report(order, unreported[order.attempt])
                 ):
-                    break  # don't wait for a silent master once for each attempt
+                    silent.add(master)
             running = tuple(progress.get(o.attempt, Running(o.attempt, 0, 0)) for o in mine)
-            self._send_sign_of_life(job_id, master, running)
+            if master in silent:
+                self._bear_with(job_id, "")
+            elif not self._send_sign_of_life(job_id, master, running):
+                silent.add(master)
 
     def _send_sign_of_life(
         self, job_id: str, master: Address, running: tuple[Running, ...]
-    ) -> None:
+    ) -> bool:
+        """Whether the master answered."""
         message = AttemptsRunning(job_id, self._peers.member, running)
         try:
             reply = self._peers.request(master, message, Done, NoJob)
         except ClusterError as error:
-            with self._lock:
-                heard_s = self._heard_of_master_s.get(job_id, self._clock.now_s())
-            if self._clock.now_s() - heard_s < self._give_up_s:
-                return
-            log.warning("the master of job %s has been silent for too long: %s", job_id, error)
-        else:
-            if isinstance(reply, Done):
-                with self._lock:
-                    if job_id in self._heard_of_master_s:
-                        self._heard_of_master_s[job_id] = self._clock.now_s()
-                return
-        self.end_job(job_id, blocks=False)
+            self._bear_with(job_id, str(error))
+            return False
+        if isinstance(reply, NoJob):
+            self.end_job(job_id, blocks=False)
+        with self._lock:
+            if job_id in self._heard_of_master_s:
+                self._heard_of_master_s[job_id] = self._clock.now_s()
+        return True
+
+    def _bear_with(self, job_id: str, problem: str) -> None:
+        """Give up the job of a silent master, but not soon."""
+        now_s = self._clock.now_s()
+        with self._lock:
+            silence_s = now_s - self._heard_of_master_s.get(job_id, now_s)
+        if silence_s >= self._give_up_s:
+            log.warning("the master of job %s has been silent for too long. %s", job_id, problem)
+            self.end_job(job_id, blocks=False)
 
     def close(self) -> None:
         with self._lock:

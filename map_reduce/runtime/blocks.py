@@ -107,7 +107,7 @@ class RingBlocks:
         """
         if self._store is not None and self._link_own(self._store, ref, path):
             return path
-        with open(path, "wb", buffering=0) as file:
+        with open(path, "wb") as file:  # buffered, since only then a short write is an error
 
             def start() -> Callable[[bytes], object]:
                 file.seek(0)

@@ -142,9 +142,16 @@ class JobMaster:
         return progress
 
     def close(self) -> None:
+        """End without a result, where there is none yet."""
         self.put(None)
         if self.thread is not threading.current_thread():
             self.thread.join(TICK_S * 4)
+        with self._lock:
+            if self.ended_s is None:
+                self._failure = Failure(
+                    "JobLostError",
+                    f"job {self.job_id}: its master, {self._around.peers.member}, was closed",
+                )
 
     # ------------------------------------------------------------------ the job's thread
 

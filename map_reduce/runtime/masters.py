@@ -19,6 +19,7 @@ from map_reduce.core.messages import (
     GetJob,
     JobLine,
     Message,
+    No,
     NoJob,
     ReleaseJob,
 )
@@ -47,10 +48,12 @@ class Masters:
 
     def submit(self, job_id: str, spec: BlockRef) -> Message:
         with self._lock:
-            if job_id in self._jobs or self._closed:
-                return Done()
-            job = self._jobs[job_id] = JobMaster(self._around, job_id, spec)
-        job.thread.start()
+            if self._closed:
+                return No("this node is leaving")
+            if job_id not in self._jobs:
+                job = JobMaster(self._around, job_id, spec)
+                job.thread.start()
+                self._jobs[job_id] = job
         return Done()
 
     def status(self, message: GetJob) -> Message:

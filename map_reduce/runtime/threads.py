@@ -31,7 +31,7 @@ class Threads:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._outstanding = 0  # calls that wait or run
         self._closed = False
 
     def run(self, call: Callable[[], None]) -> None:
@@ -40,7 +40,8 @@ class Threads:
             if self._closed:
                 return
             self._calls.put(call)
-            if self._idle >= self._calls.qsize() or len(self._threads) >= self._threads_max:
+            self._outstanding += 1
+            if len(self._threads) >= min(self._outstanding, self._threads_max):
                 return
             thread = threading.Thread(
                 target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True
@@ -60,15 +61,13 @@ class Threads:
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                self._idle += 1
             call = self._calls.get()
-            with self._lock:
-                self._idle -= 1
             if call is None:
                 return
             if not self._closed:
                 run_guarded(call, self._name)
+            with self._lock:
+                self._outstanding -= 1
 
 
 class Loop:

@@ -7,10 +7,13 @@ The cluster is either elsewhere (:func:`connect`) or a ring of one inside this v
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from map_reduce._version import PYTHON
 from map_reduce.core.chord.lookup import lookup
 from map_reduce.core.chord.survey import survey
 from map_reduce.core.identifiers import Address, Identifier, Member
@@ -21,7 +24,7 @@ from map_reduce.ports import Transport
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.peers import Peers
 from map_reduce.server.configs import ClusterConfig, NodeConfig
-from map_reduce.server.node import PYTHON, Node
+from map_reduce.server.node import Node
 from map_reduce.transport.memory import EMBEDDED, MemoryNetwork, MemoryTransport
 
 CONNECT_TIMEOUT_S = 3.0
@@ -50,7 +53,11 @@ class Access:
         self.cluster = cluster
         self.blocks = blocks or RingBlocks(peers, self.locate, replicas=cluster.replicas)
         self._entries = tuple(entries)
-        self._closers = list(closers)
+        self._closers = ExitStack()  # runs them all, even if one fails, and only once
+        for closer in closers:
+            self._closers.callback(closer)
+        self._owner_pid = os.getpid()
+        self._closed = False
 
     def locate(self, target: Identifier) -> tuple[Member, ...]:
         """The owner of a place on the ring, and its successors. Raises Unreachable."""
@@ -62,9 +69,21 @@ class Access:
         self._entries = tuple(member.address for member in members)
         return members
 
+    def check_usable(self) -> None:
+        """Raises ClusterError: it was closed, or this is a fork of the process that made it."""
+        if os.getpid() != self._owner_pid:
+            raise ClusterError(
+                f"this connection to a cluster belongs to process {self._owner_pid}, of which "
+                "this one is a fork; make a ServerInterface of its own here"
+            )
+        if self._closed:
+            raise ClusterError("this ServerInterface was closed; make a new one")
+
     def close(self) -> None:
-        while self._closers:
-            self._closers.pop()()
+        """Harmless when repeated; in a fork of the process that made it, nothing is done."""
+        if os.getpid() == self._owner_pid:
+            self._closed = True
+            self._closers.close()
 
 
 def embed(cluster: ClusterConfig, config: NodeConfig) -> Access:
@@ -74,13 +93,15 @@ def embed(cluster: ClusterConfig, config: NodeConfig) -> Access:
         ConfigError: a setting can't be used.
     """
     config = dataclasses.replace(config, host=EMBEDDED.host, port=EMBEDDED.port)
-    node = Node(MemoryTransport(MemoryNetwork()), cluster=cluster, config=config)
+    network = MemoryNetwork()
+    node = Node(MemoryTransport(network), cluster=cluster, config=config)
+    transport = MemoryTransport(network)
     return Access(
-        peers=node.peers,
+        peers=Peers(transport, timeout_s=cluster.request_timeout_s),
         entries=[node.address],
         cluster=cluster,
         cluster_id=node.peers.cluster_id,
-        closers=[node.close],
+        closers=[node.close, transport.close],
         blocks=node.blocks,
     )
 
@@ -117,7 +138,7 @@ def connect(addresses: Sequence[Address], transport: Transport) -> Access:
         )
     raise NoNodeError(
         f"no node answers at {' or '.join(map(str, addresses))} ({'; '.join(problems)}); "
-        "see whether it runs with: map-reduce status --address HOST:PORT"
+        "start one there, or name another address"
     )
 
 

@@ -9,15 +9,21 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
-from map_reduce.errors import NoNodeError
+from map_reduce.core.identifiers import Address
+from map_reduce.errors import ConfigError, NoNodeError
+from map_reduce.server.access import connect
 from map_reduce.server.discovery import (
+    FILE_VARIABLE,
     cluster_file_path,
+    make_cluster_folder,
     read_cluster_file,
     remove_cluster_file,
     write_cluster_file,
 )
 from map_reduce.server.local_cluster import START_S_MAX, LocalCluster
+from map_reduce.transport.pyro import PyroTransport
 
 WATCH_INTERVAL_S = 0.2
 
@@ -32,6 +38,8 @@ def run_in_foreground(nodes: int, first_port: int, slots: int | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     path = cluster_file_path()
+    refuse_second_cluster(path)
+    make_cluster_folder(path)
     with LocalCluster(nodes, first_port=first_port, slots=slots) as cluster:
         content = cluster.cluster_file()
         write_cluster_file(content, path)
@@ -58,7 +66,8 @@ def run_detached(nodes: int, first_port: int, slots: int | None) -> int:
         NoNodeError: it did not come up; names the log.
     """
     path = cluster_file_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    refuse_second_cluster(path)
+    make_cluster_folder(path)
     log_path = path.with_suffix(".log")
     command = [sys.executable, "-m", "map_reduce", "cluster", "--nodes", str(nodes)]
     command += ["--port", str(first_port)]
@@ -72,20 +81,51 @@ def run_detached(nodes: int, first_port: int, slots: int | None) -> int:
             stderr=log,
             start_new_session=True,
         )
+    try:
+        _await_cluster_file(path, process, log_path)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        raise
+    print(f"a ring of {nodes} runs in the background; ServerInterface() finds it by {path}")
+    print(f"log: {log_path}; stop it with: map-reduce stop")
+    return 0
+
+
+def refuse_second_cluster(path: Path) -> None:
+    """A second cluster would take the first one's place in the cluster file.
+
+    Raises:
+        ConfigError: the file names a cluster that answers, or is damaged.
+    """
+    content = read_cluster_file(path)
+    if content is None:
+        return
+    addresses = [Address.parse(text) for text in content.addresses]
+    transport = PyroTransport()
+    try:
+        access = connect(addresses, transport)
+    except NoNodeError:
+        return  # what it names has ended
+    finally:
+        transport.close()
+    raise ConfigError(
+        f"a ring of {len(addresses)} that {path} names runs already (cluster {access.cluster_id}); "
+        "end it with map-reduce stop, or name another file by the environment variable "
+        f"{FILE_VARIABLE}"
+    )
+
+
+def _await_cluster_file(path: Path, process: subprocess.Popen[bytes], log_path: Path) -> None:
     deadline_s = time.monotonic() + 2 * START_S_MAX
     while True:
         content = read_cluster_file(path)
         if content is not None and content.pid == process.pid:
-            break
+            return
         if process.poll() is not None or time.monotonic() > deadline_s:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGTERM)
             tail = log_path.read_text(errors="replace").strip().splitlines()[-5:]
             raise NoNodeError("\n".join(["the ring did not come up:", *tail, f"log: {log_path}"]))
         time.sleep(WATCH_INTERVAL_S / 4)
-    print(f"a ring of {nodes} runs in the background; ServerInterface() finds it by {path}")
-    print(f"log: {log_path}; stop it with: map-reduce stop")
-    return 0
 
 
 def _ending(code: int | None) -> str:

@@ -49,12 +49,34 @@ def cluster_file_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def write_cluster_file(content: ClusterFile, path: Path) -> None:
-    """Write it in one step, readable by this user alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 600
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(json.dumps(msgspec.to_builtins(content), indent=1).encode() + b"\n")
-    os.replace(name, path)
+    """Write it in one step, readable by this user alone.
+
+    Raises:
+        ConfigError: it can't be written there.
+    """
+    make_cluster_folder(path)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 600
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(json.dumps(msgspec.to_builtins(content), indent=1).encode() + b"\n")
+        os.replace(name, path)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+
+
+def make_cluster_folder(path: Path) -> None:
+    """Make the folder that the cluster file at ``path`` is to be in. Raises ConfigError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cluster file {path} cannot be written ({error.strerror}); name another place by the "
+        f"environment variable {FILE_VARIABLE}"
+    )
 
 
 def read_cluster_file(path: Path) -> ClusterFile | None:
@@ -67,7 +89,7 @@ def read_cluster_file(path: Path) -> ClusterFile | None:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             data = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ConfigError(f"cluster file {path} cannot be read: {error.strerror}") from error

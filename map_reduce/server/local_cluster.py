@@ -58,6 +58,7 @@ class LocalCluster:
         output: int | IO[bytes] | None = None,
     ) -> None:
         self.nodes: list[NodeProcess] = []
+        self._processes: list[subprocess.Popen[bytes]] = []  # the nodes', up or not
         self._slots = slots or max(1, processors() // nodes)
         self._output = output
         try:
@@ -94,6 +95,7 @@ class LocalCluster:
             raise
         finally:
             os.close(ready_child)
+        self._processes.append(process)
         return process, ready
 
     def _await(self, process: subprocess.Popen[bytes], ready: int) -> NodeProcess:
@@ -104,7 +106,6 @@ class LocalCluster:
         finally:
             os.close(ready)
         if not line:
-            _end([process])
             raise NoNodeError(
                 "a node process ended before it was up"
                 if readable
@@ -116,7 +117,12 @@ class LocalCluster:
         """Wait until a walk of the ring meets every node; the cluster's id."""
         from map_reduce.transport.pyro import PyroTransport
 
-        access = connect([self.nodes[0].address], PyroTransport())
+        transport = PyroTransport()
+        try:
+            access = connect([self.nodes[0].address], transport)
+        except BaseException:
+            transport.close()
+            raise
         deadline_s = time.monotonic() + START_S_MAX
         try:
             while True:
@@ -146,7 +152,7 @@ class LocalCluster:
 
     def close(self) -> None:
         """Stop all nodes: ask, wait 1.5 seconds, kill. Returns when all have ended."""
-        _end([node.process for node in self.nodes])
+        _end(self._processes)
         remove_abandoned()  # what nodes that were killed had no time to delete
 
     def __enter__(self) -> LocalCluster:

@@ -16,15 +16,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import platform
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from map_reduce._version import VERSION
+from map_reduce._version import PYTHON, VERSION
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
@@ -90,8 +90,6 @@ ATTEMPTS_PER_SLOT_MAX = 8
 SETTLE_ROUNDS = 3
 """Rounds of ring maintenance in which neighbours must be the same before blocks move."""
 
-PYTHON = ".".join(platform.python_version_tuple()[:2])
-
 
 class Node:
     """One node, alive from construction to :meth:`close`.
@@ -120,7 +118,8 @@ class Node:
         self.stop_requested = threading.Event()
         self._clock = MonotonicClock()
         self._transport = transport
-        self._closers: list[Callable[[], None]] = [transport.close]
+        self._closers = ExitStack()  # runs them all, in reverse, even if one fails
+        self._closers.callback(transport.close)
         try:
             self._build(pool)
             self._enter(join)
@@ -141,9 +140,9 @@ class Node:
             handler=self.handle,
         )
         scratch = Scratch()
-        self._closers.append(scratch.close)
+        self._closers.callback(scratch.close)
         self._store = self._open_store(scratch)
-        self._closers.append(self._store.close)
+        self._closers.callback(self._store.close)
         self._pool = pool or ProcessWorkerPool(
             config.slots,
             scratch=scratch.folder("workers"),
@@ -151,7 +150,7 @@ class Node:
             hash_seed=cluster.hash_seed,
             tasks_per_worker_max=config.tasks_per_worker_max,
         )
-        self._closers.append(self._pool.close)
+        self._closers.callback(self._pool.close)
         self._ring = Ring(
             self._ring_member(self.peers.member),
             self.peers,
@@ -171,7 +170,7 @@ class Node:
             attempts_max=ATTEMPTS_PER_SLOT_MAX * config.slots,
             give_up_s=MASTER_SILENCE_S_MAX,
         )
-        self._closers.append(self._attempts.close)
+        self._closers.callback(self._attempts.close)
         self.repair = Repair(
             peers=self.peers,
             view=self._ring.view,
@@ -198,7 +197,7 @@ class Node:
             node_silence_s_max=NODE_SILENCE_S_MAX,
         )
         self._masters = Masters(around, result_ttl_s=config.result_ttl_s)
-        self._closers.append(self._masters.close)
+        self._closers.callback(self._masters.close)
         self._answers = self._answer_table()
 
     def _ring_member(self, me: Member) -> RingMember:
@@ -228,7 +227,7 @@ class Node:
             self.peers.cluster_id = self._agree_with(join)
             self._transport.serve(self.handle)
             self._ring.join(join)
-        self._closers.append(self._ring.leave)
+        self._closers.callback(self._ring.leave)
         loops = [
             Loop("map-reduce-ring", self._ring.maintain, self._ring.pause_s),
             Loop("map-reduce-nodes", self._directory.refresh, lambda: DIRECTORY_INTERVAL_S),
@@ -236,11 +235,12 @@ class Node:
         ]
         for loop in loops:
             loop.start()
-            self._closers.append(loop.close)
+            self._closers.callback(loop.close)
         repairs = Loop("map-reduce-repair", self.repair.step, self._ring.pause_s)
         repairs.start()
         # In reverse: repair ends, blocks are handed over, and then the ring is left.
-        self._closers += [self.repair.hand_over, repairs.close, self.repair.stop]
+        for end in (self.repair.hand_over, repairs.close, self.repair.stop):
+            self._closers.callback(end)
 
     def _agree_with(self, seeds: Sequence[Address]) -> str:
         """The cluster id of the ring behind ``seeds``, whose settings must equal ours."""
@@ -275,8 +275,7 @@ class Node:
 
     def close(self) -> None:
         """Leave the ring and end everything, in the reverse order of the start."""
-        while self._closers:
-            self._closers.pop()()
+        self._closers.close()
 
     @property
     def address(self) -> Address:
@@ -290,9 +289,13 @@ class Node:
             return WrongCluster(self.peers.cluster_id)
         body = request.body
         answer = self._answers.get(type(body))
-        if answer is not None:
-            return answer(body)
-        reply = self._ring.handle(body, request.sender)
+        try:
+            if answer is not None:
+                return answer(body)
+            reply = self._ring.handle(body, request.sender)
+        except Exception as error:  # a defect, which must not take the asking thread along
+            log.exception("could not answer %s", type(body).__name__)
+            return No(f"internal error ({type(error).__name__})")
         return reply if reply is not None else No(f"{type(body).__name__} is not a request")
 
     def _answer_table(self) -> dict[type[Message], Callable[[Any], Message]]:

@@ -23,6 +23,7 @@ class Scratch:
 
     def __init__(self) -> None:
         remove_abandoned()
+        self._owner_pid = os.getpid()
         made = Path(tempfile.mkdtemp(prefix=MAKING_PREFIX))
         self._lock = open(made / LOCK_NAME, "w")  # noqa: SIM115  # held while the node lives
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -36,6 +37,8 @@ class Scratch:
         return path
 
     def close(self) -> None:
+        if os.getpid() != self._owner_pid:
+            return  # a fork has the object, not the folder
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 

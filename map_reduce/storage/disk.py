@@ -92,7 +92,7 @@ class DiskBlockStore:
                 self._partial[ref.name] = partial
                 part.touch()
             partial.pieces.add(offset, len(data))
-            with open(part, "r+b", buffering=0) as file:
+            with open(part, "r+b") as file:
                 file.seek(offset)
                 file.write(data)
             if not partial.pieces.complete:

@@ -51,9 +51,10 @@ class TieredBlockStore:
     def path_of(self, name: str) -> Path | None:
         with self._demotion:
             if self._memory.holds(name):
-                ref = self._refs.pop(name)
+                ref = self._refs[name]
                 self._disk.put_piece(ref, 0, self._memory.read(name, 0, ref.size_bytes)[0])
                 self._memory.take(name)
+                del self._refs[name]
         return self._disk.path_of(name)
 
     def delete_prefix(self, prefix: str) -> int:

@@ -178,3 +178,11 @@ def test_an_iterator_is_left_untouched():
 def test_an_open_file_gives_its_lines(folder):
     with open("a.txt") as file:
         assert list(read_input(file).records) == ["a.txt\n"]
+
+
+def test_a_file_whose_name_is_no_text_is_refused_by_name(tmp_path):
+    path = os.fsencode(tmp_path) + b"/bad\xff.txt"
+    with open(path, "w"):
+        pass
+    with pytest.raises(InputUnreadableError, match=r"bad\\xff\.txt.*UTF-8"):
+        read_input(os.fsdecode(path))

@@ -5,39 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from memory_ring import MemoryRing
 
 from map_reduce.client.server_interface import ServerInterface
-from map_reduce.core.identifiers import Address
-from map_reduce.server.access import Access, connect
-from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.access import Access
 from map_reduce.server.local_cluster import LocalCluster
-from map_reduce.server.node import Node
-from map_reduce.transport.memory import EMBEDDED, MemoryNetwork, MemoryTransport
 
-QUICK = ClusterConfig(stabilize_interval_s=0.05)
-
-
-class MemoryRing:
-    """Whole nodes, workers included, that share a process and a network in memory."""
-
-    def __init__(self, size: int, cluster: ClusterConfig = QUICK) -> None:
-        network = MemoryNetwork()
-        config = NodeConfig(host=EMBEDDED.host, port=EMBEDDED.port, slots=1)
-        self.nodes: list[Node] = []
-        seeds: list[Address] = []
-        for _ in range(size):
-            transport = MemoryTransport(network)
-            self.nodes.append(Node(transport, cluster=cluster, config=config, join=seeds))
-            seeds = [self.nodes[0].address]
-        self.access = connect(seeds, MemoryTransport(network))
-
-    def close(self) -> None:
-        self.access.close()
-        for node in reversed(self.nodes):
-            node.close()
-
-
-RING_SIZES = (1, 2, 3, 5)
+RING_SIZES = (1, 2, 3, 4, 5)
 
 
 @pytest.fixture(scope="session")

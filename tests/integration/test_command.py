@@ -201,3 +201,34 @@ def test_ctrl_c_ends_a_script_with_all_its_workers(tmp_path):
         assert text.rstrip().endswith("KeyboardInterrupt")
         _, alive = psutil.wait_procs(family, timeout=5)
         assert not alive
+
+
+def test_a_second_cluster_does_not_take_the_place_of_the_first():
+    assert call("cluster", "--nodes", "1", "--detach").returncode == 0
+    try:
+        for arguments in (["--detach"], []):
+            second = call("cluster", "--nodes", "1", *arguments)
+            assert second.returncode == 2
+            assert "runs already" in second.stderr
+    finally:
+        assert call("stop").stdout == "stopped 1 node\n"
+
+
+def test_a_cluster_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MAP_REDUCE_CLUSTER_FILE", str(tmp_path / "file" / "cluster.json"))
+    done = call("cluster", "--nodes", "1", "--detach")
+    assert done.returncode == 2
+    assert "MAP_REDUCE_CLUSTER_FILE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_output_that_cannot_be_written_is_one_line(folder):
+    command = [*COMMAND, "run", "text.txt", "--map", "jobs.py:words", "--reduce", "jobs.py:total"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder, check=False
+        )
+    assert done.returncode == 1
+    assert "No space left" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -190,14 +190,15 @@ def test_a_node_that_only_works_for_a_job_may_die():
         pause = threading.Event()
         while job.progress.records < 40:
             pause.wait(0.01)
-        master = job._find_master().address
+        master = job._master.address
         victim = next(node for node in cluster.nodes[1:] if node.address != master)
         os.kill(victim.process.pid, signal.SIGKILL)
         expected = {n: list(range(n, 400, 10)) for n in range(10)}
         assert job.result(WAIT_S) == expected
 
 
-def test_a_job_whose_master_dies_ends_with_an_error_that_says_so():
+def test_a_job_whose_master_dies_ends_with_an_error_that_says_so(monkeypatch):
+    monkeypatch.setattr("map_reduce.client.handle.MASTER_SILENCE_S_MAX", 1.5)
     with (
         LocalCluster(2) as cluster,
         ServerInterface(str(cluster.nodes[0].address), quiet=True) as s,
@@ -210,12 +211,31 @@ def test_a_job_whose_master_dies_ends_with_an_error_that_says_so():
         pause = threading.Event()
         while job.state == "waiting":
             pause.wait(0.01)
-        master = job._find_master().address
+        master = job._master.address
         for node in cluster.nodes:
             if node.address == master:
                 os.kill(node.process.pid, signal.SIGKILL)
         with pytest.raises(JobLostError, match="Submit"):
             job.result(WAIT_S)
+
+
+def test_a_master_that_pauses_for_a_second_keeps_its_job():
+    with (
+        LocalCluster(2) as cluster,
+        ServerInterface(str(cluster.nodes[0].address), quiet=True) as s,
+    ):
+
+        def slow(number, item):
+            threading.Event().wait(0.02)
+            return [(item % 3, 1)]
+
+        job = s.startup(list(range(60)), slow, total)
+        (master,) = [n for n in cluster.nodes if n.address == job._master.address]
+        os.kill(master.process.pid, signal.SIGSTOP)
+        timer = threading.Timer(1.0, os.kill, (master.process.pid, signal.SIGCONT))
+        timer.start()
+        assert job.result(WAIT_S) == {0: 20, 1: 20, 2: 20}
+        timer.join()
 
 
 def test_nodes_that_are_told_to_stop_end_in_order(capfd):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 
 from map_reduce.core.identifiers import Address, Member
@@ -260,3 +261,43 @@ def test_work_on_files_is_handed_over_as_it_is(attempts, pool):
     ((local, _),) = pool.given.values()
     assert local.functions is None
     assert local.split is None
+
+
+def test_an_output_that_cannot_be_kept_is_a_failure_that_the_master_hears_of(
+    attempts, pool, world, store, tmp_path, monkeypatch
+):
+    def full(ref, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "adopt_file", full)
+    attempts.start(order())
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    path = tmp_path / "out"
+    path.write_bytes(b"x")
+    end(pool, order(), MapOutput("", (1,), Counts()), path)
+    assert world.arrived.acquire(timeout=WAIT_S)
+    outcome = world.heard[0].outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.retry
+    assert "No space left" in outcome.failure.message
+
+
+def test_work_that_the_pool_does_not_take_is_a_failure_that_the_master_hears_of(
+    attempts, pool, world, monkeypatch
+):
+    def refuse(order, local, ended):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pool, "submit", refuse)
+    attempts.start(order())
+    assert world.arrived.acquire(timeout=WAIT_S)
+    assert "No space left" in world.heard[0].outcome.failure.message
+
+
+def test_a_silent_master_is_waited_for_once_in_a_round(attempts, world):
+    for task in (0, 1):
+        job = AttemptId(f"job{task}", "map", 0, 0)
+        attempts.start(msgspec.structs.replace(order(), attempt=job))
+    world.answer = None
+    attempts.send_signs_of_life()
+    assert len(world.heard) == 1

@@ -10,14 +10,22 @@ from map_reduce.simulation.registers.mutants import MUTANTS
 from map_reduce.simulation.registers.plan import draw_plan
 from map_reduce.simulation.registers.run import carry_out
 
-DIGEST = "862e2a22ee5f6de4bb9ad448abdb0868"
+DIGEST = "ff2ee51f81ed37c8ad153bc5a2bb2877"
 """Of seed 1, on every Python. A change of the protocol or of the simulator changes it."""
 
 HARMLESS_ALONE = {"no-epoch-in-ballots"}
 """Why, stands in docs/records.md."""
 
+RARE = {"ballots-repeat-after-restart"}
+"""Found by hundreds of seeds only; tests/core/registers tells its story."""
+
 SEEDS_MAX = 150
 """So many seeds must be enough to find a broken protocol."""
+
+
+@pytest.mark.parametrize("seed", [11126, 12636])
+def test_seeds_that_once_found_something_hold(seed, capsys):
+    assert main(["--seed", str(seed)]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("first", range(0, 60, 20))
@@ -53,7 +61,7 @@ def test_other_seeds_are_other_runs():
     assert carry_out(draw_plan(2)).digest != DIGEST
 
 
-@pytest.mark.parametrize("name", sorted(MUTANTS.keys() - HARMLESS_ALONE))
+@pytest.mark.parametrize("name", sorted(MUTANTS.keys() - HARMLESS_ALONE - RARE))
 def test_a_protocol_without_one_of_its_rules_is_found_out(name):
     for seed in range(SEEDS_MAX):
         if carry_out(draw_plan(seed), mutant=MUTANTS[name]).violation:
@@ -68,14 +76,13 @@ def users_can_see(name, seeds):
     )
 
 
-@pytest.mark.parametrize("name", ["new-majority-only", "united-majority", "current-successors"])
+@pytest.mark.parametrize("name", ["new-majority-only", "current-successors", "blind-retry"])
 def test_wrong_majorities_are_found_by_their_histories_alone(name):
     assert users_can_see(name, range(SEEDS_MAX))
 
 
 def test_a_failure_prints_the_command_that_repeats_it(capsys):
-    flags = ["--mutant", "new-majority-only"]
-    assert main([*flags, "--seeds", "30"]) == 1
+    assert main(["--mutant", "current-successors", "--seed", "1"]) == 1
     printed = capsys.readouterr().out
     again, smaller = (
         next(line.split(word)[1] for line in printed.splitlines() if word in line).split()

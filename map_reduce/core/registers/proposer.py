@@ -66,6 +66,10 @@ from map_reduce.errors import Refused, Undecided, Unreachable
 WRITERS_MAX = 8
 """Of so many of its last versions a state says who wrote them."""
 
+ROUNDS_MAX = 4
+"""So often one ballot's first phase is extended by members that the change brings in; twice is
+usual, more only where what those hold changes what is read."""
+
 Change = Callable[[RecordState], RecordState | None]
 """From the state read to the one to be written, or None to leave it. Version and writers are seen
 to by the proposer. Called any number of times; it has no effects."""
@@ -244,8 +248,8 @@ class Proposer:
                 f"has confirmed it in {self._attempts_max} attempts; read it before you retry"
             )
         raise Unreachable(
-            f"record {record.name} was not changed: no majority of {members} agreed to it in "
-            f"{self._attempts_max} attempts"
+            f"record {record.name}: no majority of {members} agreed in {self._attempts_max} "
+            "attempts; nothing was changed"
         )
 
     def _prepare(
@@ -254,7 +258,9 @@ class Proposer:
         """Phase 1: what was read, what to write, and what that settles. None: not this time."""
         held: Held = {}
         also: tuple[Config, ...] = ()
-        while (yield from self._collect(record, ballot, held, also)):
+        for _ in range(ROUNDS_MAX):
+            if not (yield from self._collect(record, ballot, held, also)):
+                return None
             _, read = self._latest(record, held)
             own = self._found_own(record, mine, read)
             new = change(read) if own is None else None
@@ -326,7 +332,9 @@ class Proposer:
                 return True
             if not all(replica in wanted for replica in members_of(configs)):
                 return True
-            return not may_become_quorum(replies.keys() - known.keys(), configs)
+            # Who has lost its memory is no reason to stop: others may name members that have not
+            outbid = [r for r, reply in replies.items() if isinstance(reply, RecordConflict)]
+            return not may_become_quorum(outbid, configs)
 
         wanted: dict[Replica, None] = dict.fromkeys(self.known(record).members)
         while True:

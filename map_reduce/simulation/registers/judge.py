@@ -56,6 +56,7 @@ class Judge:
         self._configs: dict[int, tuple[Config, ...]] = {}
         self._masters: dict[int, Member | None] = {0: None}
         self._said: dict[Replica, tuple[Ballot, Ballot]] = {}
+        self.writers: dict[int, Ballot] = {}  # of each committed version
         self.latest = (NO_BALLOT, record.at_birth)
         self.checks = 0
 
@@ -120,6 +121,8 @@ class Judge:
             if self._configs.setdefault(state.epoch, state.configs) != state.configs:
                 raise Violation(f"Q3: epoch {state.epoch} was committed with two configurations")
             self._check_order(ballot, state)
+        for since, writer in enumerate(reversed(state.writers)):
+            self.writers[state.version - since] = writer
         if ballot > self.latest[0]:
             self.latest = ballot, state
 

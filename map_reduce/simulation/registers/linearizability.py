@@ -34,13 +34,18 @@ NEVER = 1 << 62
 
 @dataclass(frozen=True)
 class Operation:
-    """One call. Times are any numbers that grow; equal times count as at once."""
+    """One call. Times are any numbers that grow; equal times count as at once.
+
+    ``place`` is where in the order somebody believes it to be. It decides what is tried first, so
+    that the search is short where the belief is right; it cannot make a wrong history right.
+    """
 
     kind: str
     arguments: tuple[int, ...]
     called: int
     returned: int = NEVER
     result: int | bool | None = None
+    place: int = 0
 
     def __str__(self) -> str:
         arguments = ", ".join(map(str, self.arguments))
@@ -152,7 +157,7 @@ def _first_left(done: int) -> int:
 def _next(operations: Sequence[Operation], done: int) -> list[int]:
     """Those that may take effect next: called before any other that is left has returned.
 
-    In the order of their returns, since what returned first most likely happened first.
+    In the order of their places, then of their returns: most likely they happened so.
     """
     first_return = NEVER
     candidates = []
@@ -165,4 +170,4 @@ def _next(operations: Sequence[Operation], done: int) -> list[int]:
         first_return = min(first_return, operation.returned)
         candidates.append(index)
     candidates = [i for i in candidates if operations[i].called <= first_return]
-    return sorted(candidates, key=lambda i: operations[i].returned)
+    return sorted(candidates, key=lambda i: (operations[i].place, operations[i].returned))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from map_reduce.core.register_messages import RecordState
@@ -12,7 +12,7 @@ from map_reduce.core.registers.procedure import RecordProcedure
 from map_reduce.core.registers.proposer import Settled
 from map_reduce.errors import ClusterError, Refused, Undecided
 from map_reduce.simulation.registers.judge import Violation
-from map_reduce.simulation.registers.linearizability import Operation, explain
+from map_reduce.simulation.registers.linearizability import NEVER, Operation, explain
 from map_reduce.simulation.registers.mutants import FAITHFUL, Mutant
 from map_reduce.simulation.registers.plan import SECOND_US, SPAN_US, Act, Plan
 from map_reduce.simulation.registers.world import ACTED, Life, World
@@ -55,6 +55,7 @@ class Run:
         self._strict = strict
         self._world = World(plan, mutant=mutant, strict=strict, readable=readable)
         self._unfinished: dict[int, Operation] = {}
+        self._procedures: dict[int, RecordProcedure[Any]] = {}  # by key
         self._epoch_seen: dict[int, int] = {}  # of the master, by node
         self.outcome = Outcome()
 
@@ -65,7 +66,7 @@ class Run:
         try:
             world.run()
             self._after_quiet()
-            history = [*outcome.history, *self._unfinished.values()]
+            history = [*outcome.history, *self._undecided()]
             problem = explain(history)
             if problem:
                 raise Violation(f"Q1: {problem}")
@@ -186,8 +187,9 @@ class Run:
     ) -> None:
         """Note when it is called, what comes of it and when."""
         called = self._world.trace.events
-        key = len(self._unfinished) + len(self.outcome.history) + STEP * called
+        key = len(self._procedures)
         self._unfinished[key] = Operation(act.kind, arguments, called)
+        self._procedures[key] = procedure
 
         def ended(answer: RecordState | Settled | None, error: ClusterError | None) -> None:
             self._count(act.kind, error)
@@ -198,14 +200,29 @@ class Run:
                 return
             state = answer.state if isinstance(answer, Settled) else answer
             life.seen = _number(state.value)
+            changed = isinstance(answer, Settled) and answer.changed
             result: int | bool = life.seen
             if act.kind == "cas":
-                result = isinstance(answer, Settled) and answer.changed
+                result = changed
+            place = 2 * state.version + int(not changed)
             del self._unfinished[key]
             now = self._world.trace.events
-            self.outcome.history.append(Operation(act.kind, arguments, called, now, result))
+            self.outcome.history.append(Operation(act.kind, arguments, called, now, result, place))
 
         self._world.perform(life, procedure, ended)
+
+    def _undecided(self) -> list[Operation]:
+        """Those of unknown outcome, each with its place if it was committed."""
+        world = self._world
+        places = {
+            world.wrote[ballot]: 2 * version
+            for version, ballot in world.judge.writers.items()
+            if ballot in world.wrote
+        }
+        return [
+            replace(operation, place=places.get(self._procedures[key], NEVER))
+            for key, operation in self._unfinished.items()
+        ]
 
     def _count(self, kind: str, error: ClusterError | None) -> None:
         how = "done" if error is None else "refused" if isinstance(error, Refused) else "no answer"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message
-from map_reduce.core.register_messages import AcceptRecord, Config, Replica
+from map_reduce.core.register_messages import AcceptRecord, Ballot, Config, Replica
 from map_reduce.core.registers.acceptor import Acceptor, Held, Persist, Reply
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.registers.procedure import AskAll, RecordProcedure, Replies
@@ -84,6 +84,7 @@ class World:
         self._started = 0
         self._disks: list[dict[str, Held]] = [{} for _ in range(plan.nodes)]
         self._replicas: list[Replica] = []
+        self.wrote: dict[Ballot, RecordProcedure[Any]] = {}  # who first wrote at a ballot
         self.lives: list[Life | None] = [None] * plan.nodes
         for number in range(plan.nodes):
             self._replicas.append(self._new_replica(number))
@@ -198,7 +199,10 @@ class World:
             return
         asking = Asking(life, procedure, wanted, then)
         messages = list(wanted.messages.items())
-        if isinstance(messages[0][1], AcceptRecord) and self._draws.chance(self.stumble):
+        first = messages[0][1]
+        if isinstance(first, AcceptRecord) and first.state.writers[-1:] == (first.ballot,):
+            self.wrote[first.ballot] = procedure
+        if isinstance(first, AcceptRecord) and self._draws.chance(self.stumble):
             messages = [self._draws.one_of(messages)]
             self.end(life.number, disk_lost=False)
             self.at(self._draws.heavy_tailed(*DOWN_US), None, self.start, life.number)

@@ -43,11 +43,15 @@ class Cluster:
         """
 
         def ask_all(ask: AskAll):
-            replies = {}
+            replies: dict[Replica, Message] = {}
+            enough = False
             for to, message in ask.messages.items():
                 wanted = reach(message) if callable(reach) else reach
                 if wanted is None or int(to.address.host[1:]) in wanted:
-                    replies[to] = self.answer(to, message)
+                    reply = self.answer(to, message)
+                    if not enough:
+                        replies[to] = reply
+                        enough = ask.enough(replies)
             return replies
 
         def back_off(wait: BackOff) -> None:
