@@ -200,7 +200,7 @@ def test_no_missing_end_goes_unnoticed(tmp_path: Path) -> None:
 
 
 def test_another_partitions_segment_is_noticed(tmp_path: Path) -> None:
-    path, sizes = _mapped(tmp_path)
+    path, sizes = _mapped(tmp_path, " ".join(map(str, range(100))))  # so that none is empty
     work, _ = reduce_work([(path, sizes)], 0, 1)
     outcome, _ = attempt(
         work,

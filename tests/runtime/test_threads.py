@@ -8,6 +8,16 @@ import threading
 from map_reduce.runtime.threads import Loop, Threads
 
 
+def until(condition):
+    """Wait for it, at most 10 seconds."""
+    pause = threading.Event()
+    for _ in range(10_000):
+        if condition():
+            return
+        pause.wait(0.001)
+    raise AssertionError("it did not come about")
+
+
 def test_calls_run_at_the_same_time_up_to_the_bound():
     threads = Threads("pool", threads_max=3)
     together = threading.Barrier(3, timeout=10)
@@ -51,7 +61,20 @@ def test_idle_threads_are_used_before_new_ones_are_started():
         done = threading.Event()
         threads.run(done.set)
         assert done.wait(10)
-    assert len([t for t in threading.enumerate() if t.name.startswith("pool-y")]) <= 3
+        until(lambda: threads._outstanding == 0)  # it is idle a moment after the call has ended
+    assert len([t for t in threading.enumerate() if t.name.startswith("pool-y")]) == 1
+    threads.close()
+
+
+def test_a_call_never_waits_behind_a_blocked_one_while_threads_are_to_be_had():
+    threads = Threads("pool-w", threads_max=2)
+    for _ in range(50):
+        go, ran = threading.Event(), threading.Event()
+        threads.run(lambda go=go: go.wait(10))
+        threads.run(ran.set)
+        assert ran.wait(10)
+        go.set()
+        until(lambda: threads._outstanding == 0)
     threads.close()
 
 

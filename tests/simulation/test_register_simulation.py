@@ -16,9 +16,6 @@ DIGEST = "ff2ee51f81ed37c8ad153bc5a2bb2877"
 HARMLESS_ALONE = {"no-epoch-in-ballots"}
 """Why, stands in docs/records.md."""
 
-RARE = {"ballots-repeat-after-restart"}
-"""Found by hundreds of seeds only; tests/core/registers tells its story."""
-
 SEEDS_MAX = 150
 """So many seeds must be enough to find a broken protocol."""
 
@@ -61,7 +58,7 @@ def test_other_seeds_are_other_runs():
     assert carry_out(draw_plan(2)).digest != DIGEST
 
 
-@pytest.mark.parametrize("name", sorted(MUTANTS.keys() - HARMLESS_ALONE - RARE))
+@pytest.mark.parametrize("name", sorted(MUTANTS.keys() - HARMLESS_ALONE))
 def test_a_protocol_without_one_of_its_rules_is_found_out(name):
     for seed in range(SEEDS_MAX):
         if carry_out(draw_plan(seed), mutant=MUTANTS[name]).violation:

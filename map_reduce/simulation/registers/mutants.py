@@ -92,13 +92,12 @@ class HastyReader(Proposer):
 @dataclass(frozen=True)
 class Mutant:
     """What is wrong. The flags concern the nodes: replies leave before the disk has what they
-    say; a node that lost its disk answers as the one it was; a restarted process makes the same
-    ballots again; ``drifts`` gives CurrentSuccessors something to look at."""
+    say; a node that lost its disk answers as the one it was; ``drifts`` gives CurrentSuccessors
+    something to look at."""
 
     proposer: type[Proposer] = Proposer
     replies_first: bool = False
     keeps_identity: bool = False
-    repeats_ballots: bool = False
     drifts: bool = False
 
 
@@ -116,6 +115,5 @@ MUTANTS = {
     "hasty-read": Mutant(HastyReader),
     "reply-before-persist": Mutant(replies_first=True),
     "same-identity-without-disk": Mutant(keeps_identity=True),
-    "ballots-repeat-after-restart": Mutant(repeats_ballots=True),
 }
 """By the names that the command line takes."""

@@ -107,8 +107,7 @@ class World:
             return
         self._started += 1
         replica = self._replicas[number]
-        incarnation = 0 if self.mutant.repeats_ballots else self._started
-        me = Member(replica.address, incarnation)
+        me = Member(replica.address, self._started)
         self.lives[number] = Life(number, me, replica, self._disks[number], self.mutant)
         if hint:
             self._alive(number).proposer.hint(self.record, hint)
