@@ -144,6 +144,16 @@ def operations(draw):
     return Operation(kind, arguments.get(kind, (1,)), called, returned, result)
 
 
+def test_a_write_of_what_is_there_may_be_needed_later():
+    at_once = {"called": 0, "returned": 0}
+    history = [
+        Operation("write", (0,), result=0, **at_once),
+        Operation("add", (1,), result=1, **at_once),
+        Operation("add", (1,), result=1, **at_once),
+    ]
+    assert explain(history) is None
+
+
 @given(st.lists(operations(), max_size=5))
 def test_it_agrees_with_trying_every_order(history):
     assert (explain(history) is None) == linearizable_by_brute_force(history)

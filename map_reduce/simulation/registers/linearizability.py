@@ -11,7 +11,7 @@ or never.
 
 Four cuts keep the search short; each only leaves out orders that have an equal:
 
-- what may come next, changes nothing and has the right result comes next;
+- what may come next, can never change anything and has the right result comes next;
 - an unknown operation needs no place where it would change nothing;
 - of two unknown operations that are alike, the one called first goes first;
 - a value that is still needed by a result, and that nothing left can bring about, is the end.
@@ -110,11 +110,17 @@ def _steps(operations: Sequence[Operation], done: int, value: int) -> list[tuple
             if following == value or kind in alike:
                 continue
             alike.add(kind)
-        elif following == value:
+        elif following == value and _only_looks(operation):
             return [(done | 1 << index, value)]
         if following is not None:
             steps.append((done | 1 << index, following))
     return steps[::-1]
+
+
+def _only_looks(operation: Operation) -> bool:
+    """Whether it changes nothing, wherever it takes effect. A write of what is there already may
+    be needed later."""
+    return operation.kind == "read" or (operation.kind == "cas" and not operation.result)
 
 
 def _is_alive(operations: Sequence[Operation], done: int, value: int) -> bool:
