@@ -1,4 +1,4 @@
-"""Messages as bytes: msgpack, checked against the types of ``core/messages.py``.
+"""Messages as bytes: msgpack, checked against the types of ``core/messages``.
 
 A request is the array ``[cluster_id, sender, body]``, a body or a reply the array
 ``[name of its type, fields...]``. Reading checks every type and length; bytes that are not a
@@ -18,7 +18,6 @@ import msgspec
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import MESSAGES, Message, Request
-from map_reduce.core.register_messages import RECORD_MESSAGES
 from map_reduce.errors import ProtocolError
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -27,7 +26,7 @@ MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 if TYPE_CHECKING:
     _AnyMessage = Message
 else:
-    _AnyMessage = reduce(or_, MESSAGES + RECORD_MESSAGES)
+    _AnyMessage = reduce(or_, MESSAGES)
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import msgspec
 
 from map_reduce.core.messages import Message, No
-from map_reduce.core.register_messages import (
+from map_reduce.core.messages.records import (
     NO_BALLOT,
     AcceptRecord,
     Ballot,

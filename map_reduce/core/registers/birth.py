@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from map_reduce.core.register_messages import Config, RecordState
+from map_reduce.core.messages.records import Config, RecordState
 from map_reduce.errors import ProtocolError
 
 

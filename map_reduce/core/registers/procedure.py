@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, TypeVar
 
 from map_reduce.core.messages import Message
-from map_reduce.core.register_messages import Replica
+from map_reduce.core.messages.records import Replica
 
 T = TypeVar("T")
 

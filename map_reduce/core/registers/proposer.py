@@ -45,7 +45,7 @@ import msgspec
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import Message
-from map_reduce.core.register_messages import (
+from map_reduce.core.messages.records import (
     NO_BALLOT,
     AcceptRecord,
     Ballot,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from map_reduce.core.register_messages import Config, Replica
+from map_reduce.core.messages.records import Config, Replica
 
 
 def is_quorum(agreeing: Collection[Replica], configs: Iterable[Config]) -> bool:

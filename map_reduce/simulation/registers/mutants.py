@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from map_reduce.core.register_messages import Ballot, Config, RecordState, Replica
+from map_reduce.core.messages.records import Ballot, Config, RecordState, Replica
 from map_reduce.core.registers.birth import Record
 from map_reduce.core.registers.procedure import RecordProcedure
 from map_reduce.core.registers.proposer import Held, Proposer

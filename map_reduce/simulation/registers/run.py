@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from map_reduce.core.register_messages import RecordState
+from map_reduce.core.messages.records import RecordState
 from map_reduce.core.registers.lease import Lease, fenced, taken_over
 from map_reduce.core.registers.procedure import RecordProcedure
 from map_reduce.core.registers.proposer import Settled

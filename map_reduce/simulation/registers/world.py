@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message
-from map_reduce.core.register_messages import AcceptRecord, Ballot, Config, Replica
+from map_reduce.core.messages.records import AcceptRecord, Ballot, Config, Replica
 from map_reduce.core.registers.acceptor import Acceptor, Held, Persist, Reply
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.registers.procedure import AskAll, RecordProcedure, Replies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message
-from map_reduce.core.register_messages import Replica
+from map_reduce.core.messages.records import Replica
 from map_reduce.core.registers.acceptor import Acceptor, Persist, Reply
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.registers.procedure import AskAll, BackOff, perform

@@ -4,7 +4,7 @@ import pytest
 from register_cluster import member, replica
 
 from map_reduce.core.messages import No, Ping
-from map_reduce.core.register_messages import (
+from map_reduce.core.messages.records import (
     NO_BALLOT,
     AcceptRecord,
     Ballot,

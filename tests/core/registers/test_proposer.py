@@ -4,7 +4,7 @@ import pytest
 from register_cluster import Cluster, proposer, replica
 
 from map_reduce.core.messages import No
-from map_reduce.core.register_messages import (
+from map_reduce.core.messages.records import (
     AcceptRecord,
     GetRecord,
     PrepareRecord,

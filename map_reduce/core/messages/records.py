@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages import Message
+from map_reduce.core.messages.base import Message
 
 
 class Replica(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -102,14 +102,3 @@ class RecordConflict(Message, frozen=True):
     """Another proposer was promised more."""
 
     promised: Ballot
-
-
-RECORD_MESSAGES: tuple[type[Message], ...] = (
-    GetRecord,
-    PrepareRecord,
-    AcceptRecord,
-    RecordHeld,
-    RecordAccepted,
-    RecordConflict,
-)
-"""For the codec and for tests, beside ``core.messages.MESSAGES``."""

@@ -1,0 +1,238 @@
+"""Everything two nodes, or a client and a node, can say to each other.
+
+Each message is a frozen value; its type is its tag on the wire, its fields an array in this
+order. The transport encodes and strictly validates them (``transport/wire.py``); nothing here
+is ever pickled. User functions, user data and user exceptions appear only as opaque ``bytes``
+that a daemon carries and never opens.
+
+Requests say who may ask them and which replies are allowed; any request may also be answered
+with :class:`Busy`, :class:`No` or, by a node of another cluster, :class:`WrongCluster`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from map_reduce.core.identifiers import Member
+from map_reduce.core.messages.attempts import (
+    AttemptEnded,
+    AttemptId,
+    AttemptsRunning,
+    Checked,
+    CheckWork,
+    Counts,
+    EndJob,
+    Failed,
+    MapOutput,
+    MapWork,
+    Outcome,
+    ReduceOutput,
+    ReduceWork,
+    Running,
+    Source,
+    StartAttempt,
+    StopAttempt,
+    WholeWork,
+    Work,
+)
+from map_reduce.core.messages.base import (
+    Busy,
+    Bytes20,
+    Done,
+    Message,
+    No,
+    WrongCluster,
+    identifier_bytes,
+)
+from map_reduce.core.messages.blocks import (
+    ArcBlocks,
+    ArcEqual,
+    ArcParts,
+    BlockRef,
+    CompareArc,
+    DamagedBlock,
+    EndedJob,
+    GetPiece,
+    MissingBlocks,
+    NoBlock,
+    Piece,
+    PieceStored,
+    PutPiece,
+    WhichMissing,
+)
+from map_reduce.core.messages.inputs import (
+    SHIFTING_ENCODINGS,
+    BlockItems,
+    BlockText,
+    FileText,
+    InlineItems,
+    Split,
+    TextFormat,
+)
+from map_reduce.core.messages.jobs import (
+    CancelJob,
+    Failure,
+    Functions,
+    GetJob,
+    JobSpec,
+    JobStatus,
+    NoJob,
+    OutputPart,
+    Progress,
+    ReleaseJob,
+    SubmitJob,
+)
+from map_reduce.core.messages.nodes import (
+    CheckFiles,
+    CheckFunctions,
+    CheckVerdict,
+    FilesSeen,
+    FileStamp,
+    GetCheck,
+    GetNode,
+    JobLine,
+    Node,
+    StopNode,
+)
+from map_reduce.core.messages.records import (
+    NO_BALLOT,
+    AcceptRecord,
+    Ballot,
+    Config,
+    GetRecord,
+    PrepareRecord,
+    RecordAccepted,
+    RecordConflict,
+    RecordHeld,
+    RecordState,
+    Replica,
+)
+from map_reduce.core.messages.ring import (
+    Cluster,
+    FindSuccessor,
+    GetCluster,
+    GetNeighbours,
+    Leaving,
+    Neighbours,
+    Notify,
+    Ping,
+    Pong,
+    Route,
+)
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True):
+    """What goes over the wire. A client is not of a cluster: cluster_id "", sender None."""
+
+    cluster_id: str
+    sender: Member | None
+    body: Message
+
+
+def _all_messages(base: type[Message]) -> list[type[Message]]:
+    found: list[type[Message]] = []
+    for kind in base.__subclasses__():
+        found += [kind, *_all_messages(kind)]
+    return found
+
+
+MESSAGES: tuple[type[Message], ...] = tuple(_all_messages(Message))
+"""Every message type, for the codec and for tests."""
+
+BULK: tuple[type[Message], ...] = (PutPiece, GetPiece)
+"""Requests that travel on the bulk plane, where they cannot delay the others."""
+
+__all__ = [
+    "BULK",
+    "MESSAGES",
+    "NO_BALLOT",
+    "SHIFTING_ENCODINGS",
+    "AcceptRecord",
+    "ArcBlocks",
+    "ArcEqual",
+    "ArcParts",
+    "AttemptEnded",
+    "AttemptId",
+    "AttemptsRunning",
+    "Ballot",
+    "BlockItems",
+    "BlockRef",
+    "BlockText",
+    "Busy",
+    "Bytes20",
+    "CancelJob",
+    "CheckFiles",
+    "CheckFunctions",
+    "CheckVerdict",
+    "CheckWork",
+    "Checked",
+    "Cluster",
+    "CompareArc",
+    "Config",
+    "Counts",
+    "DamagedBlock",
+    "Done",
+    "EndJob",
+    "EndedJob",
+    "Failed",
+    "Failure",
+    "FileStamp",
+    "FileText",
+    "FilesSeen",
+    "FindSuccessor",
+    "Functions",
+    "GetCheck",
+    "GetCluster",
+    "GetJob",
+    "GetNeighbours",
+    "GetNode",
+    "GetPiece",
+    "GetRecord",
+    "InlineItems",
+    "JobLine",
+    "JobSpec",
+    "JobStatus",
+    "Leaving",
+    "MapOutput",
+    "MapWork",
+    "Message",
+    "MissingBlocks",
+    "Neighbours",
+    "No",
+    "NoBlock",
+    "NoJob",
+    "Node",
+    "Notify",
+    "Outcome",
+    "OutputPart",
+    "Piece",
+    "PieceStored",
+    "Ping",
+    "Pong",
+    "PrepareRecord",
+    "Progress",
+    "PutPiece",
+    "RecordAccepted",
+    "RecordConflict",
+    "RecordHeld",
+    "RecordState",
+    "ReduceOutput",
+    "ReduceWork",
+    "ReleaseJob",
+    "Replica",
+    "Request",
+    "Route",
+    "Running",
+    "Source",
+    "Split",
+    "StartAttempt",
+    "StopAttempt",
+    "StopNode",
+    "SubmitJob",
+    "TextFormat",
+    "WhichMissing",
+    "WholeWork",
+    "Work",
+    "WrongCluster",
+    "identifier_bytes",
+]

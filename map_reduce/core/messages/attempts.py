@@ -1,0 +1,155 @@
+"""Attempts at tasks, between masters and the nodes that run them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages.base import Message
+from map_reduce.core.messages.inputs import Split
+from map_reduce.core.messages.jobs import Failure, Functions, OutputPart
+
+
+class Source(msgspec.Struct, frozen=True, array_like=True):
+    """Where a reduce task finds one map task's output for its partitions."""
+
+    node: Address
+    name: str
+    offset: int
+    length_bytes: int
+
+
+class CheckWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Unpickle the functions and nothing more."""
+
+
+class MapWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Map a split into ``partitions`` partitions."""
+
+    split: Split
+    partitions: int
+
+
+class ReduceWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Reduce partitions first … last - 1 of all map outputs, given in the order of splits."""
+
+    first_partition: int
+    last_partition: int
+    partitions: int
+    sources: tuple[Source, ...]
+
+
+class WholeWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Map a split and reduce it on the spot: the only task of a small job."""
+
+    split: Split
+
+
+Work = CheckWork | MapWork | ReduceWork | WholeWork
+
+
+class AttemptId(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """One try at one task of a job. ``phase`` is "check", "map", "reduce" or "whole"."""
+
+    job_id: str
+    phase: str
+    task: int
+    number: int  # from 0
+
+    def __str__(self) -> str:
+        return f"{self.phase} task {self.task}, attempt {self.number + 1}"
+
+
+class StartAttempt(Message, frozen=True):
+    """Run this. -> Done (taken or already taken), Busy (no room), No
+
+    ``careful``: note each record before it is mapped, so that the one that kills the process
+    can be named. ``epoch`` is the master's; a node refuses lower ones than it has seen.
+    """
+
+    attempt: AttemptId
+    epoch: int
+    master: Address
+    functions: Functions
+    work: Work
+    timeout_s: float
+    careful: bool
+
+
+class StopAttempt(Message, frozen=True):
+    """End it if it runs; it is not reported. -> Done"""
+
+    attempt: AttemptId
+
+
+class Counts(msgspec.Struct, frozen=True, array_like=True):
+    """What an attempt did."""
+
+    records_in: int = 0
+    bytes_in: int = 0
+    records_out: int = 0
+    bytes_out: int = 0
+    user_s: float = 0.0  # processor time of the worker process, all of it
+
+
+class MapOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """``name`` is served by the node that made it; ``sizes`` has a length for each partition,
+    which stand one after another in it."""
+
+    name: str
+    sizes: tuple[int, ...]
+    counts: Counts
+
+
+class ReduceOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    part: OutputPart
+    counts: Counts
+
+
+class Checked(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The functions unpickle here."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """``lost_source``: the map output that could not be fetched, where that is why.
+    ``retry``: whether another attempt may end better."""
+
+    failure: Failure
+    retry: bool
+    lost_source: Source | None = None
+
+
+Outcome = MapOutput | ReduceOutput | Checked | Failed
+
+
+class AttemptEnded(Message, frozen=True):
+    """From the node that ran it to the job's master. -> Done, NoJob"""
+
+    attempt: AttemptId
+    epoch: int
+    node: Member
+    outcome: Outcome
+
+
+class Running(msgspec.Struct, frozen=True, array_like=True):
+    attempt: AttemptId
+    records: int
+    bytes_in: int
+
+
+class AttemptsRunning(Message, frozen=True):
+    """A node's sign of life to a job's master, with how far its attempts are. -> Done, NoJob"""
+
+    job_id: str
+    node: Member
+    running: tuple[Running, ...]
+
+
+class EndJob(Message, frozen=True):
+    """From a master to every node: stop the job's attempts, delete its map outputs. -> Done
+
+    ``blocks``: delete the blocks stored for it as well.
+    """
+
+    job_id: str
+    blocks: bool

@@ -1,0 +1,35 @@
+"""What every message is, and the replies that any request may get."""
+
+from __future__ import annotations
+
+import msgspec
+
+Bytes20 = bytes  # an identifier, big-endian: msgpack has no 160-bit integers
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Base of all messages."""
+
+
+class Done(Message, frozen=True):
+    """It is done; there is nothing to tell."""
+
+
+class Busy(Message, frozen=True):
+    """Alive, but in the middle of something that must not be seen half done. Ask again."""
+
+
+class No(Message, frozen=True):
+    """Understood and refused; ``reason`` is a sentence for people."""
+
+    reason: str
+
+
+class WrongCluster(Message, frozen=True):
+    """The request named another cluster than this node's."""
+
+    cluster_id: str
+
+
+def identifier_bytes(identifier: int) -> Bytes20:
+    return identifier.to_bytes(20, "big")

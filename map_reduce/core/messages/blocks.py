@@ -1,0 +1,97 @@
+"""Blocks: stored and read in pieces (the bulk plane), compared and repaired."""
+
+from __future__ import annotations
+
+import msgspec
+
+from map_reduce.core.messages.base import Bytes20, Message
+
+
+class BlockRef(msgspec.Struct, frozen=True, array_like=True):
+    """A block's name, its length and the digest of its bytes (``core/digests.py``)."""
+
+    name: str
+    size_bytes: int
+    digest: bytes
+
+
+class PutPiece(Message, frozen=True):
+    """Store a piece; the block exists once all its bytes are there and match. -> PieceStored"""
+
+    ref: BlockRef
+    offset: int
+    data: bytes
+
+
+class PieceStored(Message, frozen=True):
+    complete: bool
+
+
+class GetPiece(Message, frozen=True):
+    """Read ``length_bytes`` of a block or of a map output from ``offset``. -> Piece, NoBlock"""
+
+    name: str
+    offset: int
+    length_bytes: int
+
+
+class Piece(Message, frozen=True):
+    data: bytes
+    size_bytes: int  # of the whole block
+
+
+class NoBlock(Message, frozen=True):
+    name: str
+
+
+# ------------------------------------------------------------------ repair
+
+
+class CompareArc(Message, frozen=True):
+    """My blocks in the arc (after, upto] have this digest; what are yours?
+    -> ArcEqual, ArcBlocks, ArcParts. See ``core/repair``."""
+
+    after: Bytes20
+    upto: Bytes20
+    digest: bytes
+
+
+class ArcEqual(Message, frozen=True):
+    """The same digest: the same blocks."""
+
+
+class ArcBlocks(Message, frozen=True):
+    """Another one; these few are all I have there."""
+
+    refs: tuple[BlockRef, ...]
+
+
+class ArcParts(Message, frozen=True):
+    """Another one, and too many to list: the digest of each of so many equal parts."""
+
+    digests: tuple[bytes, ...]
+
+
+class WhichMissing(Message, frozen=True):
+    """Which of these blocks do you not hold whole? -> MissingBlocks"""
+
+    refs: tuple[BlockRef, ...]
+
+
+class EndedJob(msgspec.Struct, frozen=True, array_like=True):
+    """A job whose blocks were deleted: all, or those that only a running job needs."""
+
+    job_id: str
+    blocks: bool
+
+
+class MissingBlocks(Message, frozen=True):
+    missing: tuple[int, ...]  # which of those asked for, counted from 0
+    different: tuple[int, ...]  # those under whose name other bytes are held
+    ended: tuple[EndedJob, ...]  # jobs of theirs that were deleted here lately
+
+
+class DamagedBlock(Message, frozen=True):
+    """Your copy does not have the bytes that I was promised: see to it. -> Done"""
+
+    ref: BlockRef

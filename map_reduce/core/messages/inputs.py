@@ -1,0 +1,86 @@
+"""Splits: what a map task reads."""
+
+from __future__ import annotations
+
+import codecs
+from functools import lru_cache
+
+import msgspec
+
+from map_reduce.core.messages.blocks import BlockRef
+
+
+class InlineItems(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """A few items inside the job's specification. ``data`` is a pickled list of items
+    (``keyed`` false: keys are first_index, first_index + 1, …) or of (key, value)."""
+
+    data: bytes
+    count: int
+    first_index: int
+    keyed: bool
+
+
+class BlockItems(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """As InlineItems, the pickled list being a block of the ring."""
+
+    ref: BlockRef
+    count: int
+    first_index: int
+    keyed: bool
+
+
+SHIFTING_ENCODINGS = ("utf_7", "hz", "iso2022")
+"""How the names of encodings begin in which a byte's meaning depends on those before it."""
+
+
+class TextFormat(msgspec.Struct, frozen=True, array_like=True):
+    """How the bytes of a file become lines."""
+
+    encoding: str = "utf-8"
+    errors: str = "strict"
+    compression: str = ""  # "", "gzip", "bz2" or "xz"
+
+    @property
+    def has_byte_lines(self) -> bool:
+        """Whether a byte 0x0a is a line feed wherever it stands, so that text can be cut there.
+
+        Raises:
+            LookupError: there is no such encoding.
+        """
+        return _has_byte_lines(self.encoding)
+
+
+@lru_cache(maxsize=64)
+def _has_byte_lines(encoding: str) -> bool:
+    if codecs.lookup(encoding).name.replace("-", "_").startswith(SHIFTING_ENCODINGS):
+        return False
+    return all(letter.encode(encoding) == letter.encode("ascii") for letter in "\na")
+
+
+class FileText(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Lines of a file that the node opens itself: its bytes start … end, cut at line ends.
+
+    ``file_size`` and ``file_mtime_ns`` are as at submission; a file that differs was changed.
+    A compressed file is one split, with start 0 and end = file_size.
+    """
+
+    path: str  # absolute
+    start: int
+    end: int
+    first_line: int  # the number, from 0, of the line at start
+    file_size: int
+    file_mtime_ns: int
+    format: TextFormat
+
+
+class BlockText(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """As FileText, the (decompressed) bytes being a block of the ring; path is for messages."""
+
+    ref: BlockRef
+    path: str
+    start: int  # where the block's first byte stands in the decompressed file
+    first_line: int
+    format: TextFormat
+
+
+Split = InlineItems | BlockItems | FileText | BlockText

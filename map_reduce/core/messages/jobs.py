@@ -1,0 +1,122 @@
+"""Jobs, between clients and masters."""
+
+from __future__ import annotations
+
+import msgspec
+
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages.base import Message
+from map_reduce.core.messages.blocks import BlockRef
+from map_reduce.core.messages.inputs import Split
+from map_reduce.errors import ProtocolError
+
+
+class Functions(msgspec.Struct, frozen=True, array_like=True):
+    """The cloudpickled (map, reduce, combine or None): inline where small, else a block."""
+
+    inline: bytes
+    ref: BlockRef | None
+    digest: bytes  # of the pickle: what a worker caches the loaded functions by
+
+
+class JobSpec(msgspec.Struct, frozen=True, array_like=True):
+    """All there is to know of a job before it runs. Stored as a block of the ring."""
+
+    job_id: str
+    name: str
+    functions: Functions
+    combines: bool
+    splits: tuple[Split, ...]
+    readers: tuple[Address, ...]  # nodes that can open the files of FileText splits; () = any
+    input_bytes: int  # 0 where unknown
+    python: str
+    submitted_at_s: float  # the client's wall clock, for people
+
+    def encode(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> JobSpec:
+        """Raises ProtocolError where ``data`` is no specification."""
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"a job's specification cannot be read: {error}") from error
+
+
+class SubmitJob(Message, frozen=True):
+    """Be this job's master; its specification is in the ring under ``spec``. -> Done, No
+
+    Repeating it is harmless.
+    """
+
+    job_id: str
+    spec: BlockRef
+
+
+class GetJob(Message, frozen=True):
+    """-> JobStatus, NoJob"""
+
+    job_id: str
+    first_part: int = 0  # of the result: an answer holds as many as fit a message
+
+
+class CancelJob(Message, frozen=True):
+    """-> Done, NoJob"""
+
+    job_id: str
+
+
+class ReleaseJob(Message, frozen=True):
+    """The client has its results: forget the job and delete what is stored for it. -> Done"""
+
+    job_id: str
+
+
+class NoJob(Message, frozen=True):
+    job_id: str
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """Why a task or a job failed, as data.
+
+    ``kind`` is the name of a class of ``map_reduce.errors``; ``message`` is complete, for
+    people. ``exception`` is the user's pickled exception or empty; only a client opens it.
+    """
+
+    kind: str
+    message: str
+    exception: bytes = b""
+
+
+class OutputPart(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of the result, in order: a pickled ([keys], [values]), inline or a block."""
+
+    records: int
+    inline: bytes
+    ref: BlockRef | None
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far a job is. ``*_total`` is 0 while unknown; nothing here ever goes back."""
+
+    phase: str = "waiting"  # waiting, map, reduce, done, failed, cancelled
+    map_tasks_done: int = 0
+    map_tasks_total: int = 0
+    reduce_tasks_done: int = 0
+    reduce_tasks_total: int = 0
+    records: int = 0  # input records mapped
+    input_bytes_done: int = 0
+    input_bytes_total: int = 0
+    attempts_failed: int = 0
+    elapsed_s: float = 0.0
+
+
+class JobStatus(Message, frozen=True):
+    job_id: str
+    name: str
+    progress: Progress
+    parts: tuple[OutputPart, ...]  # once the phase is done: those from first_part on that fit
+    parts_total: int
+    failure: Failure | None  # once the phase is failed
+    master: Member

@@ -1,0 +1,73 @@
+"""What is asked of a node itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from map_reduce.core.identifiers import Member
+from map_reduce.core.messages.base import Message
+from map_reduce.core.messages.jobs import Failure, Functions, Progress
+
+
+class FileStamp(msgspec.Struct, frozen=True, array_like=True):
+    path: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class CheckFiles(Message, frozen=True):
+    """Do you see these very files? -> FilesSeen"""
+
+    files: tuple[FileStamp, ...]
+
+
+class FilesSeen(Message, frozen=True):
+    all_seen: bool
+
+
+class CheckFunctions(Message, frozen=True):
+    """Unpickle these functions in one of your workers. -> Done; ask GetCheck for the verdict"""
+
+    check_id: str
+    functions: Functions
+
+
+class GetCheck(Message, frozen=True):
+    """-> CheckVerdict"""
+
+    check_id: str
+
+
+class CheckVerdict(Message, frozen=True):
+    ready: bool
+    failure: Failure | None
+
+
+class GetNode(Message, frozen=True):
+    """-> Node"""
+
+
+class JobLine(msgspec.Struct, frozen=True, array_like=True):
+    job_id: str
+    name: str
+    progress: Progress
+
+
+class Node(Message, frozen=True):
+    member: Member
+    pid: int
+    slots: int
+    slots_busy: int
+    blocks: int
+    block_bytes: int
+    jobs: tuple[JobLine, ...]  # those it is master of
+    predecessor: Member | None
+    successors: tuple[Member, ...]
+    python: str
+    version: str
+
+
+class StopNode(Message, frozen=True):
+    """Leave the ring and exit. -> Done"""
