@@ -42,13 +42,18 @@ def functions(job_id: str) -> str:
     return f"{job_id}/functions"
 
 
-def input_block(job_id: str, number: int) -> str:
-    return f"{job_id}/input/{number}"
+def input_block(job_id: str, number: int, choice: int = 0) -> str:
+    """``choice``: one of the names that an input block may have (``core/chord/placement.py``)."""
+    return _chosen(f"{job_id}/input/{number}", choice)
 
 
 def map_output(attempt: AttemptId) -> str:
     return f"{attempt.job_id}/map/{attempt.task}.{attempt.number}"
 
 
-def result(attempt: AttemptId) -> str:
-    return f"{attempt.job_id}/result/{attempt.task}.{attempt.number}"
+def result(attempt: AttemptId, choice: int = 0) -> str:
+    return _chosen(f"{attempt.job_id}/result/{attempt.task}.{attempt.number}", choice)
+
+
+def _chosen(name: str, choice: int) -> str:
+    return f"{name}~{choice}" if choice else name
