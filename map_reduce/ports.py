@@ -18,6 +18,7 @@ from map_reduce.core.messages import (
     Running,
     StartAttempt,
 )
+from map_reduce.core.registers.acceptor import Held
 
 Handler = Callable[[Request], Message]
 """Answers a request at once: it never waits and never makes a remote call."""
@@ -113,6 +114,42 @@ class BlockStore(Protocol):
 
     def close(self) -> None:
         """Release everything; delete the files of a store that was opened as temporary."""
+
+
+class RecordStore(Protocol):
+    """What one replica remembers of records (``core/registers``). Safe to use from many threads.
+
+    Once anything of it has raised OSError, nothing more can be made durable: the replica that uses
+    it ends, and another is opened from what is there.
+    """
+
+    @property
+    def identity(self) -> int:
+        """Of this memory: drawn at random when it was made, and lost with it."""
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether :meth:`sync` may take its time."""
+
+    def held(self) -> tuple[Held, ...]:
+        """What was found when the store was opened."""
+
+    def append(self, held: Held) -> int:
+        """Put it in the place of what was held under its name; the number of appends so far.
+
+        Raises:
+            OSError: it could not be written.
+        """
+
+    def sync(self, appended: int) -> None:
+        """Return once the first ``appended`` appends would outlive a crash.
+
+        Raises:
+            OSError: nobody knows whether they would.
+        """
+
+    def close(self) -> None:
+        """Release everything. What was not synchronised may be lost."""
 
 
 class LocalSource(NamedTuple):

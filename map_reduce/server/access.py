@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -23,6 +25,8 @@ from map_reduce.errors import ClusterError, ConfigError, NoNodeError
 from map_reduce.ports import Transport
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.records import Records
+from map_reduce.runtime.threads import MonotonicClock
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.node import Node
 from map_reduce.transport.memory import EMBEDDED, MemoryNetwork, MemoryTransport
@@ -35,7 +39,7 @@ class Access:
 
     Args:
         entries: addresses to start lookups from.
-        blocks: where a node of this process gives better than a client's own view of blocks.
+        node: of this process, whose view of blocks and records is better than a client's own.
     """
 
     def __init__(
@@ -46,18 +50,35 @@ class Access:
         cluster: ClusterConfig,
         cluster_id: str,
         closers: Sequence[Callable[[], None]],
-        blocks: RingBlocks | None = None,
+        node: Node | None = None,
     ) -> None:
         self.peers = peers
         self.cluster_id = cluster_id
         self.cluster = cluster
-        self.blocks = blocks or RingBlocks(peers, self.locate, replicas=cluster.replicas)
         self._entries = tuple(entries)
         self._closers = ExitStack()  # runs them all, even if one fails, and only once
         for closer in closers:
             self._closers.callback(closer)
+        if node is not None:
+            self.blocks, self.records = node.blocks, node.records
+        else:
+            self.blocks = RingBlocks(peers, self.locate, replicas=cluster.replicas)
+            self.records = self._client_records()
+            self._closers.callback(self.records.close)
         self._owner_pid = os.getpid()
         self._closed = False
+
+    def _client_records(self) -> Records:
+        incarnation = secrets.randbits(63)  # what a node's clock is for: never used before
+        return Records(
+            peers=self.peers,
+            clock=MonotonicClock(),
+            me=Member(Address("a client", 0), incarnation),
+            locate=self.locate,
+            members_max=self.cluster.replicas,
+            timeout_s=self.cluster.request_timeout_s,
+            dice=random.Random(),
+        )
 
     def locate(self, target: Identifier) -> tuple[Member, ...]:
         """The owner of a place on the ring, and its successors. Raises Unreachable."""
@@ -102,7 +123,7 @@ def embed(cluster: ClusterConfig, config: NodeConfig) -> Access:
         cluster=cluster,
         cluster_id=node.peers.cluster_id,
         closers=[node.close, transport.close],
-        blocks=node.blocks,
+        node=node,
     )
 
 

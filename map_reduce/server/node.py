@@ -3,6 +3,7 @@
     requests ──▶ Node.handle ──▶ Ring        (neighbours, lookups)
                      │       ──▶ BlockStore  (pieces)
                      │       ──▶ Repair      (copies)
+                     │       ──▶ Records     (the replica)
                      │       ──▶ Masters     (jobs)
                      └───────▶  Attempts ──▶ WorkerPool
     loops:  ring maintenance · directory of nodes · signs of life and housekeeping · repair
@@ -16,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import random
 import threading
 import time
 import uuid
@@ -62,6 +64,7 @@ from map_reduce.core.messages import (
     WrongCluster,
 )
 from map_reduce.core.messages import Node as NodeReply
+from map_reduce.core.messages.records import AcceptRecord, GetRecord, GetReplica, PrepareRecord
 from map_reduce.core.scheduling.events import NodeSlots
 from map_reduce.errors import BlockMissingError, ConfigError, MapReduceError, Refused
 from map_reduce.ports import BlockStore, Transport, WorkerPool
@@ -70,13 +73,16 @@ from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.directory import Directory
 from map_reduce.runtime.master import Surroundings
 from map_reduce.runtime.masters import Masters
+from map_reduce.runtime.own_replica import OwnReplica
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.records import Records
 from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
 from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.scratch import Scratch
 from map_reduce.storage.disk import DiskBlockStore
+from map_reduce.storage.memory_records import MemoryRecordStore
 from map_reduce.storage.tiered import TieredBlockStore
 from map_reduce.workers.pool import ProcessWorkerPool
 
@@ -160,6 +166,19 @@ class Node:
         self.blocks = RingBlocks(
             self.peers, self._ring.locate, replicas=cluster.replicas, store=self._store
         )
+        record_store = MemoryRecordStore()
+        self._closers.callback(record_store.close)
+        self.records = Records(
+            peers=self.peers,
+            clock=self._clock,
+            me=self.peers.member,
+            locate=self._ring.locate,
+            own=OwnReplica(address, record_store),
+            members_max=cluster.replicas,
+            timeout_s=cluster.request_timeout_s,
+            dice=random.Random(),
+        )
+        self._closers.callback(self.records.close)
         self._attempts = Attempts(
             peers=self.peers,
             blocks=self.blocks,
@@ -320,6 +339,7 @@ class Node:
             GetCheck: lambda m: attempts.verdict(m.check_id),
             CheckFiles: lambda m: FilesSeen(all(map(_sees, m.files))),
             GetNode: lambda m: self._about(),
+            **dict.fromkeys((GetReplica, GetRecord, PrepareRecord, AcceptRecord), self._of_records),
             StopNode: lambda m: self._request_stop(),
         }
 
@@ -329,6 +349,11 @@ class Node:
     def _end_job(self, message: EndJob) -> Message:
         self.repair.ended(EndedJob(message.job_id, message.blocks))
         return Done()
+
+    def _of_records(self, message: Message) -> Message:
+        reply = self.records.handle(message)
+        assert reply is not None
+        return reply
 
     def _put_piece(self, message: PutPiece) -> Message:
         if (refusal := self.repair.refuses(message.ref)) is not None:

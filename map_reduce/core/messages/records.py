@@ -1,7 +1,7 @@
 """What is said about records: the messages of ``core/registers``.
 
-All are requests of a proposer to one *replica*, and its answers. A request names the identity of
-the replica that it means; whoever listens there with another identity answers
+All but :class:`GetReplica` are requests of a proposer to one *replica*, and its answers. A request
+names the identity of the replica that it means; whoever listens there with another identity answers
 :class:`~map_reduce.core.messages.No`, and never in the old one's stead.
 """
 
@@ -61,6 +61,16 @@ class RecordState(msgspec.Struct, frozen=True, array_like=True):
     version: int
     writers: tuple[Ballot, ...]
     deleted: bool = False
+
+
+class GetReplica(Message, frozen=True):
+    """Which replica are you? -> ReplicaIs; No where it has failed"""
+
+
+class ReplicaIs(Message, frozen=True):
+    """The replica of the node that was asked."""
+
+    replica: Replica
 
 
 class GetRecord(Message, frozen=True):

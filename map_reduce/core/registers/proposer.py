@@ -66,6 +66,9 @@ from map_reduce.errors import Refused, Undecided, Unreachable
 WRITERS_MAX = 8
 """Of so many of its last versions a state says who wrote them."""
 
+KNOWN_MAX = 10_000
+"""Records whose members a proposer remembers, those that it used last."""
+
 ROUNDS_MAX = 4
 """So often one ballot's first phase is extended by members that the change brings in; twice is
 usual, more only where what those hold changes what is read."""
@@ -187,7 +190,7 @@ class Proposer:
     def hint(self, record: Record, members: Config) -> None:
         """Ask these first, where nothing better is known. They need not be right."""
         known = self._known.get(record.name) or Known()
-        self._known[record.name] = known._replace(members=known.members or members)
+        self._remember(record, known._replace(members=known.members or members))
 
     def forget(self, record: Record) -> None:
         """Drop the hint: nobody here uses the record any more."""
@@ -376,7 +379,7 @@ class Proposer:
     def _learn(self, record: Record, state: RecordState) -> None:
         if state.epoch >= self.known(record).epoch:
             members = members_of(state.configs[::-1])
-            self._known[record.name] = Known(state.epoch, members)
+            self._remember(record, Known(state.epoch, members))
 
     def _learn_conflicts(self, record: Record, replies: Replies) -> None:
         """Outbid, next time, those who were promised more."""
@@ -385,7 +388,13 @@ class Proposer:
                 self._number = max(self._number, reply.promised.number)
                 known = self.known(record)
                 if reply.promised.epoch > known.epoch:
-                    self._known[record.name] = known._replace(epoch=reply.promised.epoch)
+                    self._remember(record, known._replace(epoch=reply.promised.epoch))
+
+    def _remember(self, record: Record, known: Known) -> None:
+        self._known.pop(record.name, None)
+        self._known[record.name] = known
+        if len(self._known) > KNOWN_MAX:
+            del self._known[next(iter(self._known))]
 
     # -------------------------------------------------------------- counting
 

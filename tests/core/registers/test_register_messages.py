@@ -9,17 +9,21 @@ from map_reduce.core.messages.records import (
     AcceptRecord,
     Ballot,
     GetRecord,
+    GetReplica,
     PrepareRecord,
     RecordAccepted,
     RecordConflict,
     RecordHeld,
     RecordState,
+    ReplicaIs,
 )
 from map_reduce.transport import wire
 
 BALLOT = Ballot(2, 3, member(1))
 STATE = RecordState(b"\x00v", ((replica(1, 2**63 - 1),), (replica(2),)), 1, 4, (BALLOT,))
 SAMPLES = [
+    GetReplica(),
+    ReplicaIs(replica(1, 2**63 - 1)),
     GetRecord("name/shard", 2**63 - 1),
     PrepareRecord("name", 1, BALLOT),
     AcceptRecord("name", 1, BALLOT, STATE),

@@ -1,0 +1,72 @@
+"""A node's own replica: the acceptor, its lock and its disk.
+
+Requests are handled one after the other, and what they change is appended to the store in the same
+order. Whoever asked is answered once everything appended until then is durable, its own change and
+those before it; many threads may wait for the disk at the same time, and no lock is held meanwhile.
+
+When the disk refuses, the replica has ended: every further request is answered by No, also those
+that are waiting. Nothing it says could be relied on, for its memory is ahead of its disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from map_reduce.core.identifiers import Address
+from map_reduce.core.messages import Message, No
+from map_reduce.core.messages.records import GetReplica, Replica, ReplicaIs
+from map_reduce.core.registers.acceptor import Acceptor, Persist
+from map_reduce.ports import RecordStore
+
+log = logging.getLogger(__name__)
+
+
+class OwnReplica:
+    """See the module's text. Safe to use from many threads.
+
+    Args:
+        store: this replica's alone; whoever made it closes it.
+    """
+
+    def __init__(self, address: Address, store: RecordStore) -> None:
+        self.me = Replica(address, store.identity)
+        self.waits_for_disk = store.waits_for_disk
+        self._store = store
+        self._lock = threading.Lock()
+        self._acceptor = Acceptor(self.me, store.held())
+        self._appended = 0
+        self._failure: OSError | None = None
+
+    def handle(self, message: Message) -> Message | None:
+        """The answer to a request about records, once it may be given; None to any other."""
+        if isinstance(message, GetReplica):
+            return self._refusal() or ReplicaIs(self.me)
+        try:
+            with self._lock:
+                if (refusal := self._refusal()) is not None:
+                    return refusal
+                effects = self._acceptor.handle(message)
+                if effects is None:
+                    return None
+                *persists, reply = effects
+                for effect in persists:
+                    assert isinstance(effect, Persist)
+                    self._appended = self._store.append(effect.held)
+                appended = self._appended
+            self._store.sync(appended)
+        except OSError as error:
+            self._fail(error)
+            return self._refusal()
+        assert not isinstance(reply, Persist)
+        return reply.message
+
+    def _fail(self, error: OSError) -> None:
+        first, self._failure = self._failure is None, error
+        if first:
+            log.error("%s keeps no records any more: %s; restart the node", self.me, error)
+
+    def _refusal(self) -> No | None:
+        if self._failure is None:
+            return None
+        return No(f"the replica of {self.me} has ended: {self._failure}")

@@ -1,0 +1,146 @@
+"""Asking several peers at the same time.
+
+Requests run in threads of a pool, at most ``PER_PEER_MAX`` at a time to one peer: a peer that keeps
+silent holds up the requests to itself, never those to others. A request whose asker no longer waits
+is not sent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Generic, TypeVar
+
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages import Message
+from map_reduce.core.messages.records import Replica
+from map_reduce.errors import ClusterError
+from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.threads import Threads, run_guarded
+
+PER_PEER_MAX = 4
+
+P = TypeVar("P", Member, Replica)
+
+
+class Parallel:
+    """Safe to use from many threads.
+
+    Args:
+        name: of the threads.
+        here: an address whose requests are answered in this process and at once, so that a thread
+            of their own would cost more than it saves.
+    """
+
+    def __init__(
+        self, peers: Peers, name: str, *, threads_max: int, here: Address | None = None
+    ) -> None:
+        self._peers = peers
+        self._here = here
+        self._lanes = _Lanes(name, threads_max=threads_max)
+
+    def ask(
+        self,
+        messages: Mapping[P, Message],
+        timeout_s: float,
+        enough: Callable[[dict[P, Message]], bool],
+    ) -> dict[P, Message]:
+        """The replies that came until they were enough, or all were there, or the time was over.
+
+        Who did not answer is not among them. What comes later is dropped.
+        """
+        gathering = _Gathering[P](len(messages), enough)
+        inline: list[Callable[[], None]] = []
+        for peer, message in messages.items():
+            call: Callable[[], None] = partial(self._ask, gathering, peer, message, timeout_s)
+            if peer.address == self._here or len(messages) == 1:
+                inline.append(call)
+            else:
+                self._lanes.run(peer.address, call)
+        for call in inline:
+            call()
+        return gathering.wait(timeout_s)
+
+    def close(self) -> None:
+        """Return when what is being asked has ended; nothing is asked any more."""
+        self._lanes.close()
+
+    def _ask(self, gathering: _Gathering[P], peer: P, message: Message, timeout_s: float) -> None:
+        if gathering.over:
+            return
+        try:
+            reply = self._peers.send(peer.address, message, timeout_s)
+        except ClusterError:  # unreachable, of another cluster, or not making sense: no answer
+            gathering.take(peer, None)
+        else:
+            gathering.take(peer, reply)
+
+
+class _Gathering(Generic[P]):
+    """The replies to one question."""
+
+    def __init__(self, asked: int, enough: Callable[[dict[P, Message]], bool]) -> None:
+        self._changed = threading.Condition()
+        self._missing = asked
+        self._enough: Callable[[dict[P, Message]], bool] = enough
+        self._replies: dict[P, Message] = {}
+        self.over = asked == 0
+
+    def take(self, peer: P, reply: Message | None) -> None:
+        with self._changed:
+            if self.over:
+                return
+            self._missing -= 1
+            if reply is not None:
+                self._replies[peer] = reply
+            if self._missing == 0 or (reply is not None and self._enough(self._replies)):
+                self.over = True
+                self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> dict[P, Message]:
+        with self._changed:
+            self._changed.wait_for(lambda: self.over, timeout_s)
+            self.over = True
+            return self._replies
+
+
+class _Lanes:
+    """Runs calls in threads, a bounded number of each lane's at a time, in their order."""
+
+    def __init__(self, name: str, *, threads_max: int) -> None:
+        self._name = name
+        self._threads = Threads(name, threads_max=threads_max)
+        self._lock = threading.Lock()
+        self._running: dict[Address, int] = {}
+        self._waiting: dict[Address, deque[Callable[[], None]]] = {}
+
+    def run(self, lane: Address, call: Callable[[], None]) -> None:
+        with self._lock:
+            if self._running.get(lane, 0) >= PER_PEER_MAX:
+                self._waiting.setdefault(lane, deque()).append(call)
+                return
+            self._running[lane] = self._running.get(lane, 0) + 1
+        self._threads.run(partial(self._work, lane, call))
+
+    def close(self) -> None:
+        with self._lock:
+            self._waiting.clear()
+        self._threads.close()
+
+    def _work(self, lane: Address, first: Callable[[], None]) -> None:
+        call: Callable[[], None] | None = first
+        while call is not None:
+            run_guarded(call, self._name)
+            call = self._next(lane)
+
+    def _next(self, lane: Address) -> Callable[[], None] | None:
+        with self._lock:
+            if waiting := self._waiting.get(lane):
+                return waiting.popleft()
+            self._waiting.pop(lane, None)
+            self._running[lane] -= 1
+            if not self._running[lane]:
+                del self._running[lane]
+            return None

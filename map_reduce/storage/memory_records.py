@@ -1,0 +1,35 @@
+"""Records in memory: a replica that is lost with its process."""
+
+from __future__ import annotations
+
+import secrets
+
+from map_reduce.core.registers.acceptor import Held
+
+IDENTITY_BITS = 63
+
+
+def new_identity() -> int:
+    """An identity that no replica ever had, as good as certainly."""
+    return secrets.randbits(IDENTITY_BITS)
+
+
+class MemoryRecordStore:
+    """A RecordStore that keeps nothing: the acceptor's own memory is all there is."""
+
+    waits_for_disk = False
+
+    def __init__(self) -> None:
+        self.identity = new_identity()
+
+    def held(self) -> tuple[Held, ...]:
+        return ()
+
+    def append(self, held: Held) -> int:
+        return 0
+
+    def sync(self, appended: int) -> None:
+        """There is no crash that this process would survive."""
+
+    def close(self) -> None:
+        """There is nothing to release."""
