@@ -80,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(command=_status)
 
+    ring = commands.add_parser("ring", help="show the ring, and whether it is whole")
+    ring.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    ring.add_argument("--json", action="store_true", help="for programs")
+    ring.set_defaults(command=_ring)
+
     run = commands.add_parser("run", help="run a job over files and print its results")
     run.add_argument("files", nargs="+", metavar="FILE", help="paths or patterns")
     for role, required in (("map", True), ("reduce", True), ("combine", False)):
@@ -137,6 +142,14 @@ def _status(options: argparse.Namespace) -> int:
     status = cluster_status(options.address)
     print(status_json(status) if options.json else status_text(status))
     return 0
+
+
+def _ring(options: argparse.Namespace) -> int:
+    from map_reduce.client.ring_report import report_json, report_text, ring_report
+
+    report = ring_report(options.address)
+    print(report_json(report) if options.json else report_text(report))
+    return 0 if report.whole else EXIT_FAILED
 
 
 def _run(options: argparse.Namespace) -> int:

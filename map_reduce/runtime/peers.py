@@ -39,6 +39,10 @@ class Peers:
         self.cluster_id = cluster_id
         self.me = me
 
+    def of_cluster(self, cluster_id: str) -> Peers:
+        """A client's, by the same transport, to nodes of one cluster only."""
+        return Peers(self._transport, timeout_s=self._timeout_s, cluster_id=cluster_id)
+
     @property
     def member(self) -> Member:
         """The node itself."""

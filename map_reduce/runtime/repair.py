@@ -28,6 +28,7 @@ from map_reduce.core.messages import (
     Done,
     EndedJob,
     EndJob,
+    GetArcs,
     Message,
     No,
     WhichMissing,
@@ -36,6 +37,7 @@ from map_reduce.core.procedure import Ask, Procedure, T, perform
 from map_reduce.core.repair.arc import Send, plan_arc
 from map_reduce.core.repair.compare import answer_comparison
 from map_reduce.core.repair.deletions import Deletions
+from map_reduce.core.repair.health import answer_summaries
 from map_reduce.core.repair.strays import answer_missing, missing_at, plan_leave, plan_strays
 from map_reduce.errors import BlockMissingError, ClusterError, Refused, Unreachable
 from map_reduce.ports import BlockStore, Clock
@@ -131,6 +133,10 @@ class Repair:
             return refusal
         with self._inventory as inventory:
             return answer_comparison(inventory, message)
+
+    def summaries(self, message: GetArcs) -> Message:
+        with self._inventory as inventory:
+            return answer_summaries(inventory, message)
 
     def missing(self, message: WhichMissing) -> Message:
         """Which of the blocks this node lacks. Somebody is about to bring them: look soon."""

@@ -83,6 +83,7 @@ def test_run_writes_json(folder):
         ),
         (["status", "--address", "nonsense"], "HOST:PORT"),
         (["status"], "map-reduce cluster"),
+        (["ring"], "map-reduce cluster"),
         (["stop"], "no cluster"),
         (["cluster", "--nodes", "0"], "at least one"),
         (["node", "--host", "0.0.0.0"], "certificates"),
@@ -108,6 +109,10 @@ def test_a_cluster_in_the_background(folder):
         assert {"address", "pid", "id"} <= set(status["nodes"][0])
         assert status["jobs"] == []
         assert "2 nodes" in call("status").stdout
+        ring = call("ring")
+        assert ring.returncode == 0, ring.stdout
+        assert "R1 R2 R3 R4 R5 hold" in ring.stdout
+        assert all(node["address"] in ring.stdout for node in status["nodes"])
         run = ("run", "text.txt", "--map", "jobs.py:words", "--reduce", "jobs.py:total")
         done = call(*run, folder=folder)
         assert sorted(done.stdout.splitlines()) == ["one\t1", "three\t3", "two\t2"]

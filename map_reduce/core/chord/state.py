@@ -25,12 +25,14 @@ from map_reduce.core.messages import (
     Done,
     FindSuccessor,
     GetNeighbours,
+    GetPlace,
     Leaving,
     Message,
     Neighbours,
     No,
     Notify,
     Ping,
+    Place,
     Pong,
     Route,
 )
@@ -130,6 +132,8 @@ class RingState:
                 return Pong(self.me)
             case GetNeighbours():
                 return Busy() if self._stabilizing else self._neighbours()
+            case GetPlace():
+                return self._place()
             case FindSuccessor(target):
                 return self._refusal() or self._route(Identifier(int.from_bytes(target, "big")))
             case Notify(member):
@@ -143,6 +147,22 @@ class RingState:
         if not self.joined:
             return Neighbours(self.me, None, ())
         return Neighbours(self.me, self.predecessor, self.successors)
+
+    def _place(self) -> Place:
+        """All of it, for whoever looks at the ring from outside: in the middle of a change, too."""
+        known = [*self.successors, *self.acquaintances.view()]
+        known += [self.predecessor] if self.predecessor is not None else []
+        others = [member for member in dict.fromkeys(known) if member != self.me]
+        return Place(
+            self.me,
+            self.standing.value,
+            self.cut_off,
+            self.predecessor,
+            self.successors,
+            suspects=tuple(m for m in others if self.suspects(m)),
+            dead=tuple(m for m in others if self.believed_dead(m)),
+            contacts=self.contacts(),
+        )
 
     def _refusal(self) -> No | None:
         """Why it does not serve, if it does not."""

@@ -72,6 +72,27 @@ class ArcParts(Message, frozen=True):
     digests: tuple[bytes, ...]
 
 
+class ArcEnds(msgspec.Struct, frozen=True, array_like=True):
+    after: Bytes20
+    upto: Bytes20
+
+
+class GetArcs(Message, frozen=True):
+    """How much do you hold in each of these arcs? -> ArcSummaries"""
+
+    arcs: tuple[ArcEnds, ...]
+
+
+class ArcSummary(msgspec.Struct, frozen=True, array_like=True):
+    blocks: int
+    size_bytes: int
+    digest: bytes  # as in CompareArc: equal where the blocks are
+
+
+class ArcSummaries(Message, frozen=True):
+    arcs: tuple[ArcSummary, ...]  # in the order of the question
+
+
 class WhichMissing(Message, frozen=True):
     """Which of these blocks do you not hold whole? -> MissingBlocks"""
 

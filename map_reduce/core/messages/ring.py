@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from map_reduce.core.identifiers import Member
+from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.base import Bytes20, Message
 
 
@@ -22,6 +22,22 @@ class Neighbours(Message, frozen=True):
     member: Member
     predecessor: Member | None
     successors: tuple[Member, ...]  # nearest first, without the member itself unless alone
+
+
+class GetPlace(Message, frozen=True):
+    """What do you know of your place, finished or not? For people who look at a ring; members
+    ask GetNeighbours. -> Place"""
+
+
+class Place(Message, frozen=True):
+    member: Member
+    standing: str  # "outside", "member" or "left": see core/chord/state.py
+    cut_off: bool
+    predecessor: Member | None
+    successors: tuple[Member, ...]
+    suspects: tuple[Member, ...]  # of those it knows, whose last request failed
+    dead: tuple[Member, ...]  # of those it knows, whom it takes for dead
+    contacts: tuple[Address, ...]  # whom else it has heard of
 
 
 class Notify(Message, frozen=True):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from map_reduce.core import names
 from map_reduce.core.digests import DIGEST_BYTES
-from map_reduce.core.identifiers import Identifier, Member, identifier_of
+from map_reduce.core.identifiers import Member, identifier_of
 from map_reduce.core.messages import (
     ArcBlocks,
     ArcEqual,
@@ -49,9 +49,9 @@ class Difference(NamedTuple):
 
 def answer_comparison(inventory: Inventory, message: CompareArc) -> Message:
     """What a member says to CompareArc, at once."""
-    if len(message.after) != 20 or len(message.upto) != 20:
+    arc = Arc.read(message.after, message.upto)
+    if arc is None:
         return No("an identifier has 20 bytes")
-    arc = Arc(_identifier(message.after), _identifier(message.upto))
     if inventory.digest(arc) == message.digest:
         return ArcEqual()
     count = inventory.count(arc)
@@ -113,7 +113,3 @@ def _is_block_of(arc: Arc, ref: BlockRef) -> bool:
         and names.is_replicated(ref.name)
         and identifier_of(ref.name) in arc
     )
-
-
-def _identifier(data: bytes) -> Identifier:
-    return Identifier(int.from_bytes(data, "big"))

@@ -21,7 +21,14 @@ from typing import NamedTuple
 
 from map_reduce.core import names
 from map_reduce.core.digests import DIGEST_BYTES
-from map_reduce.core.identifiers import RING_SIZE, Identifier, distance, identifier_of, in_arc
+from map_reduce.core.identifiers import (
+    RING_BITS,
+    RING_SIZE,
+    Identifier,
+    distance,
+    identifier_of,
+    in_arc,
+)
 from map_reduce.core.messages import BlockRef
 
 
@@ -30,6 +37,13 @@ class Arc(NamedTuple):
 
     after: Identifier
     upto: Identifier
+
+    @classmethod
+    def read(cls, after: bytes, upto: bytes) -> Arc | None:
+        """From how messages write its ends; None where they are no identifiers."""
+        if len(after) != len(upto) or len(upto) != RING_BITS // 8:
+            return None
+        return cls(*(Identifier(int.from_bytes(end, "big")) for end in (after, upto)))
 
     def __contains__(self, place: object) -> bool:
         return isinstance(place, int) and in_arc(self.after, Identifier(place), self.upto)

@@ -11,6 +11,7 @@ from map_reduce.core.messages import (
     CompareArc,
     EndedJob,
     FindSuccessor,
+    GetArcs,
     Message,
     No,
     Route,
@@ -20,6 +21,7 @@ from map_reduce.core.procedure import Ask, Procedure, T, perform
 from map_reduce.core.repair.arc import plan_arc
 from map_reduce.core.repair.compare import answer_comparison
 from map_reduce.core.repair.deletions import Deletions
+from map_reduce.core.repair.health import answer_summaries
 from map_reduce.core.repair.inventory import Inventory
 from map_reduce.core.repair.strays import answer_missing, missing_at, plan_leave, plan_strays
 from map_reduce.errors import Unreachable
@@ -99,6 +101,8 @@ class World:
         match ask.message:
             case CompareArc():
                 return answer_comparison(self.inventory(peer), ask.message)
+            case GetArcs():
+                return answer_summaries(self.inventory(peer), ask.message)
             case WhichMissing():
                 return answer_missing(self.inventory(peer), self.deletions[peer], ask.message)
             case FindSuccessor(target):
