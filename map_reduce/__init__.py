@@ -15,7 +15,7 @@ The layers, from what users see inwards; each imports only from those after it:
     transport, storage, workers, execution     the world: network, blocks, processes, user code
     ports                    what the runtime needs of the world
     core                     the ring, the records and the scheduling, as pure code
-    job, errors              what users write, and what can go wrong
+    job, counters, errors    what users write, and what can go wrong
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from map_reduce._version import VERSION as __version__
 if TYPE_CHECKING:
     from map_reduce.client.handle import JobHandle
     from map_reduce.client.server_interface import ServerInterface
+    from map_reduce.counters import counter
     from map_reduce.job import Files, Job
 
-__all__ = ["Files", "Job", "JobHandle", "ServerInterface", "__version__"]
+__all__ = ["Files", "Job", "JobHandle", "ServerInterface", "__version__", "counter"]
 
 _HOMES = {
+    "counter": "map_reduce.counters",
     "Files": "map_reduce.job",
     "Job": "map_reduce.job",
     "JobHandle": "map_reduce.client.handle",

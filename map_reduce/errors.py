@@ -7,6 +7,7 @@
     │   ├── CombineError               raised in combine; names the key
     │   ├── BadPairError               map gave something that is not (key, value) pairs
     │   ├── BadKeyError                a key that cannot be grouped by
+    │   ├── CounterError               a counter's name or amount, or too many counters
     │   ├── FunctionError              not callable, or does not travel to another process
     │   ├── TaskTimeoutError           a task ran past MAX_TASK_TIMEOUT
     │   └── WorkerDiedError            a task ended its worker process
@@ -69,6 +70,10 @@ class BadPairError(UserCodeError):
 
 class BadKeyError(UserCodeError):
     """A key is unhashable, or its hash is its identity, so that equal keys could not meet."""
+
+
+class CounterError(UserCodeError):
+    """A counter's name or amount cannot be used, or the job has too many counters."""
 
 
 class FunctionError(UserCodeError):

@@ -80,6 +80,15 @@ class JobHandle:
         """How far it is. Raises as :attr:`state`."""
         return JobProgress.of(self._ask().progress)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """What user code has counted by :func:`map_reduce.counter`, by name.
+
+        Exact once the job has ended. Before that it is of the tasks that are done so far, and
+        may go back where one has to run again. Raises as :attr:`state`.
+        """
+        return dict(self._ask(tally=True).tally.counters)
+
     def result(self, timeout_s: float | None = None) -> dict[Any, Any]:
         """Wait for the end, and return {key: what reduce returned for it}.
 
@@ -127,7 +136,7 @@ class JobHandle:
 
     # ------------------------------------------------------------------ inside
 
-    def _ask(self, first_part: int = 0) -> JobStatus:
+    def _ask(self, first_part: int = 0, *, tally: bool = False) -> JobStatus:
         """What the master says. Of one that has ended, the first parts are asked for once."""
         if self._ended is not None and not first_part:
             return self._ended
@@ -138,7 +147,7 @@ class JobHandle:
         except ClusterError as error:
             raise JobLostError(f"job {self.id} cannot be followed: {error}") from error
         reply = self._access.peers.request(
-            self._master.address, GetJob(self.id, first_part), JobStatus, NoJob
+            self._master.address, GetJob(self.id, first_part, tally), JobStatus, NoJob
         )
         if isinstance(reply, NoJob):
             raise JobLostError(

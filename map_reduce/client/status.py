@@ -107,6 +107,8 @@ def _job(node: Node, job: JobLine) -> dict[str, Any]:
         "tasks_total": progress.map_tasks_total + progress.reduce_tasks_total,
         "records": progress.records,
         "elapsed_s": round(progress.elapsed_s, 3),
+        "counters": dict(job.counters),
+        "skipped": job.skipped,
     }
 
 
@@ -132,6 +134,10 @@ def status_text(status: ClusterStatus) -> str:
             f"{job.job_id:<34}{job.name[:19]:<20}{line['phase']:<11}{tasks:>10}"
             f"{line['records']:>12,}"
         )
+        counted = [f"{name} {count:,}" for name, count in job.counters]
+        counted += [f"left out {job.skipped:,}"] if job.skipped else []
+        if counted:
+            lines.append(f"    {'; '.join(counted)}")
     return "\n".join(lines)
 
 

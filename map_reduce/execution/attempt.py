@@ -36,8 +36,10 @@ from map_reduce.core.messages import (
     ReduceOutput,
     ReduceWork,
     StartAttempt,
+    Tally,
     WholeWork,
 )
+from map_reduce.counters import counting
 from map_reduce.errors import ClusterError, MapError, MapReduceError, ReduceError
 from map_reduce.execution.failures import Stopped, failure_of, on
 from map_reduce.execution.functions import LoadedFunctions, load_functions
@@ -84,8 +86,8 @@ def run_attempt(
     """
     attempt = order.attempt
     try:
-        with _seldom_collecting():
-            return _Attempt(order, local, output, tracker, functions).run()
+        with _seldom_collecting(), counting() as counted:
+            return _Attempt(order, local, output, tracker, functions, counted).run()
     except Stopped as stopped:
         failed = Failed(stopped.failure(attempt, node), retry=False)
     except DamagedSource as damaged:
@@ -116,7 +118,9 @@ class _Attempt:
         output: Path,
         tracker: Tracker,
         functions: LoadedFunctions,
+        counted: dict[str, int],
     ) -> None:
+        self._counted = counted
         self._work = order.work
         self._local = local
         self._output = output
@@ -146,7 +150,7 @@ class _Attempt:
                 sizes.append(len(data))
                 records_out += values
         counts = self._counts(side.records, side.bytes_in, records_out, sum(sizes))
-        return MapOutput("", tuple(sizes), counts)
+        return MapOutput("", tuple(sizes), counts, self._tally())
 
     def _mapped(
         self, work: MapWork | WholeWork, partitions: int
@@ -158,7 +162,7 @@ class _Attempt:
                 sums = summing.run_sums()
                 return summing, written(sums, partitions, plain=True, listed=False)
             except NotSums:
-                pass  # so in the ordinary way, from the start
+                self._counted.clear()  # so in the ordinary way, from the start
         side = self._side(MapSide, work)
         groups = side.run()
         return side, written(groups, partitions, plain=not groups.irregular)
@@ -194,10 +198,13 @@ class _Attempt:
         records = len(side.results.keys)
         counts = self._counts(records_in, bytes_in, records, len(data))
         if len(data) <= INLINE_BYTES_MAX:
-            return ReduceOutput(OutputPart(records, data, None), counts), None
+            return ReduceOutput(OutputPart(records, data, None), counts, self._tally()), None
         self._output.write_bytes(data)
         ref = BlockRef("", len(data), digest_of(data))
-        return ReduceOutput(OutputPart(records, b"", ref), counts), self._output
+        return ReduceOutput(OutputPart(records, b"", ref), counts, self._tally()), self._output
+
+    def _tally(self) -> Tally:
+        return Tally(tuple(sorted(self._counted.items())))
 
     def _counts(self, records_in: int, bytes_in: int, records_out: int, bytes_out: int) -> Counts:
         user_s = time.process_time() - self._began_s

@@ -31,6 +31,7 @@ from map_reduce.core.messages import (
     Progress,
     StartAttempt,
     StopAttempt,
+    Tally,
 )
 from map_reduce.core.scheduling import events
 from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
@@ -48,6 +49,7 @@ EVENTS_MAX = 100_000
 TICK_S = 0.5
 FIRST_EPOCH = 1
 STATUS_BYTES_MAX = 1 << 20
+COUNTERS_IN_LINE_MAX = 20
 PART_BYTES = 200
 """What an output part takes in a message besides its inline data, generously."""
 
@@ -115,8 +117,9 @@ class JobMaster:
             return False
         return True
 
-    def status(self, first_part: int = 0) -> JobStatus:
+    def status(self, first_part: int = 0, tally: bool = False) -> JobStatus:
         with self._lock:
+            ended = self._scheduler is not None and self._scheduler.phase.ended
             return JobStatus(
                 job_id=self.job_id,
                 name="" if self._spec is None else self._spec.name,
@@ -125,13 +128,22 @@ class JobMaster:
                 parts_total=len(self._parts),
                 failure=self._failure,
                 master=self._around.peers.member,
+                tally=self._tally() if tally or (ended and not first_part) else Tally(),
             )
 
     def line(self) -> JobLine:
         with self._lock:
+            tally = self._tally()
             return JobLine(
-                self.job_id, "" if self._spec is None else self._spec.name, self._progress()
+                self.job_id,
+                "" if self._spec is None else self._spec.name,
+                self._progress(),
+                tally.counters[:COUNTERS_IN_LINE_MAX],
+                tally.records_skipped + tally.keys_skipped,
             )
+
+    def _tally(self) -> Tally:
+        return Tally() if self._scheduler is None else self._scheduler.ledger.tally.shown()
 
     def _progress(self) -> Progress:
         if self._scheduler is None:

@@ -58,7 +58,9 @@ class Masters:
 
     def status(self, message: GetJob) -> Message:
         job = self._job(message.job_id)
-        return NoJob(message.job_id) if job is None else job.status(message.first_part)
+        return (
+            NoJob(message.job_id) if job is None else job.status(message.first_part, message.tally)
+        )
 
     def cancel(self, job_id: str) -> Message:
         """An ended job stays as it is."""

@@ -127,6 +127,13 @@ from map_reduce.core.messages.ring import (
     Pong,
     Route,
 )
+from map_reduce.core.messages.tally import (
+    BAD_RECORDS_KEPT_MAX,
+    COUNT_MAX,
+    COUNTERS_MAX,
+    BadRecord,
+    Tally,
+)
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
@@ -151,7 +158,10 @@ BULK: tuple[type[Message], ...] = (PutPiece, GetPiece)
 """Requests that travel on the bulk plane, where they cannot delay the others."""
 
 __all__ = [
+    "BAD_RECORDS_KEPT_MAX",
     "BULK",
+    "COUNTERS_MAX",
+    "COUNT_MAX",
     "MESSAGES",
     "NO_BALLOT",
     "SHIFTING_ENCODINGS",
@@ -165,6 +175,7 @@ __all__ = [
     "AttemptEnded",
     "AttemptId",
     "AttemptsRunning",
+    "BadRecord",
     "Ballot",
     "BlockItems",
     "BlockRef",
@@ -245,6 +256,7 @@ __all__ = [
     "StopAttempt",
     "StopNode",
     "SubmitJob",
+    "Tally",
     "TextFormat",
     "WhichMissing",
     "WholeWork",

@@ -8,6 +8,7 @@ from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.base import Message
 from map_reduce.core.messages.inputs import Split
 from map_reduce.core.messages.jobs import Failure, Functions, OutputPart
+from map_reduce.core.messages.tally import Tally
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
@@ -99,11 +100,13 @@ class MapOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):
     name: str
     sizes: tuple[int, ...]
     counts: Counts
+    tally: Tally = Tally()
 
 
 class ReduceOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):
     part: OutputPart
     counts: Counts
+    tally: Tally = Tally()
 
 
 class Checked(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -8,6 +8,7 @@ from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.base import Message
 from map_reduce.core.messages.blocks import BlockRef
 from map_reduce.core.messages.inputs import Split
+from map_reduce.core.messages.tally import Tally
 from map_reduce.errors import ProtocolError
 
 
@@ -55,10 +56,14 @@ class SubmitJob(Message, frozen=True):
 
 
 class GetJob(Message, frozen=True):
-    """-> JobStatus, NoJob"""
+    """-> JobStatus, NoJob
+
+    ``tally``: tell what was counted and left out so far. Once the job has ended it is told anyway.
+    """
 
     job_id: str
     first_part: int = 0  # of the result: an answer holds as many as fit a message
+    tally: bool = False
 
 
 class CancelJob(Message, frozen=True):
@@ -120,3 +125,4 @@ class JobStatus(Message, frozen=True):
     parts_total: int
     failure: Failure | None  # once the phase is failed
     master: Member
+    tally: Tally = Tally()  # of the tasks that are committed

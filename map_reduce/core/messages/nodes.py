@@ -53,6 +53,8 @@ class JobLine(msgspec.Struct, frozen=True, array_like=True):
     job_id: str
     name: str
     progress: Progress
+    counters: tuple[tuple[str, int], ...] = ()  # the first few, by name
+    skipped: int = 0  # records and keys left out
 
 
 class Node(Message, frozen=True):

@@ -9,6 +9,7 @@ from map_reduce.core.messages import AttemptId, Failure, Outcome
 from map_reduce.core.scheduling.tasks import Task
 from map_reduce.errors import (
     ClusterError,
+    CounterError,
     InputMissingError,
     JobCancelledError,
     NoNodeError,
@@ -84,6 +85,14 @@ def wrong_output(attempt: AttemptId, node: Member, outcome: Outcome) -> Failure:
         ProtocolError.__name__,
         f"{attempt} on {node} ended with a {type(outcome).__name__} that cannot be that of a "
         f"{attempt.phase} task. See whether all nodes run the same version.",
+    )
+
+
+def too_many_counters(what: str) -> Failure:
+    return Failure(
+        CounterError.__name__,
+        f"{what}. What has a count for each of many things is a result: give pairs, and sum them "
+        "in reduce",
     )
 
 

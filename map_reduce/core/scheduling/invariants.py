@@ -7,6 +7,7 @@ Both raise AssertionError and say what is wrong with which task or node.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain
 
 from map_reduce.core.identifiers import Member
@@ -37,6 +38,7 @@ def check(scheduler: JobScheduler) -> None:
     _check_tasks(scheduler)
     _check_attempts(scheduler)
     _check_outputs(scheduler)
+    _check_tally(scheduler)
     if scheduler.phase.ended:
         assert not scheduler.attempts, "attempts are in flight after the end"
     else:
@@ -111,6 +113,19 @@ def _check_outputs(scheduler: JobScheduler) -> None:
         for task in node.outputs:
             assert task.output is not None, f"{node.member} holds no output of task {task.index}"
             assert task.output.node == node.member
+
+
+def _check_tally(scheduler: JobScheduler) -> None:
+    ledger = scheduler.ledger
+    tallies = [task.output.tally for task in ledger.maps if task.output is not None]
+    tallies += [task.tally for task in ledger.finals]
+    counters: Counter[str] = Counter()
+    for tally in tallies:
+        for name, count in tally.counters:
+            counters[name] += count
+    assert counters == ledger.tally.counters, "the counters are not those of what is committed"
+    assert sum(tally.records_skipped for tally in tallies) == ledger.tally.records_skipped
+    assert sum(tally.keys_skipped for tally in tallies) == ledger.tally.keys_skipped
 
 
 def _check_slots_used(scheduler: JobScheduler) -> None:

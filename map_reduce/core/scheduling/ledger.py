@@ -25,6 +25,7 @@ from map_reduce.core.messages import (
 from map_reduce.core.scheduling.nodes import NodeState
 from map_reduce.core.scheduling.plan import group_partitions, partitions_for, reduce_tasks_max
 from map_reduce.core.scheduling.states import TaskState, TaskStep
+from map_reduce.core.scheduling.tally import JobTally
 from map_reduce.core.scheduling.tasks import (
     FinalTask,
     MapTask,
@@ -46,6 +47,7 @@ class Ledger:
         self.finals_missing = 0
         self.reduce_planned = False
         self.partition_bytes: list[int] = []  # of all map outputs that count
+        self.tally = JobTally()  # of all attempts that count
 
     def cut(self, splits: tuple[Split, ...], slots: int, input_bytes: int) -> None:
         """Make the first tasks of a job: one that does it all, or a map task for each split."""
@@ -104,13 +106,14 @@ class Ledger:
         """From now on this attempt's output counts. ``made`` fits the task."""
         task.step(TaskStep.COMMITTED)
         task.winner = winner
+        tally = self.tally.add(task.phase, task.index, made.tally)
         if isinstance(task, MapTask) and isinstance(made, MapOutput):
-            task.output = StoredOutput(node.member, made.name, made.sizes, made.counts)
+            task.output = StoredOutput(node.member, made.name, made.sizes, made.counts, tally)
             node.outputs[task] = None
             self.partition_bytes = list(map(add, self.partition_bytes, made.sizes))
             self.maps_missing -= 1
         elif isinstance(task, FinalTask) and isinstance(made, ReduceOutput):
-            task.part = made.part
+            task.part, task.tally = made.part, tally
             self.finals_missing -= 1
 
     def lose_output(self, task: MapTask) -> StoredOutput:
@@ -119,6 +122,7 @@ class Ledger:
         assert output is not None
         task.step(TaskStep.OUTPUT_LOST)
         task.output = task.winner = None
+        self.tally.take_back(task.phase, task.index, output.tally)
         self.partition_bytes = list(map(sub, self.partition_bytes, output.sizes()))
         self.maps_missing += 1
         return output

@@ -309,6 +309,8 @@ class JobScheduler:
                 self._drop(other, stop=True)
             if not isinstance(task, ReduceTask):
                 self._account.add(outcome.counts)
+            if too_much := self.ledger.tally.too_much():
+                self._fail(failures.too_many_counters(too_much))
         else:
             failure = failures.wrong_output(attempt.id, event.node, outcome)
             self._attempt_failed(attempt, Failed(failure, retry=True))

@@ -20,6 +20,7 @@ from map_reduce.core.messages import (
     OutputPart,
     Source,
     Split,
+    Tally,
 )
 from map_reduce.core.scheduling.states import (
     FINAL_TASK_TRANSITIONS,
@@ -106,6 +107,7 @@ class FinalTask(Task):
     transitions: ClassVar[Mapping[TaskState, Mapping[TaskStep, TaskState]]] = FINAL_TASK_TRANSITIONS
 
     part: OutputPart | None = None
+    tally: Tally = Tally()
 
 
 @dataclass(slots=True, eq=False)
@@ -132,12 +134,15 @@ class WholeTask(FinalTask):
 class StoredOutput:
     """Where a map task's output lies, and where each partition begins in it."""
 
-    __slots__ = ("counts", "name", "node", "offsets")
+    __slots__ = ("counts", "name", "node", "offsets", "tally")
 
-    def __init__(self, node: Member, name: str, sizes: Iterable[int], counts: Counts) -> None:
+    def __init__(
+        self, node: Member, name: str, sizes: Iterable[int], counts: Counts, tally: Tally
+    ) -> None:
         self.node = node
         self.name = name
         self.counts = counts
+        self.tally = tally
         self.offsets = array("Q", accumulate(sizes, initial=0))
 
     @property

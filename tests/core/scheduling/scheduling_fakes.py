@@ -28,6 +28,7 @@ from map_reduce.core.messages import (
     ReduceWork,
     Running,
     Split,
+    Tally,
     TextFormat,
     Work,
 )
@@ -181,7 +182,8 @@ class FakeCluster:
         if isinstance(work, MapWork):
             name = f"{attempt.task}-{attempt.number}"
             node.outputs[name] = attempt.task
-            return MapOutput(name, sizes_of(attempt.task, work.partitions), Counts(10, 100))
+            sizes = sizes_of(attempt.task, work.partitions)
+            return MapOutput(name, sizes, Counts(10, 100), tally_of(attempt))
         pieces: list[tuple[int, int]] = [(0, 0)]
         if isinstance(work, ReduceWork):
             pieces = []
@@ -193,7 +195,7 @@ class FakeCluster:
                 split = holders[0].outputs[source.name]
                 pieces += self._cut(split, work, source.offset, source.length_bytes)
         part = OutputPart(len(pieces), json.dumps(pieces).encode(), None)
-        return ReduceOutput(part, Counts(10, 100))
+        return ReduceOutput(part, Counts(10, 100), tally_of(attempt))
 
     @staticmethod
     def _cut(split: int, work: ReduceWork, offset: int, length: int) -> list[tuple[int, int]]:
@@ -229,9 +231,19 @@ class FakeCluster:
             self.tick()
         raise AssertionError("the job does not end")
 
+    def check_counters(self) -> None:
+        """Each task has counted once, as whichever attempt it was that counts."""
+        ledger = self.scheduler.ledger
+        counters = dict(ledger.tally.shown().counters)
+        tasks = [*ledger.maps, *ledger.finals]
+        for phase in ("map", "reduce", "whole"):
+            assert counters.pop(phase, 0) == sum(task.phase == phase for task in tasks)
+        assert counters == {name_of(task.winner): 1 for task in tasks if task.winner}
+
     def check_result(self) -> None:
         """Every piece of map output is in the result once, in the order of the splits."""
         assert isinstance(self.ending, Finish), self.ending
+        self.check_counters()
         partitions = self.scheduler.ledger.partitions
         found = [[tuple(piece) for piece in json.loads(part.inline)] for part in self.ending.parts]
         splits = len(self.scheduler.spec.splits)
@@ -247,6 +259,14 @@ class FakeCluster:
             for partition, size in enumerate(sizes_of(split, partitions))
             if size
         ]
+
+
+def name_of(attempt: AttemptId) -> str:
+    return f"{attempt.phase} {attempt.task}.{attempt.number}"
+
+
+def tally_of(attempt: AttemptId) -> Tally:
+    return Tally(((attempt.phase, 1), (name_of(attempt), 1)))
 
 
 def died(text: str = "the worker process died") -> Failed:

@@ -27,6 +27,7 @@ from map_reduce.core.messages import (
     ReduceOutput,
     ReduceWork,
     Running,
+    Tally,
     WholeWork,
 )
 from map_reduce.core.scheduling.effects import Fail, Finish, Start, Stop
@@ -810,3 +811,36 @@ def test_bytes_done_end_at_the_total_whatever_the_nodes_counted(total):
         assert cluster.scheduler.progress(cluster.now_s).input_bytes_done == 100 * task
         cluster.end_one("map", task)
     assert cluster.scheduler.progress(cluster.now_s).input_bytes_done == total
+
+
+# ------------------------------------------------------------------ counters
+
+
+def test_counters_are_those_of_the_attempts_that_count():
+    cluster = of_items(3)
+    cluster.join(A, B, slots=2)
+    cluster.take_all()
+    cluster.end_one("map", 0, died())
+    cluster.settle("reduce")
+    lost = cluster.scheduler.ledger.maps[1].output.node
+    cluster.nodes[lost].outputs.clear()
+    cluster.crash(lost)
+    counters = dict(cluster.scheduler.ledger.tally.shown().counters)
+    assert counters["map"] < 3  # that of the lost output is taken back
+    cluster.join(C)
+    cluster.settle()
+    cluster.check_result()
+
+
+def test_too_many_counters_fail_the_job():
+    cluster = of_items(2)
+    cluster.join(A, slots=2)
+    cluster.take_all()
+    partitions = cluster.scheduler.ledger.partitions
+    for task in (0, 1):
+        names = tuple((f"{task}.{number:03}", 1) for number in range(60))
+        made = MapOutput(f"{task}", sizes_of(task, partitions), Counts(), Tally(names))
+        cluster.end_one("map", task, made)
+    failure = failure_of(cluster)
+    assert failure.kind == "CounterError"
+    assert "more than 100 counters" in failure.message
