@@ -13,6 +13,6 @@ and the network stand in production. Read it in this order::
     judge.py      the invariants after every step, and after quiet
     run.py        a plan, carried out and judged
     shrinking.py  the smallest plan that still fails
-    explore.py    every interleaving of a small ring
+    small_member.py, small_ring.py, explore.py    every interleaving of a small ring
     mutants.py    the protocol with one guard taken out, for proof that the judge can fail
 """

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from map_reduce.core.chord.member import RingMember
 from map_reduce.simulation import mutants
-from map_reduce.simulation.explore import Explorer
+from map_reduce.simulation.explore import explore
 from map_reduce.simulation.faults import draw_plan
 from map_reduce.simulation.placing import in_ring_order
 from map_reduce.simulation.plan import Plan, Settings
 from map_reduce.simulation.run import Outcome, carry_out
 from map_reduce.simulation.shrinking import shrink
+from map_reduce.simulation.small_ring import SmallRing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     small.add_argument("--wrong-drops", action="store_true", help="live successors are dropped")
     small.add_argument("--late-replies", action="store_true", help="answers arrive later")
     small.add_argument("--healing", action="store_true", help="from each state the ring heals")
+    small.add_argument(
+        "--by-asking", action="store_true", help="deaths are learned by asking, not known at once"
+    )
     small.add_argument("--settled", action="store_true", help="all are members from the start")
     small.add_argument("--mutant", choices=sorted(_mutants()), help="take out one guard")
     return parser
@@ -75,25 +79,26 @@ def _mutants() -> dict[str, type[RingMember]]:
 
 
 def _explore(flags: argparse.Namespace) -> int:
-    explorer = Explorer(
+    ring = SmallRing(
         in_ring_order(flags.members),
         flags.successors,
         crashes=flags.crashes,
         wrong_drops=flags.wrong_drops,
         late_replies=flags.late_replies,
         settled=flags.settled,
+        by_asking=flags.by_asking,
         kind=_mutants()[flags.mutant] if flags.mutant else RingMember,
     )
     began_s = time.perf_counter()
-    findings = explorer.explore(flags.explore, healing=flags.healing)
+    findings = explore(ring, flags.explore, healing=flags.healing)
     took_s = time.perf_counter() - began_s
     for line in findings.wrong:
         print(line)
     verdict = "something is wrong" if findings.wrong else "nothing wrong"
-    extent = "all" if findings.exhausted else "not all"
+    extent = "all there are" if findings.exhausted else f"all within {findings.depth} steps checked"
     print(
-        f"{findings.states} states, {extent} there are, by {findings.steps} steps: {verdict}; "
-        f"{findings.steps / took_s:.0f} steps each second"
+        f"{findings.states} states, {extent}, by {findings.steps} transitions: {verdict}; "
+        f"{findings.steps / took_s:.0f} each second"
     )
     return 1 if findings.wrong else 0
 
