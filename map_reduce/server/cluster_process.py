@@ -22,7 +22,8 @@ from map_reduce.server.discovery import (
     remove_cluster_file,
     write_cluster_file,
 )
-from map_reduce.server.local_cluster import START_S_MAX, LocalCluster
+from map_reduce.server.local_cluster import LocalCluster
+from map_reduce.server.node_process import START_S_MAX
 from map_reduce.transport.pyro import PyroTransport
 
 WATCH_INTERVAL_S = 0.2

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-import select
-import signal
 import subprocess
-import sys
 import time
-from dataclasses import dataclass
-from typing import IO
 
 from map_reduce.core.identifiers import Address
 from map_reduce.errors import ClusterError, NoNodeError
 from map_reduce.server.access import connect
 from map_reduce.server.configs import processors
 from map_reduce.server.discovery import ClusterFile
+from map_reduce.server.node_process import START_S_MAX, Launch, NodeProcess, Output, end_all
 from map_reduce.server.scratch import remove_abandoned
 
 log = logging.getLogger(__name__)
 
-START_S_MAX = 20.0
-STOP_S_MAX = 1.5
 WHOLE_POLL_S = 0.05
-
-
-@dataclass
-class NodeProcess:
-    """A child process that runs one node."""
-
-    process: subprocess.Popen[bytes]
-    address: Address
 
 
 class LocalCluster:
@@ -55,63 +41,29 @@ class LocalCluster:
         *,
         first_port: int = 0,
         slots: int | None = None,
-        output: int | IO[bytes] | None = None,
+        output: Output = None,
     ) -> None:
         self.nodes: list[NodeProcess] = []
         self._processes: list[subprocess.Popen[bytes]] = []  # the nodes', up or not
         self._slots = slots or max(1, processors() // nodes)
         self._output = output
         try:
-            first = self._launch(first_port, None)
-            self.nodes.append(self._await(*first))
+            self.nodes.append(self._launch(first_port).await_up())
             rest = [
                 self._launch(first_port + number if first_port else 0, self.nodes[0].address)
                 for number in range(1, nodes)
             ]
-            for process, ready in rest:
-                self.nodes.append(self._await(process, ready))
+            for launch in rest:
+                self.nodes.append(launch.await_up())
             self.cluster_id = self._await_whole()
         except BaseException:
             self.close()
             raise
 
-    def _launch(self, port: int, join: Address | None) -> tuple[subprocess.Popen[bytes], int]:
-        ready, ready_child = os.pipe()
-        command = [sys.executable, "-m", "map_reduce", "node", "--port", str(port)]
-        command += ["--slots", str(self._slots), "--ready-fd", str(ready_child), "--lifeline"]
-        if join is not None:
-            command += ["--join", str(join)]
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,  # the lifeline: closed when this process ends, however
-                stdout=self._output,
-                stderr=self._output,
-                pass_fds=[ready_child],
-                start_new_session=True,  # a terminal's Ctrl-C is for us, who stop the nodes
-            )
-        except BaseException:
-            os.close(ready)
-            raise
-        finally:
-            os.close(ready_child)
-        self._processes.append(process)
-        return process, ready
-
-    def _await(self, process: subprocess.Popen[bytes], ready: int) -> NodeProcess:
-        """The node, once it has said where it listens."""
-        try:
-            readable, _, _ = select.select([ready], [], [], START_S_MAX)
-            line = os.read(ready, 4096) if readable else b""
-        finally:
-            os.close(ready)
-        if not line:
-            raise NoNodeError(
-                "a node process ended before it was up"
-                if readable
-                else f"a node process was not up within {START_S_MAX:g} s"
-            )
-        return NodeProcess(process, Address.parse(line.decode().strip()))
+    def _launch(self, port: int, *join: Address) -> Launch:
+        launch = Launch(port=port, join=join, slots=self._slots, output=self._output)
+        self._processes.append(launch.process)
+        return launch
 
     def _await_whole(self) -> str:
         """Wait until a walk of the ring meets every node; the cluster's id."""
@@ -152,7 +104,7 @@ class LocalCluster:
 
     def close(self) -> None:
         """Stop all nodes: ask, wait 1.5 seconds, kill. Returns when all have ended."""
-        _end(self._processes)
+        end_all(self._processes)
         remove_abandoned()  # what nodes that were killed had no time to delete
 
     def __enter__(self) -> LocalCluster:
@@ -160,19 +112,3 @@ class LocalCluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-    deadline_s = time.monotonic() + STOP_S_MAX
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            log.warning("node process %d did not end in time and was killed", process.pid)
-            process.kill()
-            process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
