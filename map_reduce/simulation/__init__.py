@@ -9,6 +9,7 @@ and the network stand in production. Read it in this order::
     faults.py     draws the faults of a plan
     network.py    delay, loss, duplication, reordering, partitions
     process.py    one node: the maintenance loop, pauses, crashes
+    settled.py    a ring as it is after a long quiet, without the way there
     world.py      virtual time, and the delivery of messages
     judge.py      the invariants after every step, and after quiet
     run.py        a plan, carried out and judged

@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(
         seed=flags.seed,
         members=flags.members,
+        placed=min(flags.placed, flags.members),
         seconds=flags.seconds,
         successors_max=flags.successors,
         faults=flags.faults,
@@ -46,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds (default 1)")
     parser.add_argument("--members", type=int, default=8, help="nodes (default 8)")
+    parser.add_argument(
+        "--placed", type=int, default=0, help="so many are an ideal ring already (default 0)"
+    )
     parser.add_argument("--seconds", type=int, default=60, help="of faults (default 60)")
     parser.add_argument("--successors", type=int, default=4, help="length of lists (default 4)")
     parser.add_argument("--faults", type=int, default=12, help="faults in a run (default 12)")

@@ -17,6 +17,7 @@ class Kind(Enum):
     """Kinds of acts. Nodes are numbers; ``nodes`` of an act mean:"""
 
     CREATE = "create"  # (node,) begins the ring
+    SETTLE = "settle"  # (count,): so many nodes, from 0 on, are an ideal ring already
     JOIN = "join"  # (node, seed, …) is started and joins; after a crash: a new incarnation
     LOOKUP = "lookup"  # (first asked, number of the key)
     CRASH = "crash"  # (node,)
@@ -61,10 +62,13 @@ class Settings:
     ``accurate``: the failure detectors are oracles, crashes spare what the protocol needs, and
     the invariants are checked after every step. Otherwise the production detector judges by
     timeouts, anything may happen, and the ring has to be ideal again after quiet.
+
+    ``placed``: so many of the members are an ideal ring when the run begins; the others join.
     """
 
     seed: int
     members: int = 8
+    placed: int = 0
     seconds: int = 60
     successors_max: int = 4
     accurate: bool = False
@@ -77,7 +81,8 @@ class Settings:
     def flags(self) -> str:
         """As on the command line."""
         accurate = " --accurate" if self.accurate else ""
+        placed = f" --placed {self.placed}" if self.placed else ""
         return (
-            f"--seed {self.seed} --members {self.members} --seconds {self.seconds} "
+            f"--seed {self.seed} --members {self.members}{placed} --seconds {self.seconds} "
             f"--successors {self.successors_max} --faults {self.faults}{accurate}"
         )

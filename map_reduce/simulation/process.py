@@ -119,6 +119,11 @@ class Process(Asker):
         self.stepped(None)
         self._tick()
 
+    def go_on(self) -> None:
+        """Begin its rounds, at a time of its own, as a member that it is already."""
+        self.stepped(None)
+        self.world.at(self._draws.below(self.world.settings.interval_us), self, self._tick)
+
     def join(self, seeds: Sequence[Address]) -> None:
         """Join, trying again until it works."""
         self.seeds = tuple(seeds)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from map_reduce.core.chord.lookup import lookup
 from map_reduce.core.chord.member import RingMember
-from map_reduce.core.identifiers import Address, Member, distance, identifier_of
+from map_reduce.core.identifiers import Address, Member, identifier_of
 from map_reduce.errors import ClusterError
 from map_reduce.simulation.judge import Violation
 from map_reduce.simulation.plan import SECOND_US, Act, Kind, Plan, Settings
@@ -66,13 +66,16 @@ def perform_act(world: World, act: Act, lookups: Counter[str] | None = None) -> 
     """Let an act happen, where it can. How its lookup ended is counted in ``lookups``."""
     if act.kind is not Kind.LOOKUP:
         world.trace.note(world.now_us, ACTED, *(*act.nodes, 0, 0)[:2])
-        names = " ".join(world.addresses[node].host for node in act.nodes)
+        nodes = act.nodes if act.kind is not Kind.SETTLE else ()
+        names = " ".join(world.addresses[node].host for node in nodes)
         lasting = f" for {act.duration_us / SECOND_US:g} s" if act.duration_us else ""
         world.trace.tell(world.now_us, f"*** {act.kind.value} {names}{lasting}")
     network = world.network
     match act.kind:
         case Kind.CREATE:
             world.start(act.nodes[0]).create()
+        case Kind.SETTLE:
+            world.settle(act.nodes[0])
         case Kind.JOIN:
             if world.process(act.nodes[0]) is None:
                 world.start(act.nodes[0]).join([world.addresses[n] for n in act.nodes[1:]])
@@ -118,9 +121,9 @@ def _start_lookup(world: World, first: int, key: int, ended_how: Counter[str]) -
             ended_how["failed"] += 1
             world.trace.tell(world.now_us, f"lookup of key {key}: {error}")
             return
-        ring = world.judge.ring()
-        owner = min(ring, key=lambda m: distance(target, m.identifier), default=None)
-        ended_how["right" if members[0] == owner else "stale"] += 1
+        circle = world.judge.circle()
+        right = bool(circle.members) and members[0] == circle.owner(target)
+        ended_how["right" if right else "stale"] += 1
 
     client = Asker(world, -1, None)
     client.run(lookup(target, [world.addresses[first]]), ended)

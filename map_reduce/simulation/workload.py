@@ -10,12 +10,14 @@ SEEDS = 3
 
 
 def draw_workload(settings: Settings) -> list[Act]:
-    """Node 0 begins; the others join in a random order, some at the same instant."""
+    """Node 0 begins, or some are there already; the others join one after the other, or all at
+    the same instant."""
     draws = Draws(settings.seed, "workload")
-    acts = [Act(0, Kind.CREATE, (0,))]
+    there = settings.placed
+    acts = [Act(0, Kind.SETTLE, (there,)) if there else Act(0, Kind.CREATE, (0,))]
     rush = draws.chance(0.3)  # everybody at once
     at_us = SECOND_US // 10
-    for node in range(1, settings.members):
+    for node in range(there or 1, settings.members):
         started = [draws.below(node) for _ in range(SEEDS)]
         acts.append(Act(at_us, Kind.JOIN, (node, *dict.fromkeys([*started, 0]))))
         if not rush:

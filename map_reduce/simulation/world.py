@@ -22,6 +22,7 @@ from map_reduce.simulation.judge import Judge
 from map_reduce.simulation.network import Network
 from map_reduce.simulation.plan import SECOND_US, Settings
 from map_reduce.simulation.process import Asker, Process
+from map_reduce.simulation.settled import settle
 from map_reduce.simulation.trace import Trace, in_words, state_in_words
 
 REQUESTED, REPLIED, TIMED_OUT, REFUSED, ACTED = range(5)
@@ -93,6 +94,14 @@ class World:
         process = Process(self, number, self.addresses[number], next(self._incarnations))
         self._processes[number] = process
         return process
+
+    def settle(self, count: int) -> None:
+        """Nodes 0 … count - 1 are an ideal ring from now on (``settled.py``)."""
+        processes = [self.start(number) for number in range(count)]
+        settle([process.ring for process in processes], self.settings.successors_max)
+        self.judge.settled([process.ring for process in processes])
+        for process in processes:
+            process.go_on()
 
     def process(self, number: int) -> Process | None:
         """The node's process, where one is up."""

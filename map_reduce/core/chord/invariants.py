@@ -25,9 +25,10 @@ R6 and R7 are about steps, not states: see :func:`unfounded` and the simulator's
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.identifiers import RING_BITS, Member, between, distance
@@ -120,16 +121,23 @@ def principals(ring: Ring) -> frozenset[Member]:
     not in its list yet is no principal yet. An earlier incarnation in a list does not stand for
     the member that is at its place now.
     """
-    skipped: set[Member] = set()
     places = {member.identifier: member for member in ring}
+    ordered = sorted(places)
+    # Each pair skips a run of ``ordered``: where runs begin and end, the count of runs changes.
+    changes = [0] * (len(ordered) + 1)
     for state in ring.values():
         named = [m for m in state.successors if places.get(m.identifier, m) == m]
-        chain = [state.member, *named]
-        pairs = [(a.identifier, b.identifier) for a, b in pairwise(chain)]
-        for member in ring:
-            if any(between(a, member.identifier, b) for a, b in pairs):
-                skipped.add(member)
-    return frozenset(ring) - skipped
+        for a, b in pairwise([state.member, *named]):
+            first = bisect_right(ordered, a.identifier)
+            end = bisect_left(ordered, b.identifier)
+            changes[first] += 1
+            changes[end] -= 1
+            if a.identifier >= b.identifier:  # the run goes on at the beginning
+                changes[0] += 1
+    skipping = accumulate(changes)
+    return frozenset(
+        places[identifier] for identifier, runs in zip(ordered, skipping, strict=False) if not runs
+    )
 
 
 def lost_principals(before: frozenset[Member], after: frozenset[Member], ring: Ring) -> list[str]:
@@ -160,15 +168,16 @@ def broken(ring: Ring) -> list[str]:
 
 def flaws(ring: Ring, successors_max: int) -> list[str]:
     """In what the ring is not ideal: every list and every predecessor is as it should be."""
-    ordered = sorted(ring, key=lambda m: m.identifier)
+    clockwise = sorted(ring, key=lambda m: m.identifier)
+    length = min(successors_max, len(clockwise) - 1)
+    twice = clockwise + clockwise[:length]
     wrong = []
-    for i, member in enumerate(ordered):
-        clockwise = ordered[i + 1 :] + ordered[:i]
-        ideal = tuple(clockwise[:successors_max]) or (member,)
+    for i, member in enumerate(clockwise):
+        ideal = tuple(twice[i + 1 : i + 1 + length]) or (member,)
         state = ring[member]
         if state.successors != ideal:
             wrong.append(f"{member} has successors {_named(state.successors)}, not {_named(ideal)}")
-        if state.predecessor != (expected := clockwise[-1] if clockwise else member):
+        if state.predecessor != (expected := clockwise[i - 1]):
             wrong.append(f"{member} has predecessor {state.predecessor}, not {expected}")
     return wrong
 

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from map_reduce.core.chord.invariants import (
     MemberState,
     Ring,
@@ -10,7 +15,7 @@ from map_reduce.core.chord.invariants import (
     ring_of,
     unfounded,
 )
-from map_reduce.core.identifiers import Member
+from map_reduce.core.identifiers import Address, Member, between
 from map_reduce.simulation.placing import in_ring_order
 
 A, B, C, D = (Member(address, 1) for address in in_ring_order(4))
@@ -83,3 +88,23 @@ def test_r6_a_pointer_from_nowhere() -> None:
     assert unfounded(before, MemberState(A, D, (D,)), ()) != []
     assert unfounded(before, MemberState(A, D, (D,)), {D}) == [], "it just answered"
     assert unfounded(before, MemberState(A, C, (B, C)), ()) != []
+
+
+ADDRESSES = [Address(f"n{number}", 1) for number in range(12)]
+LISTS = st.dictionaries(
+    st.sampled_from([Member(address, 1) for address in ADDRESSES]),
+    st.lists(st.builds(Member, st.sampled_from(ADDRESSES), st.integers(1, 2)), max_size=5),
+)
+
+
+@given(LISTS)
+def test_principals_are_those_that_no_pair_skips(lists: dict[Member, list[Member]]) -> None:
+    """The definition, word by word, beside the count of runs."""
+    states = ring_of([MemberState(m, m, tuple(named)) for m, named in lists.items()])
+    taken = {member.address: member for member in states}
+    skipped = set()
+    for member, named in lists.items():
+        chain = [member, *(m for m in named if taken.get(m.address, m) == m)]
+        for a, b in pairwise(chain):
+            skipped |= {m for m in states if between(a.identifier, m.identifier, b.identifier)}
+    assert principals(states) == states.keys() - skipped

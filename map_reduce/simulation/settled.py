@@ -1,0 +1,90 @@
+"""A ring as it is after a long quiet, without simulating the way there.
+
+To let ten thousand members join one after the other takes hours of virtual time; what is measured
+then begins where nothing changes any more. So lists, predecessors and fingers are put where the
+protocol leads them in the end: lists and predecessors outright, the fingers through the production
+table, which asks for one start after the other and is told each owner. Then every member runs the
+production's stabilize twice, which fills in what else a member knows. That is less than a member
+of a ring that grew: it has heard of none but those that these rounds name.
+``tests/simulation/test_settled.py`` compares both.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from map_reduce.core.chord.member import RingMember
+from map_reduce.core.chord.state import Standing
+from map_reduce.core.identifiers import Address, Identifier, Member
+from map_reduce.core.messages import Message
+from map_reduce.core.procedure import Ask, perform
+from map_reduce.errors import Unreachable
+
+ROUNDS = 2
+"""Of stabilize: by the second everything is as the first one left it."""
+
+
+class Circle:
+    """Members in ring order, and who owns what."""
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self.members = sorted(members, key=lambda m: m.identifier)
+        self._places = [m.identifier for m in self.members]
+
+    def owner(self, target: Identifier) -> Member:
+        """The first member at or behind the target."""
+        return self.members[self.place_of(target)]
+
+    def place_of(self, target: Identifier) -> int:
+        """The number of the owner in ring order."""
+        return bisect_left(self._places, target) % len(self.members)
+
+    def from_place(self, place: int, number: int) -> tuple[Member, ...]:
+        """So many members from there clockwise; each once."""
+        end = place + min(number, len(self.members))
+        members = self.members[place:end]
+        return (*members, *self.members[: end - place - len(members)])
+
+
+def settle(rings: Sequence[RingMember], successors_max: int) -> Circle:
+    """Make the members, which are outside so far, one ideal ring."""
+    circle = Circle(ring.me for ring in rings)
+    by_address = {ring.me.address: ring for ring in rings}
+    for ring in rings:
+        place = circle.place_of(ring.me.identifier)
+        behind = circle.from_place((place + 1) % len(rings), min(successors_max, len(rings) - 1))
+        ring.predecessor = circle.members[place - 1]
+        ring.successors = behind or (ring.me,)
+        ring.standing = Standing.MEMBER
+        _fill_fingers(ring, circle, successors_max)
+    for _ in range(ROUNDS):
+        for ring in rings:
+            perform(ring.stabilize(), directly(by_address, ring.me))
+    return circle
+
+
+def _fill_fingers(ring: RingMember, circle: Circle, successors_max: int) -> None:
+    if ring.alone or len(ring.successors) < successors_max:
+        return  # as in fix_finger: the list goes round the ring
+    covered = ring.successors[-1].identifier
+    while (start := ring.fingers.next_start(covered)) is not None:
+        ring.fingers.found(start, circle.owner(start))
+
+
+def directly(
+    rings: Mapping[Address, RingMember], sender: Member | None = None
+) -> Callable[[Ask], Message]:
+    """Asks answered at once, in no time, by those of ``rings``; nobody else is up."""
+
+    def ask(wanted: Ask) -> Message:
+        ring = rings.get(wanted.address)
+        if ring is None:
+            raise Unreachable(f"{wanted.address} refuses connections")
+        if sender is not None:
+            ring.heard_from(sender)
+        reply = ring.handle(wanted.message)
+        assert reply is not None, f"{wanted.message} is no message of the ring"
+        return reply
+
+    return ask
