@@ -18,15 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages import Message
-from map_reduce.errors import MapReduceError
+from map_reduce.core.messages import Busy, Message, No
+from map_reduce.errors import MapReduceError, ProtocolError, Refused
 
 T = TypeVar("T")
+E = TypeVar("E")
+M = TypeVar("M", bound=Message)
 
 NOT_SHARED: AbstractContextManager[object] = nullcontext()
 """For state that nobody else can see."""
@@ -49,30 +51,43 @@ class Ask(msgspec.Struct, frozen=True):
 Procedure = Generator[Ask, Message, T]
 
 
+def understood(ask: Ask, reply: Message, *kinds: type[M]) -> M:
+    """The reply, where it is of one of ``kinds``.
+
+    Raises:
+        Refused: it is No or Busy.
+        ProtocolError: it is of a kind that makes no sense as an answer.
+    """
+    if isinstance(reply, kinds):
+        return reply
+    asked = type(ask.message).__name__
+    if isinstance(reply, No):
+        raise Refused(f"{ask.address} refused {asked}: {reply.reason}")
+    if isinstance(reply, Busy):
+        raise Refused(f"{ask.address} is busy and did not take {asked}")
+    raise ProtocolError(f"{ask.address} answered {asked} with {type(reply).__name__}")
+
+
 def perform(
-    procedure: Procedure[T],
-    ask: Callable[[Ask], Message],
+    procedure: Generator[E, Any, T],
+    carry_out: Callable[[E], object],
     atomically: AbstractContextManager[object] = NOT_SHARED,
 ) -> T:
-    """Drive a procedure to its end with a blocking ``ask``, which may raise MapReduceError.
+    """Drive a procedure to its end: carry out what it yields, by default an Ask, and send it the
+    answer. ``carry_out`` blocks, and may raise MapReduceError.
 
-    ``atomically`` is entered for each step and left while a peer is asked: the lock of the
-    state's owner, where the state is shared.
+    ``atomically`` is entered for each step and left while something is carried out: the lock of
+    the state's owner, where the state is shared.
     """
-    reply: Message | None = None
+    reply: object = None
     error: MapReduceError | None = None
     try:
         while True:
             with atomically:
-                if error is not None:
-                    wanted = procedure.throw(error)
-                elif reply is not None:
-                    wanted = procedure.send(reply)
-                else:
-                    wanted = next(procedure)
+                wanted = procedure.throw(error) if error else procedure.send(reply)
             reply, error = None, None
             try:
-                reply = ask(wanted)
+                reply = carry_out(wanted)
             except MapReduceError as failure:
                 error = failure
     except StopIteration as end:

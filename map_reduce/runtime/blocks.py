@@ -1,4 +1,4 @@
-"""Blocks of the ring: put them on their replica group, get them from any of it.
+"""Blocks of the ring, as seen by a client or a node: drives the procedures of ``core/blocks``.
 
 A block is acknowledged once a majority of its replica group has checked its digest and kept
 it. A reader takes it from whichever replica answers and checks the digest again.
@@ -6,36 +6,31 @@ it. A reader takes it from whichever replica answers and checks the digest again
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
-from map_reduce.core.chord.replication import majority, replica_group
-from map_reduce.core.digests import PIECE_BYTES, digest_of, new_digest
+from map_reduce.core.blocks.effects import (
+    Adopt,
+    Allow,
+    BlockProcedure,
+    Effect,
+    Keep,
+    Load,
+    T,
+    TakeOwn,
+)
+from map_reduce.core.blocks.reading import read, read_own
+from map_reduce.core.blocks.writing import store
+from map_reduce.core.digests import PIECE_BYTES, digest_of
 from map_reduce.core.identifiers import Address, Identifier, Member, identifier_of
-from map_reduce.core.messages import (
-    BlockRef,
-    DamagedBlock,
-    Done,
-    GetPiece,
-    NoBlock,
-    Piece,
-    PieceStored,
-    PutPiece,
-)
-from map_reduce.errors import (
-    BlockCorruptError,
-    BlockMissingError,
-    ClusterError,
-    MapReduceError,
-    Unreachable,
-)
+from map_reduce.core.messages import BULK, BlockRef, GetPiece, NoBlock, Piece
+from map_reduce.core.procedure import Ask, perform
+from map_reduce.errors import BlockCorruptError, BlockMissingError, Refused
 from map_reduce.ports import BlockStore
 from map_reduce.runtime.peers import Peers
-
-log = logging.getLogger(__name__)
 
 BULK_TIMEOUT_S = 10.0
 """For one piece of 1 MiB."""
@@ -67,12 +62,13 @@ class RingBlocks:
                 the nodes and what each said.
         """
         ref = BlockRef(name, len(data), digest_of(data))
-        self._replicate(ref, lambda: _pieces_of_bytes(data), adopt=None)
+        self._perform(store(ref, self._line(ref), replicas=self._replicas), _Memory(data))
         return ref
 
     def put_file(self, ref: BlockRef, path: Path) -> None:
         """Store a finished file as a block; the file is used up. Raises as :meth:`put`."""
-        self._replicate(ref, lambda: _pieces_of_file(path), adopt=path)
+        me = self._peers.me if self._store is not None else None
+        self._perform(store(ref, self._line(ref), replicas=self._replicas, me=me), _File(path))
         path.unlink(missing_ok=True)
 
     def get(self, ref: BlockRef) -> bytes:
@@ -81,23 +77,9 @@ class RingBlocks:
         Raises:
             BlockMissingError: no replica that answers has it, undamaged.
         """
-        chunks: list[bytes] = []
-
-        def start() -> Callable[[bytes], object]:
-            chunks.clear()
-            return chunks.append
-
-        if self._store is not None:
-            try:
-                data, _ = self._store.read(ref.name, 0, ref.size_bytes)
-            except BlockMissingError:
-                pass  # then another node has it
-            else:
-                if digest_of(data) == ref.digest:
-                    return data
-                tell_of_damage(self._peers, self._peers.member, ref)
-        self._read_from_any(ref, start)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        here = _Memory()
+        self._read(ref, here)
+        return here.data
 
     def fetch(self, ref: BlockRef, path: Path) -> Path:
         """Write the block's bytes to ``path``, which is returned, and is the caller's.
@@ -105,84 +87,124 @@ class RingBlocks:
         Raises:
             BlockMissingError: no replica that answers has it, undamaged.
         """
-        if self._store is not None and self._link_own(self._store, ref, path):
-            return path
-        with open(path, "wb") as file:  # buffered, since only then a short write is an error
-
-            def start() -> Callable[[bytes], object]:
-                file.seek(0)
-                file.truncate()
-                return file.write
-
-            self._read_from_any(ref, start)
+        path.unlink(missing_ok=True)  # it might be another name of a file of the store
+        path.touch()
+        self._read(ref, _File(path))
         return path
 
-    def _link_own(self, store: BlockStore, ref: BlockRef, path: Path) -> bool:
-        """Make ``path`` another name of the store's own file, if that is sound. Its bytes stay
-        there when the store deletes the block."""
-        if (damaged := store.verify(ref.name)) is not None:
-            tell_of_damage(self._peers, self._peers.member, damaged)
+    def _read(self, ref: BlockRef, here: _Here) -> None:
+        if self._store is not None and self._perform(read_own(ref, self._peers.member), here):
+            return
+        self._perform(read(ref, self._line(ref)), here)
+
+    def _line(self, ref: BlockRef) -> tuple[Member, ...]:
+        return self._locate(identifier_of(ref.name))
+
+    def _perform(self, procedure: BlockProcedure[T], here: _Here) -> T:
+        return perform(procedure, lambda effect: self._carry_out(effect, here))
+
+    def _carry_out(self, effect: Effect, here: _Here) -> object:
+        match effect:
+            case Ask():
+                bulk = isinstance(effect.message, BULK)
+                return self._peers.ask(effect, BULK_TIMEOUT_S if bulk else None)
+            case Load(_, offset, length_bytes):
+                return here.load(offset, length_bytes)
+            case Keep(_, offset, data):
+                here.keep(offset, data)
+                return False
+            case TakeOwn(ref) if self._store is not None:
+                return here.take_own(ref, self._store)
+            case Adopt(ref) if self._store is not None:
+                here.adopt(ref, self._store)
+                return None
+            case Allow():
+                return None  # users are not kept waiting
+        raise AssertionError(f"{effect} is not asked for in storing and reading")
+
+
+class _Here(Protocol):
+    """Where the bytes are, or are wanted."""
+
+    def load(self, offset: int, length_bytes: int) -> bytes: ...
+
+    def keep(self, offset: int, data: bytes) -> None: ...
+
+    def take_own(self, ref: BlockRef, store: BlockStore) -> bool: ...
+
+    def adopt(self, ref: BlockRef, store: BlockStore) -> None: ...
+
+
+class _Memory:
+    def __init__(self, data: bytes = b"") -> None:
+        self._chunks = [data]
+
+    @property
+    def data(self) -> bytes:
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def load(self, offset: int, length_bytes: int) -> bytes:
+        whole = self.data
+        return whole if len(whole) <= length_bytes else whole[offset : offset + length_bytes]
+
+    def keep(self, offset: int, data: bytes) -> None:
+        if offset == 0:
+            self._chunks.clear()
+        self._chunks.append(data)
+
+    def take_own(self, ref: BlockRef, store: BlockStore) -> bool:
+        try:
+            data, _ = store.read(ref.name, 0, ref.size_bytes)
+        except BlockMissingError:
             return False
+        if digest_of(data) != ref.digest:
+            raise BlockCorruptError(f"this node's copy of block {ref.name} is damaged")
+        self._chunks = [data]
+        return True
+
+    def adopt(self, ref: BlockRef, store: BlockStore) -> None:
+        store.put_piece(ref, 0, self.data)
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self, offset: int, length_bytes: int) -> bytes:
+        with open(self._path, "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(length_bytes)
+
+    def keep(self, offset: int, data: bytes) -> None:
+        with open(self._path, "r+b") as file:  # buffered: only then a short write is an error
+            if offset == 0:
+                file.truncate()
+            file.seek(offset)
+            file.write(data)
+
+    def take_own(self, ref: BlockRef, store: BlockStore) -> bool:
+        """Make the path another name of the store's own file, if that is sound. Its bytes stay
+        there when the store deletes the block."""
+        if store.verify(ref.name) is not None:
+            raise BlockCorruptError(f"this node's copy of block {ref.name} was damaged")
         local = store.path_of(ref.name)
         if local is None:
             return False
         try:
-            path.unlink(missing_ok=True)
-            os.link(local, path)
+            self._path.unlink(missing_ok=True)
+            os.link(local, self._path)
         except FileNotFoundError:
+            self._path.touch()
             return False  # deleted just now
         except OSError:  # another file system
-            shutil.copyfile(local, path)
+            shutil.copyfile(local, self._path)
         return True
 
-    def _replicate(
-        self, ref: BlockRef, pieces: Callable[[], Iterator[bytes]], adopt: Path | None
-    ) -> None:
-        group = replica_group(self._locate(identifier_of(ref.name)), self._replicas)
-        problems = []
-        here = self._peers.me
-        for member in group:
-            if member == here and adopt is not None and self._store is not None:
-                continue
-            try:
-                self._send(member.address, ref, pieces())
-            except ClusterError as error:
-                problems.append(str(error))
-        if here in group and adopt is not None and self._store is not None:
-            self._store.adopt_file(ref, adopt)  # last: the others were read from this file
-        if len(group) - len(problems) < majority(len(group)):
-            raise Unreachable(
-                f"block {ref.name} could be stored on {len(group) - len(problems)} of "
-                f"{len(group)} nodes only: {'; '.join(problems)}"
-            )
-
-    def _send(self, peer: Address, ref: BlockRef, pieces: Iterator[bytes]) -> None:
-        offset, stored = 0, False
-        for piece in pieces:
-            message = PutPiece(ref, offset, piece)
-            reply = self._peers.request(peer, message, PieceStored, timeout_s=BULK_TIMEOUT_S)
-            offset += len(piece)
-            stored = reply.complete
-        if not stored:
-            raise BlockCorruptError(f"{peer} got all of block {ref.name} and is still waiting")
-
-    def _read_from_any(self, ref: BlockRef, start: Callable[[], Callable[[bytes], object]]) -> None:
-        problems = []
-        line = self._locate(identifier_of(ref.name))
-        for member in replica_group(line, len(line)):
-            take, digest = start(), new_digest()
-            try:
-                for data in read_range(self._peers, member.address, ref.name, 0, ref.size_bytes):
-                    digest.update(data)
-                    take(data)
-            except MapReduceError as error:
-                problems.append(str(error))
-                continue
-            if digest.digest() == ref.digest:
-                return
-            problems.append(f"{member} has a damaged copy")
-            tell_of_damage(self._peers, member, ref)
-        raise BlockMissingError(f"no node can give block {ref.name}: {'; '.join(problems)}")
+    def adopt(self, ref: BlockRef, store: BlockStore) -> None:
+        try:
+            store.adopt_file(ref, self._path)
+        except OSError as error:
+            raise Refused(f"this node could not keep block {ref.name}: {error}") from error
 
 
 def read_range(
@@ -202,27 +224,3 @@ def read_range(
             raise BlockMissingError(f"{peer} does not have block {name}, or not all of it")
         yield reply.data
         offset += len(reply.data)
-
-
-def tell_of_damage(peers: Peers, holder: Member, ref: BlockRef) -> None:
-    """Have a holder look at its copy and mend it; a message that may be lost."""
-    try:
-        peers.request(holder.address, DamagedBlock(ref), Done)
-    except ClusterError as error:
-        log.info("%s was not told that its copy of %s is damaged: %s", holder, ref.name, error)
-
-
-def _pieces_of_bytes(data: bytes) -> Iterator[bytes]:
-    if len(data) <= PIECE_BYTES:
-        yield data
-        return
-    for offset in range(0, len(data), PIECE_BYTES):
-        yield data[offset : offset + PIECE_BYTES]
-
-
-def _pieces_of_file(path: Path) -> Iterator[bytes]:
-    with open(path, "rb", buffering=0) as file:
-        piece = file.read(PIECE_BYTES)
-        yield piece  # a block of no bytes is sent as one empty piece
-        while piece := file.read(PIECE_BYTES):
-            yield piece

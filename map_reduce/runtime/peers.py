@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TypeVar, overload
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages import Busy, Message, No, Request, WrongCluster
-from map_reduce.core.procedure import Ask
-from map_reduce.errors import ProtocolError, Refused
+from map_reduce.core.messages import Message, Request, WrongCluster
+from map_reduce.core.procedure import Ask, understood
+from map_reduce.errors import Refused
 from map_reduce.ports import Handler, Transport
 
 A = TypeVar("A", bound=Message)
@@ -64,9 +64,9 @@ class Peers:
             raise Refused(f"{peer} belongs to another cluster ({reply.cluster_id or 'none yet'})")
         return reply
 
-    def ask(self, ask: Ask) -> Message:
+    def ask(self, ask: Ask, timeout_s: float | None = None) -> Message:
         """Perform an Ask of a procedure."""
-        return self.send(ask.address, ask.message)
+        return self.send(ask.address, ask.message, timeout_s)
 
     @overload
     def request(
@@ -99,12 +99,4 @@ class Peers:
             Refused: the answer was No or Busy, or the peer is of another cluster.
             ProtocolError: the answer is of a kind that makes no sense here.
         """
-        reply = self.send(peer, message, timeout_s)
-        if isinstance(reply, kinds):
-            return reply
-        asked = type(message).__name__
-        if isinstance(reply, No):
-            raise Refused(f"{peer} refused {asked}: {reply.reason}")
-        if isinstance(reply, Busy):
-            raise Refused(f"{peer} is busy and did not take {asked}")
-        raise ProtocolError(f"{peer} answered {asked} with {type(reply).__name__}")
+        return understood(Ask(peer, message), self.send(peer, message, timeout_s), *kinds)

@@ -105,7 +105,7 @@ class Ring:
         raise AssertionError(f"not within {WAIT_S} s: {what}")
 
     def moved_bytes(self) -> int:
-        return sum(node.repair.counts.bytes_moved for node in self.nodes)
+        return sum(node.repair.bytes_moved for node in self.nodes)
 
     def close(self) -> None:
         self.access.close()
@@ -149,7 +149,7 @@ def test_four_of_five_copies_may_die_one_after_another(ring_with):
     ring.await_health(refs)
     for victim in ring.group(refs[0])[:4]:
         ring.access.members()
-        before = ring.moved_bytes() - victim.repair.counts.bytes_moved
+        before = ring.moved_bytes() - victim.repair.bytes_moved
         lost = sum(ref.size_bytes for ref in refs if ref in victim._store.refs())
         ring.crash(victim)
         ring.await_health(refs)
@@ -260,7 +260,7 @@ def test_a_restarted_node_has_its_blocks_and_mends_those_that_suffered(ring_with
 
     ring.await_that(lambda: [*map(content, paths)] == contents, "all are whole again")
     assert paths[2].stat().st_ino == inode, "what was sound stays where it was"
-    assert again.repair.counts.bytes_moved <= sum(len(contents[n]) for n in (0, 1, 3))
+    assert again.repair.bytes_moved <= sum(len(contents[n]) for n in (0, 1, 3))
     set_aside = {path.name for path in (tmp_path / "2" / SET_ASIDE).iterdir()}
     assert set_aside == {paths[0].name, paths[1].name}
     ring.await_health(refs)

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from map_reduce.core.blocks.copying import fetch
 from map_reduce.core.digests import PIECE_BYTES, digest_of
 from map_reduce.core.identifiers import Address, Member, distance, identifier_of
 from map_reduce.core.messages import (
@@ -29,7 +30,6 @@ from map_reduce.core.messages import (
     WhichMissing,
 )
 from map_reduce.errors import BlockMissingError, MapReduceError, Unreachable
-from map_reduce.runtime.copies import Copies
 from map_reduce.runtime.pace import Pace
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.repair import Repair, RepairPace
@@ -94,12 +94,8 @@ class Node:
     def answer(self, body):
         repair = self.repair
         match body:
-            case CompareArc():
-                return repair.compare(body)
-            case WhichMissing():
-                return repair.missing(body)
-            case DamagedBlock():
-                return repair.damaged(body)
+            case CompareArc() | WhichMissing() | DamagedBlock():
+                return repair.handle(body)
             case EndJob(job_id, blocks):
                 repair.ended(EndedJob(job_id, blocks))
                 return Done()
@@ -176,7 +172,7 @@ def test_a_look_brings_all_copies_in_order(net):
         assert set(net[member].store.refs()) == {mine, *theirs}
         for ref in theirs:
             assert net[member].store.read(ref.name, 0, 100)[0] == bytes(ref.size_bytes)
-    moved = sum(net[member].repair.counts.bytes_moved for member in MEMBERS)
+    moved = sum(net[member].repair.bytes_moved for member in MEMBERS)
     assert moved == 2 * sum(ref.size_bytes for ref in (mine, *theirs))
 
 
@@ -252,10 +248,10 @@ def test_a_silent_node_is_asked_again_later_and_later(net):
 
 
 def test_a_look_that_fails_is_not_the_last(net, monkeypatch):
-    def fail(refs):
+    def fail(ask):
         raise OSError("a defect")
 
-    monkeypatch.setattr(net[ME].repair, "_send", fail)
+    monkeypatch.setattr(net[ME].repair, "_ask", fail)
     with pytest.raises(OSError, match="defect"):
         net.look()
     monkeypatch.undo()
@@ -299,8 +295,7 @@ def test_a_damaged_source_is_told_and_passed_over(net):
     ref = net[SECOND].put("a/input/0")
     net[THIRD].put("a/input/0")
     net[SECOND].store._whole[ref.name] = b"hallo"
-    copies = Copies(Peers(net, timeout_s=1, me=ME), net[ME].store, lambda size_bytes: None)
-    copies.fetch(ref, [SECOND, THIRD], set())
+    net[ME].repair._perform(fetch(ref, [SECOND, THIRD], set()))
     assert net[ME].store.read(ref.name, 0, 9)[0] == b"hello"
     net.look(SECOND)
     assert net[SECOND].store.read(ref.name, 0, 9)[0] == b"hello"
@@ -310,11 +305,10 @@ def test_a_damaged_source_is_told_and_passed_over(net):
 def test_a_source_with_another_length_is_passed_over(net, other):
     ref = net[THIRD].put("a/input/0")
     net[SECOND].put("a/input/0", other)
-    copies = Copies(Peers(net, timeout_s=1, me=ME), net[ME].store, lambda size_bytes: None)
-    copies.fetch(ref, [SECOND, THIRD], set())
+    net[ME].repair._perform(fetch(ref, [SECOND, THIRD], set()))
     assert net[ME].store.read(ref.name, 0, 99)[0] == b"hello"
     with pytest.raises(BlockMissingError, match=str(SECOND)):
-        copies.fetch(block("a/input/1"), [SECOND], set())
+        net[ME].repair._perform(fetch(block("a/input/1"), [SECOND], set()))
 
 
 def test_an_own_damaged_copy_is_noticed_when_it_is_sent(net):
@@ -396,7 +390,7 @@ def test_who_is_alone_leaves_at_once(net):
 def test_where_all_are_leaving_nobody_waits(net):
     for member in MEMBERS:
         net[member].put("a/input/0")
-        net[member].repair._leaving = True
+        net[member].repair._keeper.leaving = True
     net[ME].repair.hand_over()
     assert net.count(WhichMissing) <= 4
     assert net.count(PutPiece) == 0

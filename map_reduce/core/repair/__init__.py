@@ -33,7 +33,9 @@ Read in this order::
     deletions.py   jobs whose blocks are not to come back
     arc.py         the first rule
     strays.py      the second and the third
+    times.py       when a member looks, checks.py which blocks it reads against their digests
+    keeper.py      all of it together, for one member
 
-The procedures here ask and plan; they move no bytes. ``runtime/repair.py`` does, at a bounded
-rate.
+What is pure plans; what moves and deletes is in ``keeper.py``, which has its driver do it.
+``runtime/repair.py`` does, at a bounded rate, and so does the simulator.
 """
