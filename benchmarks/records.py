@@ -13,6 +13,8 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from map_reduce.core.identifiers import identifier_of
 from map_reduce.core.registers.birth import Birth, Record
@@ -32,11 +34,13 @@ def main() -> None:
     times = parser.parse_args().times
     print(f"{'':24s}{'change':>18s}{'read':>18s}{f'{THREADS} threads':>18s}")
     print(f"{'':24s}{'median / 99 %, ms':>18s}{'median / 99 %, ms':>18s}{'changes a second':>18s}")
-    access = embed(ClusterConfig(), NodeConfig(slots=1))
-    try:
-        report("embedded, in memory", access.records, times)
-    finally:
-        access.close()
+    with TemporaryDirectory() as folder:
+        for name, place in (("embedded, in memory", None), ("embedded, on disk", Path(folder))):
+            access = embed(ClusterConfig(), NodeConfig(slots=1, data_folder=place))
+            try:
+                report(name, access.records, times)
+            finally:
+                access.close()
     with LocalCluster(3, slots=1) as cluster:
         access = connect([node.address for node in cluster.nodes], PyroTransport())
         try:

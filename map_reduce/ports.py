@@ -128,6 +128,10 @@ class RecordStore(Protocol):
         """Of this memory: drawn at random when it was made, and lost with it."""
 
     @property
+    def incarnation(self) -> int:
+        """Of the node that has opened it: larger than that of every earlier one."""
+
+    @property
     def waits_for_disk(self) -> bool:
         """Whether :meth:`sync` may take its time."""
 
@@ -135,14 +139,14 @@ class RecordStore(Protocol):
         """What was found when the store was opened."""
 
     def append(self, held: Held) -> int:
-        """Put it in the place of what was held under its name; the number of appends so far.
+        """Put it in the place of what was held under its name; what to :meth:`sync` to.
 
         Raises:
             OSError: it could not be written.
         """
 
-    def sync(self, appended: int) -> None:
-        """Return once the first ``appended`` appends would outlive a crash.
+    def sync(self, place: int) -> None:
+        """Return once everything appended up to there would outlive a crash.
 
         Raises:
             OSError: nobody knows whether they would.

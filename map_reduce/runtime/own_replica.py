@@ -35,7 +35,7 @@ class OwnReplica:
         self._store = store
         self._lock = threading.Lock()
         self._acceptor = Acceptor(self.me, store.held())
-        self._appended = 0
+        self._place = 0  # of what was appended last
         self._failure: OSError | None = None
 
     def handle(self, message: Message) -> Message | None:
@@ -52,9 +52,9 @@ class OwnReplica:
                 *persists, reply = effects
                 for effect in persists:
                     assert isinstance(effect, Persist)
-                    self._appended = self._store.append(effect.held)
-                appended = self._appended
-            self._store.sync(appended)
+                    self._place = self._store.append(effect.held)
+                place = self._place
+            self._store.sync(place)
         except OSError as error:
             self._fail(error)
             return self._refusal()

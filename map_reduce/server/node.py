@@ -19,7 +19,6 @@ import logging
 import os
 import random
 import threading
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -68,7 +67,7 @@ from map_reduce.core.messages import Node as NodeReply
 from map_reduce.core.messages.records import AcceptRecord, GetRecord, GetReplica, PrepareRecord
 from map_reduce.core.scheduling.events import NodeSlots
 from map_reduce.errors import BlockMissingError, ConfigError, MapReduceError, Refused
-from map_reduce.ports import BlockStore, Transport, WorkerPool
+from map_reduce.ports import BlockStore, RecordStore, Transport, WorkerPool
 from map_reduce.runtime.attempts import Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.directory import Directory
@@ -83,6 +82,7 @@ from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.scratch import Scratch
 from map_reduce.storage.disk import DiskBlockStore
+from map_reduce.storage.disk_records import open_records
 from map_reduce.storage.memory_records import MemoryRecordStore
 from map_reduce.storage.tiered import TieredBlockStore
 from map_reduce.workers.pool import ProcessWorkerPool
@@ -140,10 +140,12 @@ class Node:
         """Make all parts, from the outside in; nothing runs or answers yet."""
         config, cluster = self.config, self.cluster
         address = self._transport.listen(Address(config.host, config.port))
+        kept = self._open_records()
+        self._closers.callback(kept.close)
         self.peers = Peers(
             self._transport,
             timeout_s=cluster.request_timeout_s,
-            me=Member(address, time.time_ns()),
+            me=Member(address, kept.incarnation),
             handler=self.handle,
         )
         scratch = Scratch()
@@ -167,14 +169,12 @@ class Node:
         self.blocks = RingBlocks(
             self.peers, self._ring.locate, replicas=cluster.replicas, store=self._store
         )
-        record_store = MemoryRecordStore()
-        self._closers.callback(record_store.close)
         self.records = Records(
             peers=self.peers,
             clock=self._clock,
             me=self.peers.member,
             locate=self._ring.locate,
-            own=OwnReplica(address, record_store),
+            own=OwnReplica(address, kept),
             members_max=cluster.replicas,
             timeout_s=cluster.request_timeout_s,
             dice=random.Random(),
@@ -236,6 +236,10 @@ class Node:
             return DiskBlockStore(folder, temporary=False)  # what is to last can't be in memory
         disk = DiskBlockStore(scratch.folder("blocks"), temporary=True)
         return TieredBlockStore(disk, memory_bytes_max=self.config.memory_blocks_mb_max << 20)
+
+    def _open_records(self) -> RecordStore:
+        folder = self.config.data_folder
+        return MemoryRecordStore() if folder is None else open_records(folder / "records")
 
     def _enter(self, join: Sequence[Address]) -> None:
         """Start answering, and become a member."""

@@ -29,6 +29,7 @@ from urllib.parse import quote, unquote
 from map_reduce.core.digests import DIGEST_BYTES, PIECE_BYTES, new_digest
 from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError, ConfigError
+from map_reduce.storage.folder import sync_path
 from map_reduce.storage.memory import unwatched
 from map_reduce.storage.pieces import Pieces
 
@@ -222,13 +223,8 @@ class DiskBlockStore:
 
     def _sync(self, path: Path) -> None:
         """Return once the disk has what was written, or what a folder names."""
-        if self._temporary:
-            return
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if not self._temporary:
+            sync_path(path)
 
     def _path(self, ref: BlockRef) -> Path:
         return self._folder / _file_name(ref)

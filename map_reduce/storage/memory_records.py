@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 
 from map_reduce.core.registers.acceptor import Held
 
@@ -21,6 +22,7 @@ class MemoryRecordStore:
 
     def __init__(self) -> None:
         self.identity = new_identity()
+        self.incarnation = time.time_ns()
 
     def held(self) -> tuple[Held, ...]:
         return ()
@@ -28,7 +30,7 @@ class MemoryRecordStore:
     def append(self, held: Held) -> int:
         return 0
 
-    def sync(self, appended: int) -> None:
+    def sync(self, place: int) -> None:
         """There is no crash that this process would survive."""
 
     def close(self) -> None:

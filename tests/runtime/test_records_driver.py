@@ -164,7 +164,7 @@ class FullDisk(MemoryRecordStore):
         self.appended.append(held)
         return len(self.appended)
 
-    def sync(self, appended: int) -> None:
+    def sync(self, place: int) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
 
