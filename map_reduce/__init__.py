@@ -9,7 +9,8 @@
 
 The layers, from what users see inwards; each imports only from those after it:
 
-    cli, client, engines     submit jobs, follow them, fetch results
+    cli, testing             the command line; faults to test one's own jobs with
+    client, engines          submit jobs, follow them, fetch results
     server                   configuration, discovery, the node that wires the rest together
     runtime | simulation     drive the core: over real ports, or over a seeded faulty world
     transport, storage, workers, execution     the world: network, blocks, processes, user code

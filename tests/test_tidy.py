@@ -44,6 +44,7 @@ LAYERS = {
     "client": {"server", "transport", "job", "core", "pickling"},
     "engines": {"execution", "job", "pickling"},
     "dashboard": {"client", "core"},
+    "testing": {"client", "server", "simulation", "transport", "core", "job"},
     "cli": {"client", "server", "core", "job"},
     "__main__": {"cli"},
     "__init__": {"client", "job", "counters"},

@@ -1,0 +1,8 @@
+"""Aim the faults that map-reduce is tested with at your own jobs. See docs/testing.md."""
+
+from __future__ import annotations
+
+from map_reduce.testing.cluster import ChaosCluster, ChaosNode
+from map_reduce.testing.sequential import sequential
+
+__all__ = ["ChaosCluster", "ChaosNode", "sequential"]

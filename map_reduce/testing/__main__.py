@@ -1,0 +1,41 @@
+"""``python -m map_reduce.testing``: hurt a ring of real processes on this machine, and judge it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from map_reduce.errors import MapReduceError
+from map_reduce.testing.cluster import ChaosCluster
+from map_reduce.testing.ring_chaos import ring_under_chaos
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m map_reduce.testing",
+        description="Start a ring of node processes on loopback, kill, pause, stop and restart "
+        "them at random while blocks are stored, and check the ring, the blocks and lookups.",
+    )
+    parser.add_argument("--nodes", type=int, default=8, help="nodes of the ring (default 8)")
+    parser.add_argument("--seconds", type=float, default=25.0, help="of faults (default 25)")
+    parser.add_argument("--seed", type=int, help="of the faults drawn (default: a new one)")
+    parser.add_argument("--rounds", type=int, default=1, help="rings, one after another")
+    options = parser.parse_args(arguments)
+    failed = 0
+    for number in range(options.rounds):
+        seed = None if options.seed is None else options.seed + number
+        # Half of the rings keep their blocks on disk.
+        with ChaosCluster(options.nodes, seed=seed, keep_data=number % 2 == 0) as cluster:
+            print(f"seed {cluster.seed}", flush=True)
+            try:
+                print(ring_under_chaos(cluster, options.seconds), flush=True)
+            except MapReduceError as error:
+                failed += 1
+                print(f"FAILED: {error}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

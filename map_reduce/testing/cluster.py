@@ -1,0 +1,367 @@
+"""A ring of real node processes on loopback that can be hurt: the same code as in production,
+ended by SIGKILL, stopped by SIGSTOP, started again at the same address.
+
+Which node is hit where a method says ``random`` is drawn from the seed; when, is the caller's. The
+operating system decides how things interleave, so a seed repeats the decisions, not the run. (The
+simulator repeats runs.)
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from map_reduce.client.ring_report import RingReport, report_of, report_text
+from map_reduce.client.server_interface import ServerInterface
+from map_reduce.core.identifiers import Address
+from map_reduce.errors import ClusterError, NoNodeError
+from map_reduce.server.access import Access, connect
+from map_reduce.server.node_process import Launch, Output, end_all
+from map_reduce.server.scratch import remove_abandoned
+from map_reduce.transport.pyro import PyroTransport
+
+POLL_S = 0.1
+STOP_S_MAX = 15.0
+"""How long a node that is told to stop may take: it hands over its blocks first."""
+
+
+class ChaosNode:
+    """A node of a ChaosCluster: an address, and the processes that run there one after another.
+
+    Attributes:
+        number: counted from 0, in the order in which nodes were added.
+        state: ``"running"``, ``"paused"`` or ``"down"``.
+        data_folder: where it keeps its blocks; None: in a folder that goes with the process.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        address: Address,
+        process: subprocess.Popen[bytes],
+        data_folder: Path | None,
+    ) -> None:
+        self.number = number
+        self.address = address
+        self.process = process
+        self.data_folder = data_folder
+        self.state = "running"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def __repr__(self) -> str:
+        return f"<node {self.number} {self.address} {self.state}>"
+
+
+class ChaosCluster:
+    """``nodes`` node processes that form one ring.
+
+        with ChaosCluster(5, seed=7) as cluster, cluster.server() as server:
+            job = server.startup(data, map, reduce)
+            cluster.kill_random()
+            assert job.result() == expected
+
+    Args:
+        nodes: how many to begin with.
+        seed: of what is drawn; None draws one, which :attr:`seed` tells and errors name.
+        slots: worker processes of each node.
+        keep_data: give each node a data folder, so that its blocks outlive its process.
+        settings: ``MR_…`` environment variables of the nodes, as in docs/settings.md.
+        output: where the nodes' output goes; None: to this process's own.
+
+    All nodes end when this is closed, and when this process dies.
+
+    Raises:
+        NoNodeError: a node did not come up.
+    """
+
+    def __init__(
+        self,
+        nodes: int,
+        *,
+        seed: int | None = None,
+        slots: int = 1,
+        keep_data: bool = False,
+        settings: Mapping[str, str] | None = None,
+        output: Output = subprocess.DEVNULL,
+    ) -> None:
+        self.seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
+        self.draw = random.Random(self.seed)
+        self.nodes: list[ChaosNode] = []
+        self.story: list[str] = []  # what was done to whom, with the time since the start
+        self._slots = slots
+        self._settings = dict(settings or {})
+        self._output = output
+        self._folder = Path(tempfile.mkdtemp(prefix="map-reduce-chaos-")) if keep_data else None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._timers: list[threading.Timer] = []
+        self._lock = threading.Lock()  # of the states, which timers change too
+        self._start_s = time.monotonic()
+        try:
+            self.add()
+            self.add_all(nodes - 1)
+            self.await_whole()
+        except BaseException:
+            self.close()
+            raise
+
+    # ------------------------------------------------------------------ who is there
+
+    def _in(self, *states: str) -> list[ChaosNode]:
+        return [node for node in self.nodes if node.state in states]
+
+    @property
+    def running(self) -> list[ChaosNode]:
+        """Those whose process runs."""
+        return self._in("running")
+
+    @property
+    def paused(self) -> list[ChaosNode]:
+        return self._in("paused")
+
+    @property
+    def down(self) -> list[ChaosNode]:
+        """Those that were killed or stopped, and not restarted."""
+        return self._in("down")
+
+    def node_at(self, address: Address | str) -> ChaosNode:
+        """Raises KeyError: no node of this cluster has that address."""
+        for node in self.nodes:
+            if str(node.address) == str(address):
+                return node
+        raise KeyError(f"no node of this cluster listens at {address}")
+
+    def server(self) -> ServerInterface:
+        """A client of a running node. Raises NoNodeError: none answers."""
+        addresses = [str(node.address) for node in self.running]
+        if not addresses:
+            raise NoNodeError("no node of this cluster runs")
+        return ServerInterface(addresses[0], quiet=True)
+
+    def access(self) -> Access:
+        """What a client is made of; the caller closes it. Raises NoNodeError."""
+        transport = PyroTransport()
+        try:
+            return connect([node.address for node in self.running], transport)
+        except BaseException:
+            transport.close()
+            raise
+
+    # ------------------------------------------------------------------ what is done to them
+
+    def add(self) -> ChaosNode:
+        """A node more; it is a member when this returns. Raises NoNodeError."""
+        return self.add_all(1)[0]
+
+    def add_all(self, count: int) -> list[ChaosNode]:
+        """So many nodes more, started at the same time. Raises NoNodeError."""
+        join = [node.address for node in self.running[:3]]
+        folders = [self._new_folder(len(self.nodes) + number) for number in range(count)]
+        launches = [self._launch(0, join, folder) for folder in folders]
+        added = []
+        for launch, folder in zip(launches, folders, strict=True):
+            up = launch.await_up()
+            node = ChaosNode(len(self.nodes), up.address, up.process, folder)
+            self.nodes.append(node)
+            added.append(node)
+            self._tell(f"added {node.number} ({node.address})")
+        return added
+
+    def kill(self, *nodes: ChaosNode) -> None:
+        """SIGKILL to all of them at about the same time."""
+        with self._lock:
+            victims = [node for node in nodes if node.state != "down"]
+            for node in victims:
+                node.process.kill()
+                node.state = "down"
+        for node in victims:
+            node.process.wait()
+            self._tell(f"killed {node.number}")
+
+    def stop(self, node: ChaosNode) -> None:
+        """Tell it to stop in order, and wait until it has.
+
+        Raises:
+            ClusterError: it has not ended after 15 seconds, and was killed.
+        """
+        self.resume(node)
+        node.process.send_signal(signal.SIGTERM)
+        try:
+            node.process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill(node)
+            raise ClusterError(
+                f"node {node.address} did not stop in {STOP_S_MAX:g} s{self._told()}"
+            ) from None
+        finally:
+            with self._lock:
+                node.state = "down"
+        self._tell(f"stopped {node.number}")
+
+    def pause(self, node: ChaosNode, for_s: float | None = None) -> None:
+        """SIGSTOP: it answers nobody and loses nothing, until :meth:`resume` or ``for_s`` later."""
+        with self._lock:
+            if node.state != "running":
+                return
+            os.kill(node.pid, signal.SIGSTOP)
+            node.state = "paused"
+        self._tell(f"paused {node.number}" + ("" if for_s is None else f" for {for_s:.1f} s"))
+        if for_s is not None:
+            timer = threading.Timer(for_s, self.resume, [node])
+            self._timers.append(timer)
+            timer.start()
+
+    def resume(self, *nodes: ChaosNode) -> None:
+        """SIGCONT, to those that are paused; to all of them where none is named."""
+        for node in nodes or self.nodes:
+            with self._lock:
+                if node.state != "paused":
+                    continue
+                os.kill(node.pid, signal.SIGCONT)
+                node.state = "running"
+            self._tell(f"resumed {node.number}")
+
+    def restart(self, node: ChaosNode, *, keep_data: bool = True) -> None:
+        """Start it again at its address, killed first if it is not down.
+
+        Args:
+            keep_data: whether a data folder is as it was left, or empty.
+
+        Raises:
+            NoNodeError: it did not come up, or there is no ring to join.
+        """
+        self.kill(node)
+        if node.data_folder is not None and not keep_data:
+            shutil.rmtree(node.data_folder, ignore_errors=True)
+        join = [other.address for other in self.running]
+        if not join:
+            raise NoNodeError("no node of this cluster runs that could be joined")
+        launch = self._launch(node.address.port, join, node.data_folder)
+        node.process = launch.await_up().process
+        with self._lock:
+            node.state = "running"
+        kept = " with its data" if keep_data and node.data_folder is not None else ""
+        self._tell(f"restarted {node.number}{kept}")
+
+    def kill_random(self, count: int = 1) -> list[ChaosNode]:
+        """Kill so many of those that are not down, drawn from the seed; which."""
+        victims = self.draw.sample(self._in("running", "paused"), count)
+        self.kill(*victims)
+        return victims
+
+    def pause_random(self, for_s: float | None = None) -> ChaosNode:
+        """Pause a running one, drawn from the seed; which."""
+        node = self.draw.choice(self.running)
+        self.pause(node, for_s)
+        return node
+
+    def restart_random(self, *, keep_data: bool = True) -> ChaosNode:
+        """Restart one that is down, drawn from the seed; which."""
+        node = self.draw.choice(self.down)
+        self.restart(node, keep_data=keep_data)
+        return node
+
+    # ------------------------------------------------------------------ waiting
+
+    def report(self) -> RingReport:
+        """The ring now, asked of all nodes that run. Raises NoNodeError, ClusterError."""
+        access = self.access()
+        try:
+            return report_of(access, [node.address for node in self.running])
+        finally:
+            access.close()
+
+    def await_whole(self, timeout_s: float = 60.0) -> RingReport:
+        """Wait until the ring is ideal, of exactly the running nodes; as it is then.
+
+        Raises:
+            ClusterError: it is not, after ``timeout_s`` seconds; says in what.
+        """
+        return self.await_report(self._is_whole, "the ring is ideal", timeout_s)
+
+    def await_copies(self, timeout_s: float = 120.0) -> RingReport:
+        """Wait until the ring is ideal and every block has all its copies.
+
+        Raises:
+            ClusterError: they are not, after ``timeout_s`` seconds; says what is missing.
+        """
+        return self.await_report(
+            lambda report: (
+                self._is_whole(report) and not (report.health.short or report.health.problems)
+            ),
+            "all blocks have all copies",
+            timeout_s,
+        )
+
+    def _is_whole(self, report: RingReport) -> bool:
+        members = {member.address for member in report.census.ring()}
+        return report.whole and members == {node.address for node in self.running}
+
+    def await_report(
+        self, holds: Callable[[RingReport], bool], what: str, timeout_s: float
+    ) -> RingReport:
+        """Ask for the ring until something holds. Raises ClusterError as those above."""
+        deadline_s = time.monotonic() + timeout_s
+        last = "nobody answered"
+        while True:
+            try:
+                report = self.report()
+            except ClusterError as error:
+                last = str(error)
+            else:
+                if holds(report):
+                    return report
+                last = report_text(report)
+            if time.monotonic() > deadline_s:
+                raise ClusterError(f"not within {timeout_s:g} s: {what}\n{last}{self._told()}")
+            time.sleep(POLL_S)
+
+    # ------------------------------------------------------------------ the rest
+
+    def close(self) -> None:
+        """End all nodes, and delete their data folders. Harmless when repeated."""
+        for timer in self._timers:
+            timer.cancel()
+            timer.join()
+        self.resume()
+        end_all(self._processes)
+        remove_abandoned()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> ChaosCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _launch(self, port: int, join: Sequence[Address], folder: Path | None) -> Launch:
+        launch = Launch(
+            port=port,
+            join=join,
+            slots=self._slots,
+            data_folder=folder,
+            output=self._output,
+            settings=self._settings,
+        )
+        self._processes.append(launch.process)
+        return launch
+
+    def _new_folder(self, number: int) -> Path | None:
+        return None if self._folder is None else self._folder / str(number)
+
+    def _tell(self, what: str) -> None:
+        self.story.append(f"{time.monotonic() - self._start_s:8.2f} s  {what}")
+
+    def _told(self) -> str:
+        return "\n".join(["", f"seed {self.seed}; what was done:", *self.story])

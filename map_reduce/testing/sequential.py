@@ -1,0 +1,31 @@
+"""What a job must give, whatever happens to the cluster: the run that one loop would make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+def sequential(
+    data: Iterable[Any],
+    map: Callable[..., Any],
+    reduce: Callable[..., Any],
+    combine: Callable[..., Any] | None = None,
+) -> dict[Any, Any]:
+    """Run a job here and now, in one loop.
+
+    Args:
+        data: items, mapped with their index; or a mapping, mapped by key and value.
+        combine: called once for each key, if given; for what it promises, that changes nothing.
+
+    >>> sequential(["a b", "b"], lambda n, line: [(w, 1) for w in line.split()],
+    ...            lambda word, counts: sum(counts))
+    {'a': 1, 'b': 2}
+    """
+    groups: dict[Any, list[Any]] = {}
+    for key, value in data.items() if isinstance(data, Mapping) else enumerate(data):
+        for k, v in map(key, value):
+            groups.setdefault(k, []).append(v)
+    if combine is not None:
+        groups = {k: [combine(k, values)] for k, values in groups.items()}
+    return {k: reduce(k, values) for k, values in groups.items()}
