@@ -407,7 +407,7 @@ def test_handing_over_ends_in_time(net):
 def test_a_peer_with_nonsense_for_an_answer_harms_nobody(net):
     ref = net[ME].put("a/input/0")
     net.replies[CompareArc] = Busy()
-    net.replies[WhichMissing] = MissingBlocks((-1, 7), (), ())
+    net.replies[WhichMissing] = MissingBlocks((-1, 7), (), (), ())
     net.look()
     net[ME].repair.hand_over()
     assert net[ME].store.refs() == (ref,)

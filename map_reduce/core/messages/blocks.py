@@ -109,6 +109,7 @@ class EndedJob(msgspec.Struct, frozen=True, array_like=True):
 class MissingBlocks(Message, frozen=True):
     missing: tuple[int, ...]  # which of those asked for, counted from 0
     different: tuple[int, ...]  # those under whose name other bytes are held
+    surplus: tuple[int, ...]  # those that are held, and may be deleted at any moment
     ended: tuple[EndedJob, ...]  # jobs of theirs that were deleted here lately
 
 

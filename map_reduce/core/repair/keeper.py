@@ -115,6 +115,7 @@ class BlockKeeper:
         self._times = LookTimes(settle_s, interval_s, place(), now_s())
         self._checks = Checks(unchecked, now_s(), round_s)
         self.deletions = Deletions(now_s)
+        self._surplus: set[str] = set()  # see strays.py
         self.leaving = False
         self._gone = False
 
@@ -131,7 +132,7 @@ class BlockKeeper:
             return No(f"{self.me} is leaving the ring")
         if isinstance(message, CompareArc):
             return answer_comparison(self._inventory, message)
-        reply = answer_missing(self._inventory, self.deletions, message)
+        reply = answer_missing(self._inventory, self.deletions, self._surplus, message)
         if reply.missing:
             self._times.soon(self._now_s())  # somebody is about to bring them
         return reply
@@ -188,12 +189,17 @@ class BlockKeeper:
             fetched = fetch(ref, sources, silent, piece_bytes=self._piece_bytes)
             yield from _noting(problems, fetched)
         problems += yield from self._send(arc.sends)
-        strays = yield from plan_strays(me, inventory, deletions, replicas=replicas)
+        try:
+            strays = yield from plan_strays(
+                me, inventory, deletions, self._surplus, replicas=replicas
+            )
+            for ref in strays.discards:
+                yield Discard(ref)
+        finally:
+            self._surplus.clear()
         problems += strays.problems
         for job in strays.ended:
             yield from self._end(job)
-        for ref in strays.discards:
-            yield Discard(ref)
         problems += yield from self._send(strays.sends)
         busy = arc.tell or arc.fetches or arc.sends or strays.ended or strays.sends
         return Looked(bool(busy), tuple(problems))

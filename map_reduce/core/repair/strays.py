@@ -12,15 +12,22 @@ they lack::
               sent it, the blocks with the fewest other copies first
 
 A group that is not full, for the owner's list is in the making, or one of whose members does not
-answer, confirms nothing. So copies are deleted above full replication only. (Where two members
-see two different rings at the same moment, each may count on the other's copy; then one copy of a
-full group is missing until the next repair.)
+answer, confirms nothing.
+
+While members disagree on who is in the ring, each of two may count on the other's copy, and with
+some more of them no copy would be left. So whoever wants to delete some first marks them as
+*surplus*, and only then asks; and a member that is asked names those of the blocks that it has
+marked itself, which count as missing. Of all who ever deleted a copy of a block, let Z be the one
+who marked it last. The group that told Z to have it answered after that, and none of them had
+marked theirs; nor did any later, for Z was the last. So the whole group of Z still has it:
+**no surplus copy is deleted without as many others being left as a full group has**, whatever
+anybody believes about the ring. (Dekker's flags, with members for processes.)
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from map_reduce.core.chord.lookup import lookup
@@ -52,12 +59,19 @@ class Missing(NamedTuple):
     Attributes:
         refs: those that it lacks and would take.
         different: those that it can't take, since it has other bytes under their name.
+        surplus: those that it has, and may delete.
         ended: jobs of theirs that it knows as deleted.
     """
 
     refs: frozenset[BlockRef]
     different: frozenset[BlockRef]
+    surplus: frozenset[BlockRef]
     ended: tuple[EndedJob, ...]
+
+    @property
+    def uncounted(self) -> frozenset[BlockRef]:
+        """Those of which it has no copy that will stay."""
+        return self.refs | self.different | self.surplus
 
 
 class StrayPlan(NamedTuple):
@@ -99,18 +113,24 @@ class _Holding(NamedTuple):
 
 
 def answer_missing(
-    inventory: Inventory, deletions: Deletions, message: WhichMissing
+    inventory: Inventory, deletions: Deletions, surplus: Collection[str], message: WhichMissing
 ) -> MissingBlocks:
-    """What a member says to WhichMissing, at once. It does not lack what it was told to delete."""
-    missing, different = [], []
+    """What a member says to WhichMissing, at once. It does not lack what it was told to delete.
+
+    Args:
+        surplus: names of the blocks that it has marked.
+    """
+    missing, different, marked = [], [], []
     for number, ref in enumerate(message.refs):
         held = inventory.named(ref.name)
         if held is not None and held != ref:
             different.append(number)
         elif held is None and deletions.of(ref.name) is None:
             missing.append(number)
+        elif held is not None and ref.name in surplus:
+            marked.append(number)
     ended = deletions.among(message.refs)
-    return MissingBlocks(tuple(missing), tuple(different), ended)
+    return MissingBlocks(tuple(missing), tuple(different), tuple(marked), ended)
 
 
 def missing_at(peer: Member, refs: Sequence[BlockRef]) -> Procedure[Missing]:
@@ -121,24 +141,37 @@ def missing_at(peer: Member, refs: Sequence[BlockRef]) -> Procedure[Missing]:
     """
     missing: set[BlockRef] = set()
     different: set[BlockRef] = set()
+    surplus: set[BlockRef] = set()
     ended: dict[EndedJob, None] = {}
     for first in range(0, len(refs), ASKED_MAX):
         batch = refs[first : first + ASKED_MAX]
         reply: Message = yield Ask(peer, WhichMissing(tuple(batch)))
         if not isinstance(reply, MissingBlocks):
             raise Refused(f"{peer} does not say which blocks it has: {reply}")
-        if any(not 0 <= n < len(batch) for n in (*reply.missing, *reply.different)):
+        numbers = (*reply.missing, *reply.different, *reply.surplus)
+        if any(not 0 <= number < len(batch) for number in numbers):
             raise ProtocolError(f"{peer} lacks blocks that it was not asked for")
         missing.update(batch[number] for number in reply.missing)
         different.update(batch[number] for number in reply.different)
+        surplus.update(batch[number] for number in reply.surplus)
         ended.update(dict.fromkeys(reply.ended))
-    return Missing(frozenset(missing), frozenset(different), tuple(ended))
+    return Missing(frozenset(missing), frozenset(different), frozenset(surplus), tuple(ended))
 
 
 def plan_strays(
-    me: Member, inventory: Inventory, deletions: Deletions, *, replicas: int
+    me: Member,
+    inventory: Inventory,
+    deletions: Deletions,
+    surplus: set[str],
+    *,
+    replicas: int,
 ) -> Procedure[StrayPlan]:
-    """What to do about blocks that are here and belong elsewhere, or nowhere."""
+    """What to do about blocks that are here and belong elsewhere, or nowhere.
+
+    Args:
+        surplus: names of the blocks marked by this member, as it answers them to others; those of
+            the plan's discards are in it at the end, and are to be until they are deleted.
+    """
     everything = inventory.refs(Arc(me.identifier, me.identifier))
     ended = dict.fromkeys(deletions.among(everything))  # blocks that came after their job's end
     discards: list[BlockRef] = []
@@ -149,6 +182,7 @@ def plan_strays(
         if me in group:
             continue
         confirmed = set(refs) if len(group) == replicas else set()
+        surplus.update(ref.name for ref in confirmed)
         for peer in group:
             try:
                 missing = yield from missing_at(peer, refs)
@@ -157,10 +191,11 @@ def plan_strays(
                 confirmed.clear()
                 continue
             ended.update(dict.fromkeys(missing.ended))
-            confirmed -= missing.refs | missing.different
+            confirmed -= missing.uncounted
             if peer == group[0]:
                 sends += [Send(ref, peer) for ref in refs if ref in missing.refs]
         discards += [ref for ref in refs if ref in confirmed]
+        surplus.difference_update(ref.name for ref in refs if ref not in confirmed)
         if len(confirmed) < len(refs):
             kept = len(refs) - len(confirmed)
             problems.append(f"{kept} blocks are kept until all nodes of their group have them")
@@ -190,7 +225,7 @@ def plan_leave(me: Member, inventory: Inventory, *, replicas: int) -> Procedure[
             ended.update(dict.fromkeys(missing.ended))
             lacking += [Send(ref, peer) for ref in refs if ref in missing.refs]
             for ref in refs:
-                holders[ref] += ref not in missing.refs | missing.different
+                holders[ref] += ref not in missing.uncounted
         ranked += [(holders[send.ref], send) for send in lacking]
     ranked.sort(key=lambda each: each[0])
     sends = tuple(send for _, send in ranked)

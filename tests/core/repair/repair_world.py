@@ -49,6 +49,7 @@ class World:
         self.ring: list[Member] = sorted(ring, key=lambda member: member.identifier)
         self.held: dict[Member, set[BlockRef]] = {member: set() for member in self.ring}
         self.deletions = {member: Deletions(lambda: 0.0) for member in self.ring}
+        self.surplus: dict[Member, set[str]] = {member: set() for member in self.ring}
         self.dead: set[Member] = set()
         self.short_lists: dict[Member, int] = {}
         self.moved: list[tuple[BlockRef, Member, Member]] = []
@@ -104,7 +105,8 @@ class World:
             case GetArcs():
                 return answer_summaries(self.inventory(peer), ask.message)
             case WhichMissing():
-                return answer_missing(self.inventory(peer), self.deletions[peer], ask.message)
+                surplus, inventory = self.surplus[peer], self.inventory(peer)
+                return answer_missing(inventory, self.deletions[peer], surplus, ask.message)
             case FindSuccessor(target):
                 owner = self.owner(Identifier(int.from_bytes(target, "big")))
                 if owner == peer:
@@ -163,6 +165,7 @@ class World:
                 member,
                 self.inventory(member),
                 self.deletions[member],
+                self.surplus[member],
                 replicas=self.replicas,
             )
         )
@@ -171,6 +174,7 @@ class World:
         for ref in plan.discards:
             self.shortest.append(len(self.holders(ref) & self.group(ref) - {member}))
             self.held[member].discard(ref)
+        self.surplus[member].clear()
         for ref, peer in plan.sends:
             self.offer(ref, member, peer)
         return bool(plan.ended or plan.discards or plan.sends or plan.problems)
@@ -192,6 +196,7 @@ class World:
         self.ring = sorted([*self.ring, member], key=lambda m: m.identifier)
         self.held[member] = set()
         self.deletions[member] = Deletions(lambda: 0.0)
+        self.surplus[member] = set()
 
     def repair(self, order: Iterable[Member] | None = None, rounds_max: int = 6) -> int:
         """Rounds until nobody has anything to do; each member in turn does both."""

@@ -180,7 +180,12 @@ def test_an_identifier_of_another_length_is_refused():
 
 @pytest.mark.parametrize(
     "reply",
-    [MissingBlocks((3,), (), ()), MissingBlocks((), (-1,), ()), MissingBlocks((-1,), (), ())],
+    [
+        MissingBlocks((3,), (), (), ()),
+        MissingBlocks((), (-1,), (), ()),
+        MissingBlocks((), (), (7,), ()),
+        MissingBlocks((-1,), (), (), ()),
+    ],
 )
 def test_a_member_cannot_lack_what_it_was_not_asked_for(reply):
     with pytest.raises(ProtocolError):

@@ -18,7 +18,9 @@ BLOCKS = [block(f"job/input/{number}") for number in range(30)]
 
 def stray_plan(world, member):
     inventory, deletions = world.inventory(member), world.deletions[member]
-    return world.perform(plan_strays(member, inventory, deletions, replicas=world.replicas))
+    surplus = world.surplus[member]
+    plan = plan_strays(member, inventory, deletions, surplus, replicas=world.replicas)
+    return world.perform(plan)
 
 
 def test_a_surplus_copy_stays_while_one_of_the_group_lacks_it_or_is_silent():
@@ -112,9 +114,10 @@ def test_nobody_lacks_what_was_deleted_there():
     deletions = Deletions(lambda: 0.0)
     deletions.note(EndedJob("gone", True))
     here, gone, lacking = block("a/spec"), block("gone/spec"), block("b/spec")
-    question = WhichMissing((here, gone, lacking, block("a/spec", b"another put")))
-    reply = answer_missing(Inventory([here]), deletions, question)
-    assert reply == MissingBlocks((2,), (3,), (EndedJob("gone", True),))
+    other, marked = block("a/spec", b"another put"), block("a/result/0.0")
+    question = WhichMissing((here, gone, lacking, other, marked))
+    reply = answer_missing(Inventory([here, marked]), deletions, {marked.name}, question)
+    assert reply == MissingBlocks((2,), (3,), (4,), (EndedJob("gone", True),))
 
 
 def test_a_copy_with_other_bytes_is_no_copy():
