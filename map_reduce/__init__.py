@@ -29,15 +29,26 @@ if TYPE_CHECKING:
     from map_reduce.client.handle import JobHandle
     from map_reduce.client.server_interface import ServerInterface
     from map_reduce.counters import counter
-    from map_reduce.job import Files, Job
+    from map_reduce.job import Files, Job, Options, Skip
 
-__all__ = ["Files", "Job", "JobHandle", "ServerInterface", "__version__", "counter"]
+__all__ = [
+    "Files",
+    "Job",
+    "JobHandle",
+    "Options",
+    "ServerInterface",
+    "Skip",
+    "__version__",
+    "counter",
+]
 
 _HOMES = {
     "counter": "map_reduce.counters",
     "Files": "map_reduce.job",
     "Job": "map_reduce.job",
     "JobHandle": "map_reduce.client.handle",
+    "Options": "map_reduce.job",
+    "Skip": "map_reduce.job",
     "ServerInterface": "map_reduce.client.server_interface",
 }
 

@@ -14,7 +14,7 @@ from map_reduce.client.handle import JobHandle
 from map_reduce.client.submission import submit
 from map_reduce.core.messages import GetNode, Node
 from map_reduce.errors import ClusterError, JobError, NoNodeError
-from map_reduce.job import Job, MapFunction, ReduceFunction
+from map_reduce.job import Job, MapFunction, Options, ReduceFunction
 from map_reduce.server.access import Access, connect, embed
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.discovery import Found, find_cluster
@@ -72,6 +72,7 @@ class ServerInterface:
         combine: ReduceFunction | None = None,
         *,
         name: str = "",
+        options: Options | None = None,
     ) -> JobHandle:
         """Submit a job, and return without waiting for it.
 
@@ -81,6 +82,8 @@ class ServerInterface:
                 of ``pathlib.Path``, or :class:`map_reduce.Files` (``map(line_number, line)``,
                 numbered from 0 in each file).
             map, reduce, combine, name: see :class:`map_reduce.Job`.
+            options: what is asked of its tasks, as in ``Options(on_bad_record="skip:10")``; see
+                :class:`map_reduce.Options`.
 
         Returns:
             The job's handle, which is always true.
@@ -90,7 +93,7 @@ class ServerInterface:
             InputError: the data can't be read as asked; names the file or item.
             ClusterError: the cluster can't be reached.
         """
-        job = Job(map, reduce, combine, name)
+        job = Job(map, reduce, combine, name, options or Options())
         self._access.check_usable()
         submitted = submit(self._access, job, data, self._slots())
         handle = JobHandle(

@@ -46,9 +46,10 @@ from map_reduce.core.messages import (
     ReleaseJob,
     Split,
     SubmitJob,
+    TaskRules,
 )
 from map_reduce.errors import ClusterError, NoNodeError
-from map_reduce.job import Job
+from map_reduce.job import Job, Options
 from map_reduce.server.access import Access
 
 INLINE_BYTES_MAX = 64 * 1024
@@ -114,6 +115,7 @@ class _Submission:
             input_bytes=input_bytes,
             python=PYTHON,
             submitted_at_s=time.time(),
+            rules=_rules(self._job.options),
         )
         ref = self._access.blocks.put(names.specification(self._id), spec.encode())
         self._stored = True
@@ -209,6 +211,18 @@ class _Submission:
             if not reply.all_seen:
                 return False
         return True
+
+
+def _rules(options: Options) -> TaskRules:
+    skip = options.skip
+    return TaskRules(
+        skips=skip is not None,
+        skips_max=-1 if skip is None or skip.up_to is None else skip.up_to,
+        skips_share_max=0.0 if skip is None or skip.share is None else float(skip.share),
+        timeout_s=float(options.timeout_s or 0.0),
+        memory_mb_max=options.memory_mb_max or 0,
+        backups=options.backups,
+    )
 
 
 def _size_bytes(split: Split) -> int:

@@ -144,11 +144,13 @@ class MapSide:
             )
             values = iter(batch.values)
             self._batch, self._rest = batch, values
-            self.bytes_in = batch.bytes_in
             name = lambda at, keys=batch.keys: name_of(self._split, keys[at])  # noqa: E731
             self._tracker.enter(
-                Stretch(self.records, len(batch.values), values, name, batch.bytes_in)
+                Stretch(
+                    self.records, len(batch.values), values, name, self.bytes_in, batch.bytes_in
+                )
             )
+            self.bytes_in = batch.bytes_in
             noted = values if self._note is None else self._noting(batch, values, self._note)
             yield map(self._functions.map, keys, noted)
             if length_hint(keys):

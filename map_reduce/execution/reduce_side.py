@@ -51,6 +51,7 @@ class ReduceSide:
             ConfigError: the hashes of all keys differ between processes.
         """
         groups = Groups()
+        bytes_before = self.bytes_in
         for header, segment, source in segments:
             self.values_in += header.values
             self.bytes_in += header.body_bytes
@@ -61,7 +62,7 @@ class ReduceSide:
                 raise
             except Exception as error:  # a user's __eq__ or __hash__
                 raise Stopped(ReduceError, "while grouping keys", original=error) from error
-        self._reduce(groups)
+        self._reduce(groups, bytes_before)
 
     def _check_hashes(self, header: Header, segment: Segment, source: str) -> None:
         keys = segment.keys
@@ -84,7 +85,7 @@ class ReduceSide:
             "tuples of these only, not on None (before Python 3.12), id() or other objects",
         )
 
-    def _reduce(self, groups: Groups) -> None:
+    def _reduce(self, groups: Groups, bytes_before: int) -> None:
         keys = list(groups)
         taken = iter(keys)
         stretch = Stretch(
@@ -92,6 +93,7 @@ class ReduceSide:
             len(keys),
             taken,
             lambda position: f"key {shown(keys[position])}",
+            bytes_before,
             self.bytes_in,
         )
         self._tracker.enter(stretch)

@@ -26,6 +26,9 @@ class Stretch(NamedTuple):
     name: Callable[[int], str]
     """A record of it by its position from 0, in words."""
 
+    bytes_before: int
+    """Input read before this stretch."""
+
     bytes_in: int
     """Input read so far, this stretch included."""
 
@@ -34,7 +37,7 @@ class Stretch(NamedTuple):
         return self.length - length_hint(self.rest) - 1
 
 
-_NOTHING = Stretch(0, 0, iter([]), lambda position: "", 0)
+_NOTHING = Stretch(0, 0, iter([]), lambda position: "", 0, 0)
 
 
 class Tracker:
@@ -61,8 +64,12 @@ class Tracker:
 
     @property
     def bytes_in(self) -> int:
-        """Bytes of input read."""
-        return self._stretch.bytes_in
+        """Bytes of input whose records were begun, about: those of a stretch count as equal."""
+        stretch = self._stretch
+        if not stretch.length:
+            return stretch.bytes_in
+        share = (stretch.position() + 1) / stretch.length
+        return stretch.bytes_before + int(share * (stretch.bytes_in - stretch.bytes_before))
 
     @property
     def current(self) -> str:

@@ -62,7 +62,8 @@ class Surroundings:
         nodes: the usable nodes now.
         senders: threads for messages to nodes, so that a silent one delays no decision.
         attempts_max: see ClusterConfig.
-        task_timeout_s: of each attempt.
+        task_timeout_s: of each attempt, where its job does not say.
+        backups: whether tasks that lag are begun a second time, where their job does not say.
         node_silence_s_max: without a sign of life a node's attempts count as lost.
     """
 
@@ -73,6 +74,7 @@ class Surroundings:
     senders: Threads
     attempts_max: int
     task_timeout_s: float
+    backups: bool
     node_silence_s_max: float
 
     def tell(self, member: Member, message: EndJob | StopAttempt) -> None:
@@ -191,6 +193,8 @@ class JobMaster:
             attempts_max=around.attempts_max,
             node_silence_s_max=around.node_silence_s_max,
             now_s=around.clock.now_s(),
+            timeout_s=around.task_timeout_s,
+            backups=around.backups,
         )
         with self._lock:
             self._spec, self._scheduler = spec, scheduler
@@ -232,14 +236,15 @@ class JobMaster:
 
     def _start(self, effect: Start) -> None:
         around = self._around
-        assert self._spec is not None, "effects come from a scheduler, which has a specification"
+        scheduler = self._scheduler
+        assert scheduler is not None, "effects come from a scheduler"
         order = StartAttempt(
             attempt=effect.attempt,
             epoch=FIRST_EPOCH,
             master=around.peers.member.address,
-            functions=self._spec.functions,
+            functions=scheduler.spec.functions,
             work=effect.work,
-            timeout_s=around.task_timeout_s,
+            timeout_s=scheduler.timeout_s,
             careful=effect.careful,
         )
         try:

@@ -97,7 +97,11 @@ class ClusterConfig(_Settings):
         REQUEST_TIMEOUT, "REQUEST_TIMEOUT", 0.01, 60, "seconds one control request may take"
     )
     task_timeout_s_max: float = _setting(
-        MAX_TASK_TIMEOUT, "MAX_TASK_TIMEOUT", 0.1, 7 * 86400, "seconds one attempt may take"
+        MAX_TASK_TIMEOUT,
+        "MAX_TASK_TIMEOUT",
+        0.1,
+        7 * 86400,
+        "seconds one attempt may take, where its job does not say",
     )
     items_per_chunk: int = _setting(
         ITEMS_PER_CHUNK, "ITEMS_PER_CHUNK", 1, 1 << 30, "fewest items worth a task of their own"
@@ -114,6 +118,9 @@ class ClusterConfig(_Settings):
     )
     attempts_max: int = _setting(
         3, "ATTEMPTS_MAX", 1, 100, "attempts at a task that ended their process or lost their node"
+    )
+    backups: int = _setting(
+        1, "BACKUPS", 0, 1, "1: tasks that lag behind are begun a second time; 0: never"
     )
     hash_seed: int = _setting(
         0, "HASH_SEED", 0, 4294967295, "PYTHONHASHSEED of the worker processes"

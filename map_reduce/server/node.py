@@ -214,6 +214,7 @@ class Node:
             senders=Threads("map-reduce-master-send", threads_max=8),
             attempts_max=cluster.attempts_max,
             task_timeout_s=cluster.task_timeout_s_max,
+            backups=bool(cluster.backups),
             node_silence_s_max=NODE_SILENCE_S_MAX,
         )
         self._masters = Masters(around, result_ttl_s=config.result_ttl_s)

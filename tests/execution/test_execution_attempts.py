@@ -47,7 +47,7 @@ def test_the_tracker_tells_the_very_record(tmp_path: Path, monkeypatch: pytest.M
     functions = LoadedFunctions(map, reduce, None)
     assert (tracker.records, tracker.bytes_in, tracker.current) == (0, 0, "")
     attempt(WholeWork(file_split(path, first_line=7)), functions, tmp_path / "o", tracker=tracker)
-    mapped = [(n + 1, min(10, 4 * (n // 2 + 1)), f"line {n + 7} of {path}") for n in range(5)]
+    mapped = [(n + 1, 2 * (n + 1), f"line {n + 7} of {path}") for n in range(5)]
     assert seen == [
         *(entry for entry in mapped for _ in range(2)),
         *((n + 1, f"key '{key}'") for n, key in enumerate("abcde")),

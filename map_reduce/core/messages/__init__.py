@@ -72,6 +72,7 @@ from map_reduce.core.messages.inputs import (
     InlineItems,
     Split,
     TextFormat,
+    size_bytes_of,
 )
 from map_reduce.core.messages.jobs import (
     CancelJob,
@@ -85,6 +86,7 @@ from map_reduce.core.messages.jobs import (
     Progress,
     ReleaseJob,
     SubmitJob,
+    TaskRules,
 )
 from map_reduce.core.messages.nodes import (
     CheckFiles,
@@ -257,10 +259,12 @@ __all__ = [
     "StopNode",
     "SubmitJob",
     "Tally",
+    "TaskRules",
     "TextFormat",
     "WhichMissing",
     "WholeWork",
     "Work",
     "WrongCluster",
     "identifier_bytes",
+    "size_bytes_of",
 ]

@@ -83,4 +83,13 @@ class BlockText(msgspec.Struct, frozen=True, tag=True, array_like=True):
     format: TextFormat
 
 
+def size_bytes_of(split: InlineItems | BlockItems | FileText | BlockText) -> int:
+    """The bytes that a split is read from."""
+    if isinstance(split, InlineItems):
+        return len(split.data)
+    if isinstance(split, FileText):
+        return split.end - split.start
+    return split.ref.size_bytes
+
+
 Split = InlineItems | BlockItems | FileText | BlockText

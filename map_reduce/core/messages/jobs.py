@@ -20,6 +20,23 @@ class Functions(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes  # of the pickle: what a worker caches the loaded functions by
 
 
+class TaskRules(msgspec.Struct, frozen=True, array_like=True):
+    """What a job asks of its tasks (``map_reduce.Options``, as data).
+
+    Bad records may be left out where ``skips``: up to ``skips_max`` records and keys together or,
+    where that is negative, up to ``skips_share_max`` of the records and of the keys.
+    ``timeout_s`` 0.0 and ``backups`` None: what the cluster is set to. ``memory_mb_max`` 0: no
+    bound but the node's.
+    """
+
+    skips: bool = False
+    skips_max: int = -1
+    skips_share_max: float = 0.0
+    timeout_s: float = 0.0
+    memory_mb_max: int = 0
+    backups: bool | None = None
+
+
 class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     """All there is to know of a job before it runs. Stored as a block of the ring."""
 
@@ -32,6 +49,7 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     input_bytes: int  # 0 where unknown
     python: str
     submitted_at_s: float  # the client's wall clock, for people
+    rules: TaskRules = TaskRules()
 
     def encode(self) -> bytes:
         return msgspec.msgpack.encode(self)

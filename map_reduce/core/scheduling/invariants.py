@@ -12,12 +12,13 @@ from itertools import chain
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import AttemptId, OutputPart, Progress, ReduceWork
+from map_reduce.core.scheduling.backups import backups_max
 from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.nodes import QUEUED_MAX
 from map_reduce.core.scheduling.pending import Needs
 from map_reduce.core.scheduling.scheduler import JobScheduler
 from map_reduce.core.scheduling.states import JobPhase, TaskState
-from map_reduce.core.scheduling.tasks import FinalTask, MapTask, ReduceTask, Task
+from map_reduce.core.scheduling.tasks import Attempt, FinalTask, MapTask, ReduceTask, Task
 
 PROGRESS_OF_PHASE = {
     JobPhase.WAITING.value: 0,
@@ -61,6 +62,8 @@ def _check_tasks(scheduler: JobScheduler) -> None:
         name = f"{task.phase} task {task.index}"
         running = [attempt for attempt in scheduler.attempts.values() if attempt.task is task]
         assert tuple(running) == task.attempts, f"{name} has other attempts than are in flight"
+        on = [attempt.node for attempt in running]
+        assert len(set(on)) == len(on) <= 2, f"{name} has more than a backup, or on its own node"
         if task.state is TaskState.RUNNING:
             assert scheduler.phase.ended or running, f"{name} runs without an attempt"
         else:
@@ -182,8 +185,21 @@ class Watch:
         node = self._scheduler.nodes.get(start.node)
         assert node is not None, f"{id_} is started on {start.node}, which is not known"
         assert len(node.attempts) <= node.slots + QUEUED_MAX, f"{start.node} has too much to do"
+        attempt = self._scheduler.attempts.get(id_)
+        if attempt is not None and attempt.backup:
+            self._check_backup(attempt)
         if isinstance(start.work, ReduceWork):
             self._check_sources(start.work)
+
+    def _check_backup(self, backup: Attempt) -> None:
+        """A backup is for idle slots: no task waits, and there are not many of them."""
+        scheduler = self._scheduler
+        assert scheduler.backups.on, "backups are switched off"
+        queue = scheduler.map_queue if scheduler.ledger.maps_missing else scheduler.final_queue
+        assert not queue, "a backup is started while a task waits"
+        assert not backup.waits, "a backup waits behind the slots"
+        backups = sum(attempt.backup for attempt in scheduler.attempts.values())
+        assert backups <= backups_max(scheduler.nodes.slots_total), "too many backups"
 
     def _check_sources(self, work: ReduceWork) -> None:
         wanted: list[tuple[Member, str, int]] = []

@@ -21,6 +21,7 @@ from map_reduce.core.messages import (
     Split,
     WholeWork,
     Work,
+    size_bytes_of,
 )
 from map_reduce.core.scheduling.nodes import NodeState
 from map_reduce.core.scheduling.plan import group_partitions, partitions_for, reduce_tasks_max
@@ -89,6 +90,13 @@ class Ledger:
             source = task.output.source(first, last) if task.output else None
             if source is not None:
                 yield source
+
+    def size_bytes(self, task: Task) -> int:
+        """What an attempt at the task reads."""
+        if isinstance(task, ReduceTask):
+            return sum(self.partition_bytes[task.first : task.last])
+        assert isinstance(task, MapTask | WholeTask)
+        return size_bytes_of(task.split)
 
     def fits(self, task: Task, outcome: Outcome) -> bool:
         """Whether this can be what an attempt at the task made."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import AttemptId
@@ -42,6 +43,7 @@ class NodeState:
     rest_until_s: float = 0.0
     refusals: int = 0  # since it last took or ended an attempt
     fetches_failed: int = 0  # reports that an output could not be had from it
+    lag: float = 1.0  # how many times longer its tasks take than others, lately
 
     @property
     def load(self) -> float:
@@ -51,6 +53,11 @@ class NodeState:
     def queued(self) -> int:
         """Attempts that wait behind its slots; negative where slots are free."""
         return len(self.attempts) - self.slots
+
+    def next_to_run(self) -> Attempt | None:
+        """The attempt that has a slot now and waited behind the slots before; None where none."""
+        newest = next(islice(self.attempts.values(), max(0, self.slots - 1), None), None)
+        return newest if newest is not None and newest.waits else None
 
     def outputs_named(self, name: str) -> list[MapTask]:
         """The tasks whose output is this: of equal outputs a node may keep one."""

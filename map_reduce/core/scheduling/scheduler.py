@@ -35,7 +35,10 @@ The rules:
     ``node_silence_s_max``, an attempt that its node keeps failing to mention after
     ``unlisted_s_max``; a job of which no node takes a task, or whose input no node can read,
     fails after ``no_node_s_max``. A node that says it is busy is waited for: it works.
-7.  **Whose clock.** These spans are measured in time during which the scheduler itself was awake:
+7.  **Back up.** When no task waits any more, one that lags far behind what is to be expected is
+    begun a second time on another node, where the job and the cluster have it so (``backups``).
+    The first of the two that succeeds counts, the other is stopped.
+8.  **Whose clock.** These spans are measured in time during which the scheduler itself was awake:
     a pause of its own process counts for little, so it does not take all others for dead.
 
 The cost of an event does not grow with the number of tasks, but for these: all maps are done,
@@ -62,6 +65,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.core.scheduling import failures
 from map_reduce.core.scheduling.account import Account
+from map_reduce.core.scheduling.backups import Backups
 from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.events import (
     AttemptEnded,
@@ -77,7 +81,14 @@ from map_reduce.core.scheduling.ledger import Ledger
 from map_reduce.core.scheduling.nodes import BUSY_REST_S, QUEUED_MAX, REST_S_MAX, Nodes, NodeState
 from map_reduce.core.scheduling.pending import Pending
 from map_reduce.core.scheduling.states import JOB_TRANSITIONS, JobPhase, JobStep, TaskStep, after
-from map_reduce.core.scheduling.tasks import Attempt, Ending, MapTask, ReduceTask, Task
+from map_reduce.core.scheduling.tasks import (
+    Attempt,
+    Ending,
+    FinalTask,
+    MapTask,
+    ReduceTask,
+    Task,
+)
 
 FETCHES_FAILED_MAX = 3
 """Map outputs that could not be fetched from one node, until all of that node's are given up."""
@@ -92,6 +103,8 @@ class JobScheduler:
         attempts_max: attempts at a task that may fail by their own doing.
         node_silence_s_max: how long a node with attempts may give no sign of life.
         now_s: any clock that does not run backwards; the same as is handed to :meth:`handle`.
+        timeout_s: after which a node ends an attempt, where the job does not say.
+        backups: whether tasks that lag are begun a second time, where the job does not say.
         no_node_s_max: how long to wait for a node that takes tasks, or that reads the input.
         losses_max: times a task may be lost by no fault of its own.
         unlisted_s_max: how long a node may keep an attempt without naming it in a sign of life.
@@ -108,6 +121,8 @@ class JobScheduler:
         attempts_max: int,
         node_silence_s_max: float,
         now_s: float,
+        timeout_s: float = 300.0,
+        backups: bool = True,
         no_node_s_max: float = 30.0,
         losses_max: int = 20,
         unlisted_s_max: float = 600.0,
@@ -117,6 +132,7 @@ class JobScheduler:
         self.epoch = epoch
         self.attempts_max = attempts_max
         self.node_silence_s_max = node_silence_s_max
+        self.timeout_s = spec.rules.timeout_s or timeout_s
         self.no_node_s_max = no_node_s_max
         self.losses_max = losses_max
         self.unlisted_s_max = unlisted_s_max
@@ -129,11 +145,13 @@ class JobScheduler:
         self.map_queue = Pending()
         self.final_queue = Pending()
 
+        on = backups if spec.rules.backups is None else spec.rules.backups
+        self.backups = Backups(self.timeout_s, on)
         self._account = Account(spec.input_bytes, now_s)
         self._effects: list[Effect] = []
         self._last_refusal: tuple[Member, str] | None = None
         self._real_s = now_s
-        self._now_s = now_s  # without the scheduler's own pauses: rule 7
+        self._now_s = now_s  # without the scheduler's own pauses: rule 8
         self._served_s = now_s  # when some node last took, ran or ended an attempt, or was busy
         self._readable_s = now_s  # when the input that is still needed could last be read
 
@@ -190,6 +208,7 @@ class JobScheduler:
                 self._job_step(JobStep.ALL_MAPPED)
         if ledger.maps_missing or ledger.finals_missing:
             self._give()
+            self._back_up()
         else:
             self._effects.append(Finish(ledger.parts()))
             self._end(JobStep.ALL_COMMITTED)
@@ -233,6 +252,13 @@ class JobScheduler:
             if node.queued < QUEUED_MAX:
                 heapq.heappush(rooms, (node.load, order, node))
 
+    def _back_up(self) -> None:
+        """Begin tasks that lag a second time, once no task waits and slots are free."""
+        if not self._queue:
+            kind = MapTask if self.ledger.maps_missing else FinalTask
+            for task, node in self.backups.wanted(self.attempts, kind, self.nodes, self._now_s):
+                self._start(task, node)
+
     @property
     def _queue(self) -> Pending:
         """The tasks that may be given now."""
@@ -240,7 +266,17 @@ class JobScheduler:
 
     def _start(self, task: Task, node: NodeState) -> None:
         id_ = AttemptId(self.spec.job_id, task.phase, task.index, task.attempts_begun)
-        attempt = Attempt(id_, task, node, heard_s=self._now_s)
+        attempt = Attempt(
+            id_,
+            task,
+            node,
+            heard_s=self._now_s,
+            size_bytes=self.ledger.size_bytes(task),
+            since_s=self._now_s,
+            progressed_s=self._now_s,
+            waits=node.queued >= 0,
+            backup=bool(task.attempts),
+        )
         task.attempts_begun += 1
         task.attempts += (attempt,)
         task.step(TaskStep.STARTED)
@@ -271,6 +307,8 @@ class JobScheduler:
                 continue
             attempt.taken = True
             attempt.heard_s = self._now_s
+            if one.bytes_in > attempt.bytes_done:
+                attempt.bytes_done, attempt.progressed_s = one.bytes_in, self._now_s
             if not isinstance(attempt.task, ReduceTask):
                 self._account.take_back(attempt.counts)
                 attempt.counts = Counts(
@@ -304,6 +342,7 @@ class JobScheduler:
         if isinstance(outcome, Failed):
             self._attempt_failed(attempt, outcome)
         elif isinstance(outcome, MapOutput | ReduceOutput) and self.ledger.fits(task, outcome):
+            self.backups.note(attempt, self._now_s)
             self.ledger.commit(task, attempt.id, attempt.node, outcome)
             for other in task.attempts:
                 self._drop(other, stop=True)
@@ -434,6 +473,8 @@ class JobScheduler:
         del self.attempts[attempt.id], node.attempts[attempt.id]
         task.attempts = tuple(other for other in task.attempts if other is not attempt)
         self._account.take_back(attempt.counts)
+        if (next_one := node.next_to_run()) is not None:
+            next_one.waits, next_one.since_s = False, self._now_s
         self.nodes.place(node)
         if stop:
             self._effects.append(Stop(node.member, attempt.id))

@@ -42,8 +42,14 @@ class Attempt:
     task: Task
     node: NodeState
     heard_s: float  # when it was given, or last named in a sign of life
+    size_bytes: int = 0  # of what it reads
+    since_s: float = 0.0  # when it got its slot; while it waits behind the slots, when it was given
+    waits: bool = False  # behind the slots of its node
+    backup: bool = False  # begun beside another attempt
     taken: bool = False
     counts: Counts = Counts()  # so far; stays empty for reduce tasks
+    bytes_done: int = 0
+    progressed_s: float = 0.0  # when bytes_done last grew
 
 
 @dataclass(frozen=True, slots=True)

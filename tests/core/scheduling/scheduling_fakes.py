@@ -108,6 +108,7 @@ class FakeCluster:
         self.stops: list[Stop] = []
         self.events: list[Event] = []
         self.ending: Finish | Fail | None = None
+        self.backups = 0
 
     # ------------------------------------------------------------ the scheduler's side
 
@@ -116,6 +117,7 @@ class FakeCluster:
         self.watch.step(effects, self.now_s)
         for effect in effects:
             if isinstance(effect, Start):
+                self.backups += self.scheduler.attempts[effect.attempt].backup
                 self.starts.append(effect)
                 self.all_starts.append(effect)
             elif isinstance(effect, Stop):

@@ -180,6 +180,7 @@ class AnyStory(RuleBasedStateMachine):
         if self.cluster.ending is None:
             self.cluster.settle()
         event(f"ended {self.cluster.scheduler.phase.value}")
+        event(f"{self.cluster.backups} backups")
         if isinstance(self.cluster.ending, Finish) and self.cluster.scheduler.spec.splits:
             self.cluster.check_result()
         for old in self.told:
