@@ -36,6 +36,7 @@ from map_reduce.core.repair.compare import answer_comparison, difference
 from map_reduce.core.repair.inventory import Arc, Inventory
 from map_reduce.server.access import connect
 from map_reduce.server.local_cluster import LocalCluster
+from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.wire import encode_reply
 
@@ -71,7 +72,7 @@ def measure_ring(nodes: int, total_mb: int, block_kb: int) -> None:
     """Kill, join, leave."""
     draw = random.Random(1)
     with LocalCluster(nodes, slots=1) as cluster:
-        access = connect([cluster.nodes[0].address], PyroTransport())
+        access = connect([cluster.nodes[0].address], PyroTransport(credentials()))
         blocks = {
             f"benchmark/input/{n}": block_kb * 1024 for n in range(total_mb * 1024 // block_kb)
         }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from map_reduce._version import VERSION
+from map_reduce.certs.command import add_certs_command
 from map_reduce.errors import ConfigError, MapReduceError
 
 EXIT_FAILED = 1
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     node.add_argument("--slots", type=int, help="worker processes (MR_SLOTS)")
     node.add_argument("--data-folder", type=Path, help="where to keep blocks (MR_DATA_FOLDER)")
+    _add_certs(node, "node")
     node.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     node.add_argument("--lifeline", action="store_true", help=argparse.SUPPRESS)
     node.set_defaults(command=_node)
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", help="show the nodes of a cluster and their jobs")
     status.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    _add_certs(status, "client")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(command=_status)
 
@@ -95,14 +98,28 @@ def _parser() -> argparse.ArgumentParser:
             help=f"the {role} function, as in jobs.py:count or package.module:count",
         )
     run.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    _add_certs(run, "client")
     run.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
     run.add_argument("--json", action="store_true", help="one [key, value] a line")
     run.set_defaults(command=_run)
 
+    add_certs_command(commands)
+
     stop = commands.add_parser("stop", help="stop all nodes of a cluster")
     stop.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    _add_certs(stop, "node")
     stop.set_defaults(command=_stop)
     return parser
+
+
+def _add_certs(command: argparse.ArgumentParser, whose: str) -> None:
+    command.add_argument(
+        "--certs",
+        type=Path,
+        dest="certs_folder",
+        metavar="FOLDER",
+        help=f"certificates of a {whose} (MR_CERTS_FOLDER)",
+    )
 
 
 # Each command imports what it needs when it is called: `map-reduce --help` is quick.
@@ -113,7 +130,7 @@ def _node(options: argparse.Namespace) -> int:
     from map_reduce.server.configs import ClusterConfig, NodeConfig
     from map_reduce.server.serve import serve
 
-    names = ("host", "port", "slots", "data_folder")
+    names = ("host", "port", "certs_folder", "slots", "data_folder")
     given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     serve(
         ClusterConfig.from_environment(),
@@ -139,7 +156,7 @@ def _cluster(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from map_reduce.client.status import cluster_status, status_json, status_text
 
-    status = cluster_status(options.address)
+    status = cluster_status(options.address, options.certs_folder)
     print(status_json(status) if options.json else status_text(status))
     return 0
 
@@ -163,7 +180,7 @@ def _run(options: argparse.Namespace) -> int:
         for role in ("map", "reduce", "combine")
         if getattr(options, role)
     }
-    with ServerInterface(options.address) as server:
+    with ServerInterface(options.address, certs=options.certs_folder) as server:
         files = Files(*options.files, encoding=options.encoding)
         results = server.startup(files, **functions).result()  # type: ignore[arg-type]
         write_results(results, sys.stdout, as_json=options.json)
@@ -173,5 +190,5 @@ def _run(options: argparse.Namespace) -> int:
 def _stop(options: argparse.Namespace) -> int:
     from map_reduce.client.status import stop_cluster
 
-    print(stop_cluster(options.address))
+    print(stop_cluster(options.address, options.certs_folder))
     return 0

@@ -26,6 +26,7 @@
     └── ClusterError               a peer or the ring
         ├── NoNodeError                nobody answers at the given address
         ├── Unreachable                no answer in time: it may or may not have been done
+        │   ├── NotTrusted                 one of the two ends did not prove that it belongs here
         │   └── Undecided                  a record was perhaps changed: read it before you retry
         ├── Refused                    the peer answered that it won't; names its reason
         ├── ProtocolError              the peer sent what no peer of ours sends
@@ -146,6 +147,13 @@ class NoNodeError(ClusterError):
 
 class Unreachable(ClusterError):
     """No reply within the deadline. The request may or may not have been carried out."""
+
+
+class NotTrusted(Unreachable):
+    """One end of the connection did not prove to the other that it belongs to the cluster.
+
+    Nothing was asked. The text says what is wrong with which proof, and what to do.
+    """
 
 
 class Undecided(Unreachable):

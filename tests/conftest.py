@@ -199,13 +199,14 @@ def _forget_settings(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A temporary folder and a cluster file of this run's own; empty again at its end."""
+    """A temporary folder, a cluster file and a token of this run's own."""
     folder = tmp_path_factory.mktemp("temp")
     with pytest.MonkeyPatch.context() as patch:
         _forget_settings(patch)
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", str(folder))
         patch.setenv("MAP_REDUCE_CLUSTER_FILE", str(folder / "cluster.json"))
+        patch.setenv("MAP_REDUCE_TOKEN_FILE", str(folder / "token"))
         patch.setenv(MARK, f"{os.getpid()}-{time.time_ns()}")
         with nothing_left_behind("the suite, with the fixtures that tests share,"):
             yield folder

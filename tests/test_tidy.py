@@ -45,7 +45,8 @@ LAYERS = {
     "engines": {"execution", "job", "pickling"},
     "dashboard": {"client", "core"},
     "testing": {"client", "server", "simulation", "transport", "core", "job"},
-    "cli": {"client", "server", "core", "job"},
+    "certs": {"transport", "core"},
+    "cli": {"client", "server", "certs", "core", "job"},
     "__main__": {"cli"},
     "__init__": {"client", "job", "counters"},
 }

@@ -8,6 +8,7 @@ import logging
 import sys
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 from map_reduce.client.handle import JobHandle
@@ -18,6 +19,7 @@ from map_reduce.job import Job, MapFunction, Options, ReduceFunction
 from map_reduce.server.access import Access, connect, embed
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.discovery import Found, find_cluster
+from map_reduce.server.trust import credentials
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +38,23 @@ class ServerInterface:
 
     Args:
         address: ``HOST:PORT`` of any node of a cluster.
+        certs: a folder with a client's certificates, as ``map-reduce certs issue`` makes it; by
+            default the one that ``MR_CERTS_FOLDER`` names. Without, only this user's clusters on
+            this machine can be used.
         slots: worker processes of an embedded node; by default one for each processor.
         progress: show a progress bar while waiting; None shows it on terminals.
         quiet: don't say on standard error which cluster is used.
 
     Raises:
         NoNodeError: nobody answers at the address given, or named by the environment variable.
-        ConfigError: an address or a setting is wrong; names it.
+        ConfigError: an address, a setting or a certificate is wrong; names it.
     """
 
     def __init__(
         self,
         address: str | None = None,
         *,
+        certs: str | Path | None = None,
         slots: int | None = None,
         progress: bool | None = None,
         quiet: bool = False,
@@ -56,7 +62,7 @@ class ServerInterface:
         self._progress = progress
         self._lock = threading.Lock()
         self._last: JobHandle | None = None
-        self._access, self.where = _open(address, slots)
+        self._access, self.where = _open(address, certs, slots)
         atexit.register(self._access.close)
         # Garbage may be collected in any thread, one of the node's own among them.
         self._finalizer = weakref.finalize(self, _close_in_a_thread, self._access)
@@ -139,13 +145,13 @@ def _close_in_a_thread(access: Access) -> None:
     threading.Thread(target=access.close, name="map-reduce-close").start()
 
 
-def _open(address: str | None, slots: int | None) -> tuple[Access, str]:
+def _open(address: str | None, certs: str | Path | None, slots: int | None) -> tuple[Access, str]:
     """Find a cluster or embed a node; what was done, for people."""
     found = find_cluster(address)
     stale = ""
     if found is not None:
         try:
-            return _connect(found)
+            return _connect(found, certs)
         except NoNodeError:
             if found.binding:
                 raise
@@ -158,10 +164,10 @@ def _open(address: str | None, slots: int | None) -> tuple[Access, str]:
     return access, f"no cluster, so this process runs a node of its own with {workers}{stale}"
 
 
-def _connect(found: Found) -> tuple[Access, str]:
+def _connect(found: Found, certs: str | Path | None) -> tuple[Access, str]:
     from map_reduce.transport.pyro import PyroTransport  # late: an embedded node needs no network
 
-    transport = PyroTransport()
+    transport = PyroTransport(credentials(certs, found.token_file))
     try:
         access = connect(found.addresses, transport)
     except BaseException:

@@ -6,13 +6,15 @@ import contextlib
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import Done, GetNode, JobLine, Node, Ping, Pong, StopNode
-from map_reduce.errors import ClusterError, NoNodeError
+from map_reduce.errors import ClusterError, NoNodeError, Unreachable
 from map_reduce.server.access import Access, connect
 from map_reduce.server.discovery import cluster_file_path, find_cluster, remove_cluster_file
+from map_reduce.server.trust import credentials
 
 STOP_S_MAX = 5.0
 STOP_POLL_S = 0.05
@@ -24,18 +26,19 @@ class ClusterStatus(NamedTuple):
     silent: tuple[Member, ...]  # members that are named by others and do not answer
 
 
-def open_cluster(address: str | None) -> Access:
+def open_cluster(address: str | None, certs: str | Path | None = None) -> Access:
     """A client's access to the cluster at ``address``, or the one that is discovered.
 
     Raises:
         NoNodeError: there is none.
+        ConfigError: the certificates in the folder ``certs`` can't be used.
     """
     from map_reduce.transport.pyro import PyroTransport
 
     found = find_cluster(address)
     if found is None:
         raise NoNodeError("no cluster is known here; start one with: map-reduce cluster")
-    transport = PyroTransport()
+    transport = PyroTransport(credentials(certs, found.token_file))
     try:
         return connect(found.addresses, transport)
     except NoNodeError as error:
@@ -51,9 +54,9 @@ def open_cluster(address: str | None) -> Access:
         raise
 
 
-def cluster_status(address: str | None) -> ClusterStatus:
+def cluster_status(address: str | None, certs: str | Path | None = None) -> ClusterStatus:
     """Ask every node about itself. Raises NoNodeError, ClusterError."""
-    access = open_cluster(address)
+    access = open_cluster(address, certs)
     try:
         nodes, silent = [], []
         for member in access.members():
@@ -141,19 +144,20 @@ def status_text(status: ClusterStatus) -> str:
     return "\n".join(lines)
 
 
-def stop_cluster(address: str | None) -> str:
+def stop_cluster(address: str | None, certs: str | Path | None = None) -> str:
     """Ask every node to stop, and wait until all have ended; what was done, for people.
 
     Raises:
         NoNodeError: there is no cluster.
+        Refused: a node does not take that from us; with certificates, only a node's will do.
         ClusterError: some node is still there after 5 seconds; names it.
     """
-    access = open_cluster(address)
+    access = open_cluster(address, certs)
     try:
         nodes = []
         for member in access.members():
             # Who does not answer has gone already, or can't be told.
-            with contextlib.suppress(ClusterError):
+            with contextlib.suppress(Unreachable):
                 nodes.append(access.peers.request(member.address, GetNode(), Node))
                 access.peers.request(member.address, StopNode(), Done)
         waiting = list(nodes)

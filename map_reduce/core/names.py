@@ -34,6 +34,11 @@ def is_only_for_running(name: str) -> bool:
     return name.startswith(while_running(job_of(name)))
 
 
+def is_made_by_workers(name: str) -> bool:
+    """Whether nodes alone store such a block."""
+    return name.startswith((f"{job_of(name)}/map/", f"{job_of(name)}/result/"))
+
+
 def specification(job_id: str) -> str:
     return f"{job_id}/spec"
 

@@ -24,6 +24,7 @@ from map_reduce.server.discovery import (
 )
 from map_reduce.server.local_cluster import LocalCluster
 from map_reduce.server.node_process import START_S_MAX
+from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
 
 WATCH_INTERVAL_S = 0.2
@@ -74,7 +75,7 @@ def run_detached(nodes: int, first_port: int, slots: int | None) -> int:
     command += ["--port", str(first_port)]
     if slots is not None:
         command += ["--slots", str(slots)]
-    with open(log_path, "wb") as log:
+    with open(log_path, "wb", opener=_private) as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -103,7 +104,8 @@ def refuse_second_cluster(path: Path) -> None:
     if content is None:
         return
     addresses = [Address.parse(text) for text in content.addresses]
-    transport = PyroTransport()
+    token_file = Path(content.token_file) if content.token_file else None
+    transport = PyroTransport(credentials(token_file=token_file))
     try:
         access = connect(addresses, transport)
     except NoNodeError:
@@ -127,6 +129,10 @@ def _await_cluster_file(path: Path, process: subprocess.Popen[bytes], log_path: 
             tail = log_path.read_text(errors="replace").strip().splitlines()[-5:]
             raise NoNodeError("\n".join(["the ring did not come up:", *tail, f"log: {log_path}"]))
         time.sleep(WATCH_INTERVAL_S / 4)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _ending(code: int | None) -> str:

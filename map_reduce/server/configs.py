@@ -147,8 +147,11 @@ class NodeConfig(_Settings):
         ConfigError: a value is out of its bounds; names the setting and its variable.
     """
 
-    host: str = _setting("127.0.0.1", "HOST", about="address to listen on; loopback only")
+    host: str = _setting("127.0.0.1", "HOST", about="address or host name to listen on")
     port: int = _setting(0, "PORT", 0, 65535, "port to listen on; 0 takes a free one")
+    certs_folder: Path | None = _setting(
+        None, "CERTS_FOLDER", about="certificates to prove oneself by; unset: loopback only"
+    )
     slots: int = _setting(processors, "SLOTS", 1, 1024, "worker processes")
     data_folder: Path | None = _setting(
         None, "DATA_FOLDER", about="where blocks are kept; a temporary folder where unset"

@@ -18,17 +18,20 @@ import msgspec
 
 from map_reduce.core.identifiers import Address
 from map_reduce.errors import ConfigError
+from map_reduce.server.trust import state_folder
 
 ADDRESS_VARIABLE = "MAP_REDUCE_ADDRESS"
 FILE_VARIABLE = "MAP_REDUCE_CLUSTER_FILE"
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
-    """Addresses as HOST:PORT, and the process that started the cluster and waits for it."""
+    """Addresses as HOST:PORT, the process that started the cluster and waits for it, and the
+    file with the token that its nodes want to be shown; none where they want certificates."""
 
     cluster_id: str
     addresses: tuple[str, ...]
     pid: int
+    token_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,14 @@ class Found:
     addresses: tuple[Address, ...]
     source: str
     binding: bool  # whether it is an error if nobody answers there
+    token_file: Path | None = None  # None: this user's
 
 
 def cluster_file_path(environ: Mapping[str, str] = os.environ) -> Path:
     """``MAP_REDUCE_CLUSTER_FILE``, else ``map-reduce/cluster.json`` in the user's state folder."""
     if named := environ.get(FILE_VARIABLE):
         return Path(named)
-    state = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "map-reduce" / "cluster.json"
+    return state_folder(environ) / "cluster.json"
 
 
 def write_cluster_file(content: ClusterFile, path: Path) -> None:
@@ -67,7 +70,7 @@ def write_cluster_file(content: ClusterFile, path: Path) -> None:
 def make_cluster_folder(path: Path) -> None:
     """Make the folder that the cluster file at ``path`` is to be in. Raises ConfigError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise _not_writable(path, error) from error
 
@@ -130,4 +133,5 @@ def find_cluster(address: str | None, environ: Mapping[str, str] = os.environ) -
     if content is None or not content.addresses:
         return None
     addresses = tuple(Address.parse(part) for part in content.addresses)
-    return Found(addresses, f"the cluster file {path}", False)
+    token_file = Path(content.token_file) if content.token_file else None
+    return Found(addresses, f"the cluster file {path}", False, token_file)

@@ -14,6 +14,7 @@ from map_reduce.server.configs import processors
 from map_reduce.server.discovery import ClusterFile
 from map_reduce.server.node_process import START_S_MAX, Launch, NodeProcess, Output, end_all
 from map_reduce.server.scratch import remove_abandoned
+from map_reduce.server.trust import CERTS_VARIABLE, credentials, token_path
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class LocalCluster:
         """Wait until a walk of the ring meets every node; the cluster's id."""
         from map_reduce.transport.pyro import PyroTransport
 
-        transport = PyroTransport()
+        transport = PyroTransport(credentials())
         try:
             access = connect([self.nodes[0].address], transport)
         except BaseException:
@@ -96,7 +97,8 @@ class LocalCluster:
 
     def cluster_file(self) -> ClusterFile:
         addresses = tuple(str(node.address) for node in self.nodes)
-        return ClusterFile(self.cluster_id, addresses, os.getpid())
+        token_file = "" if os.environ.get(CERTS_VARIABLE) else str(token_path().absolute())
+        return ClusterFile(self.cluster_id, addresses, os.getpid(), token_file)
 
     def running(self) -> list[NodeProcess]:
         """The nodes whose processes have not ended."""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from map_reduce.core.identifiers import Address
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.node import Node
+from map_reduce.server.trust import credentials
+from map_reduce.transport.credentials import Certificates, Credentials
 from map_reduce.transport.pyro import PyroTransport
 
 
@@ -34,12 +36,10 @@ def serve(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    node = Node(PyroTransport(), cluster=cluster, config=config, join=join)
+    proof = credentials(config.certs_folder)
+    node = Node(PyroTransport(proof), cluster=cluster, config=config, join=join)
     try:
-        print(
-            f"node {node.address} is up (loopback only, until the cluster has certificates)",
-            flush=True,
-        )
+        print(f"node {node.address} is up ({_closed_to_whom(proof)})", flush=True)
         if ready_fd is not None:
             with os.fdopen(ready_fd, "w") as ready:
                 ready.write(f"{node.address}\n")
@@ -51,6 +51,12 @@ def serve(
             pass
     finally:
         node.close()
+
+
+def _closed_to_whom(proof: Credentials) -> str:
+    if isinstance(proof, Certificates):
+        return f"for holders of certificates; its own is valid until {proof.loaded.expires}"
+    return "for this user's processes on this machine"
 
 
 def _wait_for_end(stop: threading.Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from map_reduce.core.messages import Message, No
+from map_reduce.core.roles import Caller, refusal
 from map_reduce.errors import ProtocolError
 from map_reduce.ports import Handler
 from map_reduce.transport import wire
@@ -12,8 +13,10 @@ from map_reduce.transport import wire
 log = logging.getLogger("map_reduce.transport")
 
 
-def answer(handler: Handler, data: bytes | memoryview) -> bytes:
-    """Ask the handler. Never raises: whatever goes wrong is logged here and answered by a No.
+def answer(handler: Handler, data: bytes | memoryview, caller: Caller) -> bytes:
+    """Ask the handler, if the caller may ask this at all.
+
+    Never raises: whatever goes wrong is logged here and answered by a No.
 
     The No of a fault of ours says no more than that: its traceback is in this node's log, not
     on the wire.
@@ -24,6 +27,9 @@ def answer(handler: Handler, data: bytes | memoryview) -> bytes:
         log.info("refused a request: %s", error)
         return wire.encode_reply(No(f"request not understood: {error}"))
     name = type(request.body).__name__
+    if (reason := refusal(caller, request)) is not None:
+        log.warning("refused a %s: %s", name, reason)
+        return wire.encode_reply(No(reason))
     try:
         return wire.encode_reply(handler(request))
     except ProtocolError as error:

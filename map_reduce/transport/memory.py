@@ -17,6 +17,7 @@ import time
 
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import Message, Request
+from map_reduce.core.roles import THIS_PROCESS
 from map_reduce.errors import ConfigError, PortTakenError, Unreachable
 from map_reduce.ports import Handler
 from map_reduce.transport import wire
@@ -210,7 +211,7 @@ class MemoryTransport:
     def _run(self) -> None:
         assert self._handler is not None
         while (exchange := self._waiting.get()) is not None and not self.closed:
-            reply = answer(self._handler, exchange.request)
+            reply = answer(self._handler, exchange.request, THIS_PROCESS)
             with self._lock:
                 self._free += 1
                 if not self.closed:  # or else its caller was told so already

@@ -15,8 +15,10 @@ The rules, besides those that the modules of the two sides state:
   message is made so that repeating it is harmless.
 - Requests of ``messages.BULK`` go to the peer's bulk daemon. Its port is learnt on greeting the
   control daemon and remembered until that port refuses, or does not know the token.
-- Until the cluster has certificates, nobody is authenticated. So only loopback is listened on,
-  and only loopback is called, wherever the address came from.
+- Before anything is asked or answered, each end of a connection has proved to the other that it
+  belongs to the cluster (pyro_greeting.py): by certificates, or on loopback by a token. So an
+  address that a peer named is never believed: who listens there must prove to be a node, and
+  with certificates a node that may be at that address.
 """
 
 from __future__ import annotations
@@ -32,24 +34,29 @@ import time
 
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import BULK, Message, Request
-from map_reduce.errors import ConfigError, PortTakenError, ProtocolError, Unreachable
+from map_reduce.errors import ConfigError, NotTrusted, PortTakenError, ProtocolError, Unreachable
 from map_reduce.ports import Handler
 from map_reduce.transport import wire
+from map_reduce.transport.credentials import Credentials, Token
 from map_reduce.transport.pyro_channel import Cut
 from map_reduce.transport.pyro_daemon import NodeDaemon
-from map_reduce.transport.pyro_greeting import PROTOCOL, BulkPlane
-from map_reduce.transport.pyro_pool import Connection, ConnectionPool, GreetingRefused
+from map_reduce.transport.pyro_greeting import CONTROL, PROTOCOL, BulkPlane, GreetingRefused
+from map_reduce.transport.pyro_pool import Connection, ConnectionPool
 from map_reduce.transport.pyro_server import Limits
+from map_reduce.transport.resolver import Resolver
 
 log = logging.getLogger("map_reduce.transport")
 
 BACKLOG = 1024
+LOOKUP_S_MAX = 5.0  # of the own host's name
 
 
 class PyroTransport:
     """The ``Transport`` port over Pyro4.
 
     Args:
+        credentials: what this process proves itself by. With a token it listens on loopback,
+            and calls loopback, only.
         request_handlers_max: connections, and so requests at a time, on the control plane.
         bulk_handlers_max: the same on the bulk plane. Each may hold a message of up to
             ``wire.MESSAGE_BYTES_MAX`` bytes, and its reply.
@@ -60,6 +67,7 @@ class PyroTransport:
 
     def __init__(
         self,
+        credentials: Credentials,
         *,
         request_handlers_max: int = 256,
         bulk_handlers_max: int = 64,
@@ -70,7 +78,8 @@ class PyroTransport:
         limits = limits or Limits()
         self._control_limits = dataclasses.replace(limits, connections_max=request_handlers_max)
         self._bulk_limits = dataclasses.replace(limits, connections_max=bulk_handlers_max)
-        self._pool = ConnectionPool(idle_connections_max, idle_s_max)
+        self._credentials = credentials
+        self._pool = ConnectionPool(credentials, idle_connections_max, idle_s_max)
         self._lock = threading.Lock()
         self._address: Address | None = None
         self._daemons: list[NodeDaemon] = []
@@ -81,16 +90,12 @@ class PyroTransport:
     # ---- the answering side
 
     def listen(self, address: Address) -> Address:
-        """As the port says. ``localhost`` is 127.0.0.1."""
-        if not address.is_loopback:
-            raise ConfigError(
-                f"cannot listen on {address}: a node listens on loopback only until its cluster "
-                "has certificates; pass a loopback address, such as 127.0.0.1 or [::1]"
-            )
+        """As the port says. A name is listened on at the first of its addresses."""
+        self._credentials.check_listening(address)
+        host = _own_address(address)
         with self._lock:
             if self._address is not None or self._closed:
                 raise ConfigError(f"this transport is closed or listens already: {self._address}")
-            host = "127.0.0.1" if address.host == "localhost" else address.host
             control = _listener(host, address.port, address)
             try:
                 bulk = _listener(host, 0, Address(host, 0))
@@ -101,8 +106,22 @@ class PyroTransport:
             plane = BulkPlane(bulk.getsockname()[1], secrets.token_hex(16))
             name = f"map-reduce {self._address}"
             self._daemons = [
-                NodeDaemon(control, self._control_limits, f"{name} control", PROTOCOL, str(plane)),
-                NodeDaemon(bulk, self._bulk_limits, f"{name} bulk", plane.token, PROTOCOL),
+                NodeDaemon(
+                    control,
+                    self._control_limits,
+                    f"{name} control",
+                    self._credentials,
+                    plane=CONTROL,
+                    welcome=str(plane),
+                ),
+                NodeDaemon(
+                    bulk,
+                    self._bulk_limits,
+                    f"{name} bulk",
+                    self._credentials,
+                    plane=plane.instance,
+                    welcome=PROTOCOL,
+                ),
             ]
             return self._address
 
@@ -149,16 +168,16 @@ class PyroTransport:
         name = type(request.body).__name__
         if self._closed:
             raise Unreachable(f"{peer}: this node's own transport is closed")
-        if not peer.is_loopback:
+        if isinstance(self._credentials, Token) and not peer.is_loopback:
             raise Unreachable(
-                f"{peer} was not called: nodes listen on loopback only until their cluster has "
-                "certificates, so no node of ours is there"
+                f"{peer} was not called: without certificates only nodes on this machine are; "
+                "name the folder of yours by MR_CERTS_FOLDER"
             )
         try:
             if isinstance(request.body, BULK):
                 reply = self._ask_bulk(peer, data, deadline)
             else:
-                reply = self._ask(peer, PROTOCOL, data, deadline)
+                reply = self._ask(peer, CONTROL, data, deadline)
         except TimeoutError as error:
             raise Unreachable(
                 f"{peer}: no reply to {name} within {timeout_s:g} s ({error})"
@@ -174,7 +193,7 @@ class PyroTransport:
         except ProtocolError as error:
             raise ProtocolError(f"{peer}, asked for {name}: {error}") from error
 
-    def _ask(self, address: Address, greeting: str, data: bytes, deadline: float) -> memoryview:
+    def _ask(self, address: Address, plane: str, data: bytes, deadline: float) -> memoryview:
         """Ask over a kept connection, or else, or when that has ended, over a new one."""
         kept = self._pool.take(address)
         if kept is not None:
@@ -184,7 +203,7 @@ class PyroTransport:
                 if error.midway or self._closed:
                     raise
                 self._pool.drop_idle(address)
-        return self._ask_over(self._open(address, greeting, deadline), data, deadline)
+        return self._ask_over(self._open(address, plane, deadline), data, deadline)
 
     def _ask_over(self, connection: Connection, data: bytes, deadline: float) -> memoryview:
         try:
@@ -199,27 +218,35 @@ class PyroTransport:
         plane = self._pool.bulk_plane(peer)
         if plane is not None:
             try:
-                return self._ask(plane.at(peer), plane.token, data, deadline)
-            except (ConnectionRefusedError, GreetingRefused, ProtocolError) as error:
+                return self._ask(plane.at(peer), plane.instance, data, deadline)
+            except (ConnectionRefusedError, GreetingRefused, NotTrusted, ProtocolError) as error:
                 log.debug("%s: its bulk daemon is no longer at %d: %s", peer, plane.port, error)
             except TimeoutError:
                 self._pool.forget(peer)  # somebody else may have the port and keep silent
                 raise
-        self._pool.give(self._open(peer, PROTOCOL, deadline))
+        self._pool.give(self._open(peer, CONTROL, deadline))
         plane = self._pool.bulk_plane(peer)
         assert plane is not None
-        return self._ask(plane.at(peer), plane.token, data, deadline)
+        return self._ask(plane.at(peer), plane.instance, data, deadline)
 
-    def _open(self, address: Address, greeting: str, deadline: float) -> Connection:
+    def _open(self, address: Address, plane: str, deadline: float) -> Connection:
         """A new connection; one to a control daemon also says where its bulk daemon is."""
-        connection = self._pool.open(address, greeting, deadline)
-        if greeting == PROTOCOL:
+        connection = self._pool.open(address, plane, deadline)
+        if plane == CONTROL:
             try:
                 self._pool.remember(address, BulkPlane.parse(connection.welcome))
             except ProtocolError:
                 self._pool.drop(connection)
                 raise
         return connection
+
+
+def _own_address(address: Address) -> str:
+    """The address to bind. Raises ConfigError: the host's name has none."""
+    try:
+        return Resolver().addresses(address.host, time.monotonic() + LOOKUP_S_MAX)[0]
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address}: {error}") from error
 
 
 def _listener(host: str, port: int, asked: Address) -> socket.socket:

@@ -14,15 +14,19 @@ The time that Pyro4 allows is for each ``recv``: a peer that sends a byte now an
 for without end. Here it is for the frame: what is left of it is set before each system call.
 
 Memory is taken as bytes come, not as the header promises, in steps that double.
+
+Below the frames there may be TLS, from before the first one. What looks at the connection from
+outside, :meth:`Channel.cut` and :meth:`Channel.is_quiet`, then looks at the socket below it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import Container
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from Pyro4 import errors as pyro_errors
 from Pyro4 import message
@@ -33,6 +37,9 @@ from map_reduce.transport.wire import MESSAGE_BYTES_MAX
 
 BODY_BYTES_MAX = MESSAGE_BYTES_MAX + CALL_NAMES_BYTES_MAX
 FIRST_STEP_BYTES = 256 * 1024
+
+JOINED_BYTES_MAX = 16 * 1024
+"""Up to this length the parts of a frame are joined for TLS, which would make a record of each."""
 
 _HEADER_BYTES = message.Message.header_size
 
@@ -59,8 +66,46 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self._was_cut = False
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def encrypt(
+        self,
+        context: ssl.SSLContext,
+        deadline: float,
+        *,
+        server_side: bool = False,
+        host: str | None = None,
+    ) -> None:
+        """Speak TLS from here on; a client checks that the other end is ``host``.
+
+        Raises:
+            TimeoutError: the handshake was not over before the deadline.
+            ssl.SSLError: the other end does not speak TLS, or its certificate is not accepted.
+            Cut: the connection is gone.
+        """
+        try:
+            self._allow_until(deadline, "the TLS handshake")
+            wrapped = context.wrap_socket(
+                self.sock,
+                server_side=server_side,
+                do_handshake_on_connect=False,
+                server_hostname=host,
+            )
+            self.sock = wrapped
+            if self._was_cut:  # in the moment in which the old socket object was taken apart
+                raise Cut("cut by this end", midway=False)
+            self._allow_until(deadline, "the TLS handshake")
+            wrapped.do_handshake()
+        except (TimeoutError, ssl.SSLError, Cut):
+            raise
+        except (OSError, ValueError) as error:  # ValueError: it ended before it began
+            raise Cut(f"the TLS handshake: {error}", midway=False) from error
+
+    def certificate(self) -> dict[str, Any] | None:
+        """What the other end's certificate says, once :meth:`encrypt` has checked it."""
+        return self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
 
     def send(
         self, kind: int, sequence: int, head: bytes, body: bytes | memoryview, deadline: float
@@ -74,10 +119,13 @@ class Channel:
         frame = message.Message(kind, b"", SERIALIZER_ID, 0, sequence)
         frame.data_size = len(head) + len(body)
         parts = [memoryview(frame.to_bytes() + head), memoryview(body)]
+        encrypted = isinstance(self.sock, ssl.SSLSocket)
+        if encrypted and frame.data_size <= JOINED_BYTES_MAX:
+            parts = [memoryview(b"".join(parts))]
         try:
             while parts:
                 self._allow_until(deadline, "sending")
-                sent = self.sock.sendmsg(parts)
+                sent = self.sock.send(parts[0]) if encrypted else self.sock.sendmsg(parts)
                 while parts and sent >= len(parts[0]):
                     sent -= len(parts.pop(0))
                 if parts:
@@ -129,10 +177,25 @@ class Channel:
     def frame_begins(self) -> None:
         """Called between a frame's first byte and the rest, for who keeps account of it."""
 
+    def is_quiet(self) -> bool:
+        """Whether the other end still holds the connection, and has sent nothing out of turn."""
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return False
+        self.sock.setblocking(False)
+        try:
+            socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def cut(self) -> None:
         """End the connection now; whoever waits in it is woken by :class:`Cut`."""
+        self._was_cut = True
         with contextlib.suppress(OSError):  # already gone, which is what is wanted
-            self.sock.shutdown(socket.SHUT_RDWR)
+            # Not by the method of SSLSocket, which would go on unencrypted.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the connection and free its socket."""

@@ -9,22 +9,27 @@ registered, is not there.
 
 from __future__ import annotations
 
-import hmac
+import logging
 import socket
+import ssl
 import time
 
 from Pyro4 import core, message, util
 
+from map_reduce.core.roles import Caller
 from map_reduce.errors import ProtocolError
 from map_reduce.ports import Handler
 from map_reduce.transport.answering import answer
+from map_reduce.transport.credentials import Credentials
+from map_reduce.transport.pyro_greeting import Rejected, let_in, send_text
 from map_reduce.transport.pyro_serializer import (
-    GREETING_BYTES_MAX,
     OBJECT_ID,
     RESULT_HEAD,
     OpaqueSerializer,
 )
 from map_reduce.transport.pyro_server import ConnectionServer, Limits, ServedChannel, Stage
+
+log = logging.getLogger("map_reduce.transport")
 
 
 class Rpc:
@@ -33,9 +38,9 @@ class Rpc:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
 
-    def rpc(self, data: memoryview) -> bytes:
+    def rpc(self, data: memoryview, caller: Caller) -> bytes:
         """The reply to an encoded request, encoded (``wire.py``). Never raises."""
-        return answer(self._handler, data)
+        return answer(self._handler, data, caller)
 
 
 core.expose(Rpc)
@@ -44,16 +49,24 @@ core.expose(Rpc)
 class NodeDaemon(core.Daemon):  # type: ignore[misc]
     """A Pyro4 daemon that reads nothing but our frames.
 
-    ``expects`` is the greeting it wants, ``replies`` what it answers to that.
+    ``plane`` is what it is greeted as, ``welcome`` what it says to who belongs here.
     """
 
     def __init__(
-        self, listener: socket.socket, limits: Limits, name: str, expects: str, replies: str
+        self,
+        listener: socket.socket,
+        limits: Limits,
+        name: str,
+        credentials: Credentials,
+        *,
+        plane: str,
+        welcome: str,
     ) -> None:
         self._connections = ConnectionServer(listener, limits, name)
         self._limits = limits
-        self._expects = expects
-        self._replies = replies
+        self._credentials = credentials
+        self._plane = plane
+        self._welcome = welcome
         self._serializer = OpaqueSerializer()
         super().__init__(*listener.getsockname()[:2])
         self.objectsById.clear()  # of Pyro.Daemon
@@ -74,15 +87,17 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
     def _handshake(self, conn: ServedChannel, denied_reason: str | None = None) -> bool:
         """Exchange greetings; whether the connection may stay. Called first by its thread."""
         deadline = time.monotonic() + self._limits.greeting_s_max
-        frame = conn.receive((message.MSG_CONNECT,), deadline, body_bytes_max=GREETING_BYTES_MAX)
-        greeting = self._serializer.loads(frame.body)
-        welcome = isinstance(greeting, str) and hmac.compare_digest(greeting, self._expects)
-        kind = message.MSG_CONNECTOK if welcome else message.MSG_CONNECTFAIL
-        reply = self._replies if welcome else "wrong greeting: another program, version or node"
-        if welcome:  # noted before the peer knows it, so that whoever was welcomed counts as such
-            conn.enter(Stage.IDLE)
-        conn.send(kind, frame.sequence, b"", self._serializer.dumps(reply), deadline)
-        return welcome
+        try:
+            conn.caller = let_in(conn, self._credentials, self._plane, deadline)
+        except Rejected as error:
+            log.info("%s: turned away %s: %s", self._connections.name, conn.host, error)
+            if not isinstance(error.__cause__, ssl.SSLError):  # or else nothing more can be said
+                send_text(conn, message.MSG_CONNECTFAIL, error.hint, deadline)
+            return False
+        # Noted before the peer knows it, so that whoever was welcomed counts as such.
+        conn.enter(Stage.IDLE)
+        send_text(conn, message.MSG_CONNECTOK, self._welcome, deadline)
+        return True
 
     def handleRequest(self, conn: ServedChannel) -> None:
         """Wait for one call, and answer it.
@@ -92,6 +107,8 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
             ProtocolError: what came is no call of ours.
         """
         limits = self._limits
+        if time.monotonic() - conn.accepted_at > limits.connection_s_max:
+            raise TimeoutError("it is time to prove oneself anew")
         frame = conn.receive(
             (message.MSG_INVOKE,), time.monotonic() + limits.idle_s_max, limits.frame_s_max
         )
@@ -104,7 +121,8 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
             call = util.getAttribute(exposed, method)
         except AttributeError as error:
             raise ProtocolError(f"a call of {method!r}: {error}") from error
-        reply = call(*arguments)
+        assert conn.caller is not None  # set by the greeting
+        reply = call(*arguments, conn.caller)
         conn.enter(Stage.SENDING)
         deadline = time.monotonic() + limits.frame_s_max
         conn.send(message.MSG_RESULT, frame.sequence, RESULT_HEAD, reply, deadline)

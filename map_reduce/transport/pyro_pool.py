@@ -22,53 +22,32 @@ from Pyro4 import message
 
 from map_reduce.core.identifiers import Address
 from map_reduce.errors import ProtocolError
+from map_reduce.transport.credentials import Credentials
 from map_reduce.transport.pyro_channel import Channel, Cut
-from map_reduce.transport.pyro_greeting import BulkPlane
+from map_reduce.transport.pyro_greeting import BulkPlane, introduce
 from map_reduce.transport.pyro_serializer import (
-    GREETING_BYTES_MAX,
     METHOD,
     OBJECT_ID,
     OpaqueSerializer,
     call_head,
 )
+from map_reduce.transport.resolver import Resolver
 
 _CALL_HEAD = call_head(OBJECT_ID, METHOD)
 PEERS_REMEMBERED_MAX = 4096
-_LOCALHOST = ("127.0.0.1", "::1")
-
-
-class GreetingRefused(ConnectionError):
-    """Somebody listens there, but not the daemon that was meant."""
+CONNECTION_S_MAX = 3600.0  # then it is made anew, with the certificates of that time
 
 
 class Connection(Channel):
     """A connection to a daemon. ``welcome`` is what that answered to the greeting."""
 
-    def __init__(self, address: Address, deadline: float) -> None:
-        super().__init__(_connect(address, deadline))
+    def __init__(self, address: Address, sock: socket.socket) -> None:
+        super().__init__(sock)
         self.address = address
-        self.used_at = time.monotonic()
+        self.opened_at = self.used_at = time.monotonic()
         self._serializer = OpaqueSerializer()
         self._sequence = 0
         self.welcome = ""
-
-    def greet(self, greeting: str, deadline: float) -> None:
-        """Say hello, and hear it.
-
-        Raises:
-            GreetingRefused: see there.
-            TimeoutError, Cut, ProtocolError: as by :meth:`ask`.
-        """
-        hello = self._serializer.dumps({"handshake": greeting})
-        self.send(message.MSG_CONNECT, 0, b"", hello, deadline)
-        replies = (message.MSG_CONNECTOK, message.MSG_CONNECTFAIL)
-        frame = self.receive(replies, deadline, body_bytes_max=GREETING_BYTES_MAX)
-        welcome = self._serializer.loads(frame.body)
-        if not isinstance(welcome, str):
-            raise ProtocolError("bytes instead of a greeting")
-        if frame.kind == message.MSG_CONNECTFAIL:
-            raise GreetingRefused(f"it refused the greeting: {welcome[:200]}")
-        self.welcome = welcome
 
     def ask(self, data: bytes, deadline: float) -> memoryview:
         """Send an encoded request and return the encoded reply.
@@ -88,22 +67,15 @@ class Connection(Channel):
         self.used_at = time.monotonic()
         return reply
 
-    def is_open(self) -> bool:
-        """Whether the peer still holds it and has sent nothing out of turn."""
-        self.sock.setblocking(False)
-        try:
-            self.sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
-
 
 class ConnectionPool:
     """Connections by the address they lead to. Safe to use from many threads."""
 
-    def __init__(self, idle_connections_max: int, idle_s_max: float) -> None:
+    def __init__(
+        self, credentials: Credentials, idle_connections_max: int, idle_s_max: float
+    ) -> None:
+        self._credentials = credentials
+        self._resolver = Resolver()
         self._idle_max = idle_connections_max
         self._idle_s_max = idle_s_max
         self._start_empty()
@@ -130,27 +102,28 @@ class ConnectionPool:
                         break
                 else:
                     return None
-            if connection.is_open():
+            too_old = time.monotonic() - connection.opened_at > CONNECTION_S_MAX
+            if not too_old and connection.is_quiet():
                 return connection
             self.drop(connection)
 
-    def open(self, address: Address, greeting: str, deadline: float) -> Connection:
-        """A new connection. Give or drop it afterwards.
+    def open(self, address: Address, plane: str, deadline: float) -> Connection:
+        """A new connection to the daemon called ``plane``. Give or drop it afterwards.
 
         Raises:
             TimeoutError: not connected and greeted before the deadline.
             OSError: nobody listens there, or the connection ended.
-            GreetingRefused: see there.
+            NotTrusted, GreetingRefused: see there.
             ProtocolError: whoever listens there does not speak as our daemons do.
         """
         self._check_process()
-        connection = Connection(address, deadline)
+        connection = Connection(address, _connect(address, self._resolver, deadline))
         try:
             with self._lock:
                 self._busy.add(connection)
                 if self._closed:
                     raise Cut("this node's own transport was closed", midway=False)
-            connection.greet(greeting, deadline)
+            connection.welcome = introduce(connection, self._credentials, address, plane, deadline)
         except BaseException:  # whatever ended it, its socket is freed here or never
             self.drop(connection)
             raise
@@ -225,11 +198,10 @@ class ConnectionPool:
             connection.sock.close()  # not cut: it is the parent's
 
 
-def _connect(address: Address, deadline: float) -> socket.socket:
-    """A connected socket. Never resolves a name: that could not be ended in time."""
-    hosts = _LOCALHOST if address.host == "localhost" else (address.host,)
-    refused: OSError | None = None
-    for host in hosts:
+def _connect(address: Address, resolver: Resolver, deadline: float) -> socket.socket:
+    """A connected socket."""
+    failed: OSError | None = None
+    for host in resolver.addresses(address.host, deadline):
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             left_s = deadline - time.monotonic()
@@ -243,8 +215,7 @@ def _connect(address: Address, deadline: float) -> socket.socket:
             sock.close()
             if isinstance(error, TimeoutError):
                 raise
-            refused = error
+            failed = error
         else:
             return sock
-    assert refused is not None
-    raise refused
+    raise failed or ConnectionRefusedError(f"the name {address.host} stands for no address")

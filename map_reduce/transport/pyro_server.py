@@ -31,6 +31,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from map_reduce.core.roles import Caller
 from map_reduce.errors import ProtocolError
 from map_reduce.transport.pyro_channel import Channel
 
@@ -50,6 +51,7 @@ class Limits:
     greeting_s_max: float = 2.0
     idle_s_max: float = 60.0
     frame_s_max: float = 10.0
+    connection_s_max: float = 3600.0  # between two requests, then a new one is wanted
     close_s_max: float = 5.0
 
 
@@ -69,6 +71,8 @@ class ServedChannel(Channel):
     def __init__(self, sock: socket.socket, host: str) -> None:
         super().__init__(sock)
         self.host = host
+        self.caller: Caller | None = None  # not known yet
+        self.accepted_at = time.monotonic()
         self.enter(Stage.GREETING)
 
     def enter(self, stage: Stage) -> None:

@@ -8,10 +8,12 @@ import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
+from certificate_folders import make_folder
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
@@ -31,6 +33,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.errors import ConfigError, PortTakenError, ProtocolError, Unreachable
 from map_reduce.ports import Handler, Transport
+from map_reduce.transport.credentials import Certificates, Credentials, Token
 from map_reduce.transport.memory import EMBEDDED, MemoryNetwork, MemoryTransport
 from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.wire import MESSAGE_BYTES_MAX
@@ -60,13 +63,16 @@ class World:
         return transport, where
 
 
-@pytest.fixture(params=["memory", "pyro"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
+@pytest.fixture(params=["memory", "pyro with a token", "pyro with certificates"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if request.param == "memory":
         network = MemoryNetwork()
         world = World(lambda: MemoryTransport(network), EMBEDDED)
     else:
-        world = World(PyroTransport, Address("127.0.0.1", 0))
+        proof: Credentials = Token(bytes(32))
+        if request.param.endswith("certificates"):
+            proof = Certificates(make_folder(tmp_path / "node"))
+        world = World(lambda: PyroTransport(proof), Address("127.0.0.1", 0))
     yield world
     for transport in world.made:
         transport.close()

@@ -32,6 +32,7 @@ from map_reduce.errors import (
 )
 from map_reduce.server.configs import NodeConfig
 from map_reduce.server.node import Node
+from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
 
 WAIT_S = 60
@@ -201,7 +202,7 @@ def test_the_port_is_taken():
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(PortTakenError, match=f"127.0.0.1:{port}"):
-            Node(PyroTransport(), config=NodeConfig(port=port, slots=1))
+            Node(PyroTransport(credentials()), config=NodeConfig(port=port, slots=1))
 
 
 def test_nothing_was_started(server):
@@ -276,5 +277,5 @@ def test_a_node_that_may_be_reached_from_elsewhere_is_refused():
     from map_reduce.errors import ConfigError
 
     with pytest.raises(ConfigError, match="certificates"):
-        Node(PyroTransport(), config=NodeConfig(host="0.0.0.0", slots=1))
+        Node(PyroTransport(credentials()), config=NodeConfig(host="0.0.0.0", slots=1))
     assert not Address("0.0.0.0", 1).is_loopback

@@ -17,6 +17,7 @@ from map_reduce.errors import ConfigError, JobLostError, MapError
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.local_cluster import LocalCluster
 from map_reduce.server.node import Node
+from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
 
 WAIT_S = 60
@@ -169,7 +170,7 @@ def test_status_shows_nodes_and_their_places(local_cluster):
 def test_a_node_with_other_settings_may_not_join(local_cluster):
     with pytest.raises(ConfigError, match="MR_DHT_REPLICATION_SIZE"):
         Node(
-            PyroTransport(),
+            PyroTransport(credentials()),
             cluster=ClusterConfig(replicas=3),
             config=NodeConfig(slots=1),
             join=[local_cluster.nodes[0].address],

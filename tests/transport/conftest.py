@@ -17,9 +17,10 @@ from typing import Any
 import cloudpickle
 import pytest
 import serpent
-from pyro_by_hand import PATIENCE_S, Hand, Node, Transports
+from pyro_by_hand import PATIENCE_S, TOKEN, Hand, Node, Transports
 
 from map_reduce.core.identifiers import Address
+from map_reduce.transport.credentials import Credentials
 from map_reduce.transport.pyro import PyroTransport
 
 
@@ -75,8 +76,8 @@ def transport() -> Iterator[Callable[..., PyroTransport]]:
     """Makes transports, and closes them."""
     with contextlib.ExitStack() as stack:
 
-        def make(**settings: Any) -> PyroTransport:
-            made = PyroTransport(**settings)
+        def make(credentials: Credentials = TOKEN, **settings: Any) -> PyroTransport:
+            made = PyroTransport(credentials, **settings)
             stack.callback(made.close)
             return made
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
+import secrets
 import socket
 import struct
 import threading
@@ -10,6 +12,7 @@ from collections.abc import Callable
 
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import Done, GetPiece, Message, Piece, Ping, Request
+from map_reduce.transport.credentials import Token
 from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.pyro_server import Limits, Stage
 
@@ -20,6 +23,8 @@ EXCEPTION, COMPRESSED, ONEWAY, BATCH, META_ON_CONNECT, ITEMSTREAM, KEEPSERIALIZE
     1 << bit for bit in range(7)
 )
 OURS = 77
+
+TOKEN = Token(bytes(range(32)))
 
 
 class Hand:
@@ -51,8 +56,16 @@ class Hand:
         with contextlib.suppress(OSError):  # the daemon may have hung up, which is its right
             self.sock.sendall(data)
 
-    def greet(self, greeting: bytes = b"hmap-reduce/1") -> bytes:
-        self.send(self.frame(CONNECT, greeting))
+    def greet(self, plane: str = "control", secret: bytes = TOKEN.secret) -> bytes:
+        """Greet as whoever has the secret, and return the frame that welcomes him."""
+        hello = f"map-reduce/2 {plane} {secrets.token_hex(16)}"
+        self.send(self.frame(CONNECT, b"h" + hello.encode()))
+        answer = self.receive()
+        words = answer[25:].decode().split(" ")
+        if len(words) != 3:
+            return answer
+        proof = proof_by_hand(secret, "caller", hello, words[1], self.sock.getpeername())
+        self.send(self.frame(CONNECT, b"h" + proof))
         return self.receive()
 
     def receive(self) -> bytes:
@@ -75,11 +88,28 @@ class Hand:
         self.sock.close()
 
 
+def proof_by_hand(
+    secret: bytes, speaker: str, hello: str, challenge: str, daemon: tuple[object, ...]
+) -> bytes:
+    """What shows that one has the secret, worked out anew from the description of it."""
+    said = f"map-reduce/2\n{speaker}\n{hello}\n{challenge}\n{daemon[0]} {daemon[1]}"
+    return hmac.new(secret, said.encode(), "sha256").hexdigest().encode()
+
+
+def prove_as_daemon(sock: socket.socket, secret: bytes = TOKEN.secret) -> None:
+    """The answering side of a greeting, up to the welcome."""
+    hello = sock.recv(65536)[25:].decode()
+    challenge = secrets.token_hex(16)
+    proof = proof_by_hand(secret, "daemon", hello, challenge, sock.getsockname())
+    sock.sendall(Hand.frame(CONNECTOK, f"hmap-reduce/2 {challenge} ".encode() + proof))
+    sock.recv(65536)
+
+
 PING_REQUEST = Request("", None, Ping())
 PIECE_REQUEST = Request("", None, GetPiece("a block", 0, 1))
 CALL = b"cmap_reduce\nrpc\n"
 FEW = 4  # handlers of the node under attack
-GREETING_SENT = Hand.frame(CONNECT, b"hmap-reduce/1")
+GREETING_SENT = Hand.frame(CONNECT, b"hmap-reduce/2 control " + b"1" * 32)
 
 Hands = Callable[[Address], Hand]
 Impostor = Callable[[Callable[[socket.socket], None]], Address]
@@ -96,7 +126,7 @@ class Node:
         self.pause.set()
         limits = Limits(greeting_s_max=PATIENCE_S, frame_s_max=PATIENCE_S)
         self.transport = PyroTransport(
-            request_handlers_max=FEW, bulk_handlers_max=FEW, limits=limits
+            TOKEN, request_handlers_max=FEW, bulk_handlers_max=FEW, limits=limits
         )
         self.address = self.transport.listen(Address("127.0.0.1", 0))
         self.transport.serve(self._handle)
@@ -120,7 +150,7 @@ class Node:
 
     def assert_unharmed(self) -> None:
         """It answers who calls it for the first time, on both planes."""
-        with contextlib.closing(PyroTransport()) as other:
+        with contextlib.closing(PyroTransport(TOKEN)) as other:
             assert other.call(self.address, PING_REQUEST, PATIENCE_S) == Done()
             assert other.call(self.address, PIECE_REQUEST, PATIENCE_S) == Piece(bytes(1 << 20), 1)
         assert self.loops() == 2

@@ -60,7 +60,8 @@ def encoded(value: dict[str, str] | list[object]) -> dict[int, bytes]:
     }
 
 
-GREETINGS = encoded({"handshake": "map-reduce/1", "object": "Pyro.Daemon"})
+GREETINGS = encoded({"handshake": "map-reduce/2", "object": "Pyro.Daemon"})
+HELLO = b"hmap-reduce/2 control " + b"1" * 32
 CALLS = {
     **encoded(["map_reduce", "rpc", ["data"], {}]),
     2: json.dumps({"object": "x", "method": "rpc", "params": ["data"], "kwargs": {}}).encode(),
@@ -75,7 +76,7 @@ def test_other_serializers_are_never_asked(
     newcomer.send(Hand.frame(CONNECT, GREETINGS.get(serializer, b""), serializer=serializer))
     assert newcomer.receive() == b""
     greeted = hands(node.address)
-    assert greeted.greet()[24:].startswith(b"hmap-reduce/1 bulk")
+    assert greeted.greet()[24:].startswith(b"hmap-reduce/2 bulk")
     body = CALLS.get(serializer, b"")
     greeted.send(Hand.frame(INVOKE, body, serializer=serializer))
     assert greeted.receive() == b""
@@ -107,7 +108,7 @@ def test_no_flag_is_understood(node: Node, hands: Hands, trap: list[str], flag: 
     request = CALL + wire.encode_request(PING_REQUEST)
     bodies = {COMPRESSED: zlib.compress(request)}
     newcomer = hands(node.address)
-    newcomer.send(Hand.frame(CONNECT, b"hmap-reduce/1", flags=flag))
+    newcomer.send(Hand.frame(CONNECT, HELLO, flags=flag))
     assert newcomer.receive() == b""
     greeted = hands(node.address)
     greeted.greet()
@@ -170,9 +171,9 @@ def test_only_one_method_of_one_object_is_there(
     [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"!" * 24,
-        Hand.frame(CONNECT, b"hmap-reduce/1", tag=b"pyro"),
-        Hand.frame(CONNECT, b"hmap-reduce/1", version=47),
-        Hand.frame(CONNECT, b"hmap-reduce/1")[:-14] + b"\xff" * 14,
+        Hand.frame(CONNECT, HELLO, tag=b"pyro"),
+        Hand.frame(CONNECT, HELLO, version=47),
+        Hand.frame(CONNECT, HELLO)[:-14] + b"\xff" * 14,
         Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)),  # without a greeting
         Hand.frame(PING, b"ping"),
         Hand.frame(RESULT, b"b"),
@@ -190,25 +191,34 @@ def test_who_does_not_greet_in_order_hears_nothing(node: Node, hands: Hands, dat
     node.assert_unharmed()
 
 
-@pytest.mark.parametrize("greeting", [b"hhello", b"h", b"hmap-reduce/2", b"bmap-reduce/1"])
-def test_the_wrong_greeting_gets_no_further(node: Node, hands: Hands, greeting: bytes) -> None:
+@pytest.mark.parametrize(
+    "hello",
+    [
+        *(b"hhello", b"h", b"hmap-reduce/2", b"bmap-reduce/2"),
+        *(b"hmap-reduce/1 control", b"hmap-reduce/2 control", b"hmap-reduce/2 control 1"),
+        *(b"hmap-reduce/1" + HELLO[13:], HELLO + b"1", HELLO + b" 1", HELLO.replace(b"con", b"")),
+    ],
+)
+def test_the_wrong_greeting_gets_no_further(node: Node, hands: Hands, hello: bytes) -> None:
     hand = hands(node.address)
-    reply = hand.greet(greeting)
+    hand.send(Hand.frame(CONNECT, hello))
+    reply = hand.receive()
     assert reply[6:8] in (b"", struct.pack("!H", CONNECTFAIL))
     assert b"bulk" not in reply
     hand.send(Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)))
     assert hand.receive() == b""
+    assert node.handled == []
     node.assert_unharmed()
 
 
-def test_the_bulk_daemon_wants_its_token(node: Node, hands: Hands) -> None:
-    _, _, port, token = hands(node.address).greet()[25:].decode().split()
+def test_the_bulk_daemon_wants_to_be_the_one_that_is_meant(node: Node, hands: Hands) -> None:
+    _, _, port, instance = hands(node.address).greet()[25:].decode().split()
     bulk = Address(node.address.host, int(port))
-    for greeting in (b"hmap-reduce/1", b"h", b"h" + token[:-1].encode()):
+    for plane in ("control", "", instance[:-1]):
         hand = hands(bulk)
-        assert hand.greet(greeting)[6:8] == struct.pack("!H", CONNECTFAIL)
+        assert hand.greet(plane)[6:8] == struct.pack("!H", CONNECTFAIL)
         assert hand.receive() == b""
-    assert hands(bulk).greet(b"h" + token.encode())[6:8] == struct.pack("!H", CONNECTOK)
+    assert hands(bulk).greet(instance)[6:8] == struct.pack("!H", CONNECTOK)
     node.assert_unharmed()
 
 

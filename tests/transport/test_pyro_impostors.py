@@ -23,6 +23,7 @@ from pyro_by_hand import (
     RESULT,
     Hand,
     Impostor,
+    prove_as_daemon,
 )
 
 from map_reduce.core.messages import Done, Piece, Request
@@ -33,14 +34,17 @@ from map_reduce.transport.pyro_channel import BODY_BYTES_MAX
 
 
 def greet_well(sock: socket.socket) -> None:
-    sock.recv(65536)
-    sock.sendall(Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token"))
+    prove_as_daemon(sock)
+    sock.sendall(Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token"))
     sock.recv(65536)
 
 
-def instead_of_a_greeting(answer: bytes) -> Callable[[socket.socket], None]:
+def instead_of_a_greeting(answer: bytes, proves: bool) -> Callable[[socket.socket], None]:
     def behave(sock: socket.socket) -> None:
-        sock.recv(65536)
+        if proves:
+            prove_as_daemon(sock)
+        else:
+            sock.recv(65536)
         sock.sendall(answer)
         sock.recv(65536)
 
@@ -66,11 +70,11 @@ PICKLED = pickle.dumps(ValueError("hello"))
         *(Hand.frame(CONNECTOK, PICKLED, serializer=number) for number in range(9)),
         Hand.frame(CONNECTOK, PICKLED),
         Hand.frame(CONNECTOK, zlib.compress(PICKLED), flags=COMPRESSED),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token", flags=META_ON_CONNECT),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token", annotations=b"CORR\x00\x00"),
-        Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token"),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk -9 token"),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1"),
+        Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token", flags=META_ON_CONNECT),
+        Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token", annotations=b"CORR\x00\x00"),
+        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token"),
+        Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk -9 token"),
+        Hand.frame(CONNECTOK, b"hmap-reduce/2"),
         Hand.frame(CONNECTOK, b"h" + b"x" * 1000),
         Hand.frame(CONNECTOK, size=0x7FFFFFFF),
         Hand.frame(CONNECTFAIL, b"hgo away"),
@@ -80,10 +84,16 @@ PICKLED = pickle.dumps(ValueError("hello"))
     ],
 )
 @pytest.mark.parametrize("request_", [PING_REQUEST, PIECE_REQUEST], ids=["control", "bulk"])
+@pytest.mark.parametrize("proves", [False, True], ids=["stranger", "with the token"])
 def test_greetings_of_impostors(
-    client: PyroTransport, impostor: Impostor, trap: list[str], answer: bytes, request_: Request
+    client: PyroTransport,
+    impostor: Impostor,
+    trap: list[str],
+    answer: bytes,
+    proves: bool,
+    request_: Request,
 ) -> None:
-    address = impostor(instead_of_a_greeting(answer))
+    address = impostor(instead_of_a_greeting(answer, proves))
     with pytest.raises((ProtocolError, Unreachable), match=str(address)):
         client.call(address, request_, PATIENCE_S if answer else 0.1)
 
@@ -98,12 +108,12 @@ def test_greetings_of_impostors(
         Hand.frame(RESULT, PICKLED, sequence=1),
         Hand.frame(RESULT, b"b" + PICKLED, sequence=1),
         Hand.frame(RESULT, b"b" + b"\x91" * 100_000, sequence=1),
-        Hand.frame(RESULT, b"hmap-reduce/1", sequence=1),
+        Hand.frame(RESULT, b"hmap-reduce/2", sequence=1),
         Hand.frame(RESULT, b"b" + wire.encode_reply(Done()), sequence=2),
         Hand.frame(RESULT, b"b", flags=ITEMSTREAM, sequence=1),
         Hand.frame(RESULT, zlib.compress(bytes(1 << 26)), flags=COMPRESSED, sequence=1),
         Hand.frame(RESULT, b"", size=BODY_BYTES_MAX + 1, sequence=1),
-        Hand.frame(CONNECTOK, b"hmap-reduce/1 bulk 9 token"),
+        Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token"),
     ],
 )
 def test_replies_of_impostors(

@@ -8,9 +8,11 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from certificate_folders import make_folder
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
@@ -21,7 +23,9 @@ from map_reduce.core.messages import (
     Ping,
     Request,
 )
+from map_reduce.core.roles import Role
 from map_reduce.errors import ConfigError, Unreachable
+from map_reduce.transport.credentials import Certificates
 from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.pyro_greeting import BulkPlane
 from map_reduce.transport.pyro_server import Limits
@@ -71,9 +75,9 @@ def test_loopback_addresses(client: PyroTransport, node: Node, host: str) -> Non
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
 def test_no_other_address_is_listened_on_or_called(client: PyroTransport, host: str) -> None:
-    with pytest.raises(ConfigError, match=r"loopback only until .* certificates; pass .*127.0.0.1"):
+    with pytest.raises(ConfigError, match=r"certs init.*certs issue NAME --host.*MR_CERTS_FOLDER"):
         client.listen(Address(host, 0))
-    with pytest.raises(Unreachable, match="loopback only until"):
+    with pytest.raises(Unreachable, match="without certificates"):
         client.call(Address(host, 9), PING, PATIENCE_S)
 
 
@@ -122,7 +126,7 @@ def test_a_bulk_port_that_is_another_nodes_now_is_learnt_anew(
     assert of_other is not None
     pool.drop_idle(plane.at(meant))
     pool.drop_idle(of_other.at(other))
-    pool.remember(meant, BulkPlane(of_other.port, plane.token))
+    pool.remember(meant, BulkPlane(of_other.port, plane.instance))
     assert client.call(meant, PIECE, PATIENCE_S) == No("meant")
     assert pool.bulk_plane(meant) == plane
 
@@ -137,7 +141,7 @@ def test_a_silent_stranger_on_the_old_bulk_port_is_left_at_the_next_call(
     assert plane is not None
     stranger = impostor(lambda sock: sock.recv(65536) and sock.recv(65536))
     pool.drop_idle(plane.at(meant))
-    pool.remember(meant, BulkPlane(stranger.port, plane.token))
+    pool.remember(meant, BulkPlane(stranger.port, plane.instance))
     with pytest.raises(Unreachable):
         client.call(meant, PIECE, 0.1)
     assert client.call(meant, PIECE, PATIENCE_S) == No("meant")
@@ -269,7 +273,8 @@ EXCHANGE = """
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import *
 from map_reduce.transport.pyro import PyroTransport
-server, client = PyroTransport(), PyroTransport()
+from map_reduce.transport.credentials import Token
+server, client = PyroTransport(Token(bytes(32))), PyroTransport(Token(bytes(32)))
 address = server.listen(Address("127.0.0.1", 0))
 server.serve(lambda request: Piece(bytes(1 << 20), 1))
 def exchange():
@@ -333,9 +338,12 @@ def test_after_a_fork_both_processes_go_on() -> None:
     assert printed == "both\n"
 
 
-def test_it_is_pyro4_a_plain_proxy_can_call_a_node(node: Node) -> None:
-    """With our serializer entered where Pyro4 looks for it, and its own ways switched off."""
-    address = node("to a proxy")
+def test_it_is_pyro4_a_plain_proxy_can_call_a_node(transport: Transports, tmp_path: Path) -> None:
+    """Over Pyro4's own TLS, with our serializer entered where Pyro4 looks for it."""
+    server = transport(Certificates(make_folder(tmp_path / "node")))
+    address = server.listen(ANYWHERE)
+    server.serve(lambda request: No("to a proxy"))
+    client = make_folder(tmp_path / "client", Role.CLIENT)
     script = f"""
 import Pyro4, Pyro4.util
 from map_reduce.core.messages import Ping, Request
@@ -345,8 +353,12 @@ opaque = OpaqueSerializer()
 Pyro4.util._serializers["opaque"] = Pyro4.util._serializers_by_id[opaque.serializer_id] = opaque
 Pyro4.config.SERIALIZER = "opaque"
 Pyro4.config.METADATA = False
+Pyro4.config.SSL = True
+Pyro4.config.SSL_CACERTS = "{client}/authorities.pem"
+Pyro4.config.SSL_CLIENTCERT = "{client}/certificate.pem"
+Pyro4.config.SSL_CLIENTKEY = "{client}/key.pem"
 with Pyro4.Proxy("PYRO:map_reduce@{address}") as proxy:
-    proxy._pyroHandshake = "map-reduce/1"
+    proxy._pyroHandshake = "map-reduce/2 control"
     for _ in range(3):
         print(wire.decode_reply(proxy.rpc(wire.encode_request(Request("", None, Ping())))))
 """

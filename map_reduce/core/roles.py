@@ -1,0 +1,126 @@
+"""Who may ask what: the two roles, and what each request is open to.
+
+Whoever speaks to a node has proved, before any of its bytes was decoded, that it belongs to the
+cluster, and in which role. A **client** submits jobs and reads what became of them; its functions
+run in worker processes. A **node** is a member of the ring: it keeps blocks and records, runs
+attempts, and is believed in what it says about them.
+
+What is in neither table below is a reply, or open to nobody. A request that is new is therefore
+closed to clients until it stands in ``CLIENTS_ASK``.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from typing import NamedTuple
+
+from map_reduce.core import names
+from map_reduce.core.messages import (
+    AcceptRecord,
+    AttemptEnded,
+    AttemptsRunning,
+    CancelJob,
+    CheckFiles,
+    CheckFunctions,
+    CompareArc,
+    DamagedBlock,
+    EndJob,
+    FindSuccessor,
+    GetCheck,
+    GetCluster,
+    GetJob,
+    GetNeighbours,
+    GetNode,
+    GetPiece,
+    GetRecord,
+    Leaving,
+    Message,
+    Notify,
+    Ping,
+    PrepareRecord,
+    PutPiece,
+    ReleaseJob,
+    Request,
+    StartAttempt,
+    StopAttempt,
+    StopNode,
+    SubmitJob,
+    WhichMissing,
+)
+
+
+class Role(enum.Enum):
+    """What a process is to a cluster. The values stand in certificates."""
+
+    NODE = "node"
+    CLIENT = "client"
+
+
+CLIENTS_ASK: frozenset[type[Message]] = frozenset(
+    {
+        # where things are
+        *(GetCluster, GetNeighbours, FindSuccessor, GetNode, Ping),
+        # a job, and its blocks
+        *(CheckFunctions, GetCheck, CheckFiles, PutPiece, GetPiece),
+        *(SubmitJob, GetJob, CancelJob, ReleaseJob),
+    }
+)
+"""What clients may ask, and nodes too."""
+
+NODES_ASK: frozenset[type[Message]] = frozenset(
+    {
+        *(Notify, Leaving),
+        *(CompareArc, WhichMissing, DamagedBlock),
+        *(GetRecord, PrepareRecord, AcceptRecord),
+        *(StartAttempt, StopAttempt, AttemptEnded, AttemptsRunning, EndJob),
+        StopNode,
+    }
+)
+"""What is for nodes alone."""
+
+
+class Caller(NamedTuple):
+    """Who asks, as it has proved.
+
+    ``hosts`` are the addresses and names that it may be a node at; None where that is not told
+    apart: within one process, and among the processes of one user on one machine.
+    """
+
+    role: Role
+    name: str
+    hosts: frozenset[str] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.role.value} {self.name}"
+
+    def may_be_at(self, host: str) -> bool:
+        """Whether it may say that it listens at this host."""
+        return self.hosts is None or plain_host(host) in self.hosts
+
+
+THIS_PROCESS = Caller(Role.NODE, "in this process")
+
+
+def plain_host(host: str) -> str:
+    """A host in the one form in which hosts are compared."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower().rstrip(".")
+
+
+def refusal(caller: Caller, request: Request) -> str | None:
+    """Why the caller may not ask this, for people; None where it may."""
+    body, sender = request.body, request.sender
+    if caller.role is Role.NODE:
+        if sender is not None and not caller.may_be_at(sender.address.host):
+            return f"the certificate of {caller} is not for {sender.address.host}"
+        return None
+    if sender is not None:
+        return f"{caller} is no member of the ring"
+    if type(body) not in CLIENTS_ASK:
+        return f"a {type(body).__name__} is for nodes alone, and {caller} is none"
+    if isinstance(body, PutPiece) and names.is_made_by_workers(body.ref.name):
+        return f"{body.ref.name!r} is not for clients to store"
+    return None
