@@ -22,6 +22,7 @@ from map_reduce.runtime.records import Records
 from map_reduce.server.access import connect, embed
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.local_cluster import LocalCluster
+from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
 
 THREADS = 8
@@ -42,7 +43,7 @@ def main() -> None:
             finally:
                 access.close()
     with LocalCluster(3, slots=1) as cluster:
-        access = connect([node.address for node in cluster.nodes], PyroTransport())
+        access = connect([node.address for node in cluster.nodes], PyroTransport(credentials()))
         try:
             report("3 processes, in memory", access.records, times)
         finally:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from map_reduce import errors
+from map_reduce.core.messages import MESSAGES
+from map_reduce.core.roles import CLIENTS_ASK, NODES_ASK, REPLIES
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 
 ROOT = Path(__file__).parents[1]
@@ -195,6 +197,12 @@ def test_no_modules_import_each_other():
 
     for module in sorted(edges):
         visit(module, [])
+
+
+def test_every_message_has_its_place_among_the_roles():
+    """A new one fails here until somebody has decided who may ask it: see core/roles.py."""
+    places = [*CLIENTS_ASK, *NODES_ASK, *REPLIES]
+    assert sorted(kind.__name__ for kind in places) == sorted(kind.__name__ for kind in MESSAGES)
 
 
 # ------------------------------------------------------------------ what a module may be

@@ -5,8 +5,8 @@ cluster, and in which role. A **client** submits jobs and reads what became of t
 run in worker processes. A **node** is a member of the ring: it keeps blocks and records, runs
 attempts, and is believed in what it says about them.
 
-What is in neither table below is a reply, or open to nobody. A request that is new is therefore
-closed to clients until it stands in ``CLIENTS_ASK``.
+A message that is new has to be given its place in one of the three tables below; until then it is
+closed to clients.
 """
 
 from __future__ import annotations
@@ -18,35 +18,64 @@ from typing import NamedTuple
 from map_reduce.core import names
 from map_reduce.core.messages import (
     AcceptRecord,
+    ArcBlocks,
+    ArcEqual,
+    ArcParts,
+    ArcSummaries,
     AttemptEnded,
     AttemptsRunning,
+    Busy,
     CancelJob,
     CheckFiles,
     CheckFunctions,
+    CheckVerdict,
+    Cluster,
     CompareArc,
     DamagedBlock,
+    Done,
     EndJob,
+    FilesSeen,
     FindSuccessor,
+    GetArcs,
     GetCheck,
     GetCluster,
     GetJob,
     GetNeighbours,
     GetNode,
     GetPiece,
+    GetPlace,
     GetRecord,
+    GetReplica,
+    JobStatus,
     Leaving,
     Message,
+    MissingBlocks,
+    Neighbours,
+    No,
+    NoBlock,
+    Node,
+    NoJob,
     Notify,
+    Piece,
+    PieceStored,
     Ping,
+    Place,
+    Pong,
     PrepareRecord,
     PutPiece,
+    RecordAccepted,
+    RecordConflict,
+    RecordHeld,
     ReleaseJob,
+    ReplicaIs,
     Request,
+    Route,
     StartAttempt,
     StopAttempt,
     StopNode,
     SubmitJob,
     WhichMissing,
+    WrongCluster,
 )
 
 
@@ -61,6 +90,8 @@ CLIENTS_ASK: frozenset[type[Message]] = frozenset(
     {
         # where things are
         *(GetCluster, GetNeighbours, FindSuccessor, GetNode, Ping),
+        # for people who look at a ring, and at a record
+        *(GetPlace, GetArcs, GetReplica, GetRecord),
         # a job, and its blocks
         *(CheckFunctions, GetCheck, CheckFiles, PutPiece, GetPiece),
         *(SubmitJob, GetJob, CancelJob, ReleaseJob),
@@ -72,12 +103,23 @@ NODES_ASK: frozenset[type[Message]] = frozenset(
     {
         *(Notify, Leaving),
         *(CompareArc, WhichMissing, DamagedBlock),
-        *(GetRecord, PrepareRecord, AcceptRecord),
+        *(PrepareRecord, AcceptRecord),
         *(StartAttempt, StopAttempt, AttemptEnded, AttemptsRunning, EndJob),
         StopNode,
     }
 )
 """What is for nodes alone."""
+
+REPLIES: frozenset[type[Message]] = frozenset(
+    {
+        *(Done, Busy, No, WrongCluster),
+        *(Cluster, Neighbours, Route, Node, Pong, Place),
+        *(CheckVerdict, FilesSeen, PieceStored, Piece, NoBlock, JobStatus, NoJob),
+        *(ArcEqual, ArcBlocks, ArcParts, ArcSummaries, MissingBlocks),
+        *(ReplicaIs, RecordHeld, RecordAccepted, RecordConflict),
+    }
+)
+"""What answers; nobody asks it."""
 
 
 class Caller(NamedTuple):

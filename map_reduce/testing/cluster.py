@@ -26,6 +26,7 @@ from map_reduce.errors import ClusterError, NoNodeError
 from map_reduce.server.access import Access, connect
 from map_reduce.server.node_process import Launch, Output, end_all
 from map_reduce.server.scratch import remove_abandoned
+from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
 
 POLL_S = 0.1
@@ -150,7 +151,7 @@ class ChaosCluster:
 
     def access(self) -> Access:
         """What a client is made of; the caller closes it. Raises NoNodeError."""
-        transport = PyroTransport()
+        transport = PyroTransport(credentials())
         try:
             return connect([node.address for node in self.running], transport)
         except BaseException:

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from map_reduce.core import messages
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
     MESSAGES,
     BlockRef,
-    GetJob,
     Message,
-    Notify,
     Ping,
     PutPiece,
     Request,
 )
-from map_reduce.core.roles import CLIENTS_ASK, NODES_ASK, Caller, Role, plain_host, refusal
+from map_reduce.core.roles import CLIENTS_ASK, Caller, Role, plain_host, refusal
 
 CLIENT = Caller(Role.CLIENT, "bob", frozenset())
 NODE = Caller(Role.NODE, "n1", frozenset({"10.0.0.5", "n1.example"}))
-
-REPLIES = {
-    *("ArcBlocks", "ArcEqual", "ArcParts", "Busy", "CheckVerdict", "Cluster", "Done", "FilesSeen"),
-    *("JobStatus", "MissingBlocks", "Neighbours", "No", "NoBlock", "NoJob", "Node", "Piece"),
-    *("PieceStored", "Pong", "RecordAccepted", "RecordConflict", "RecordHeld", "Route"),
-    "WrongCluster",
-}
-"""What is an answer only, and so open to nobody as a question."""
 
 
 def blank(kind: type[Message]) -> Message:
@@ -36,12 +25,6 @@ def blank(kind: type[Message]) -> Message:
     if kind is PutPiece:
         fields["ref"] = BlockRef("job/input/0", 1, b"")  # type: ignore[assignment]
     return kind(**fields)
-
-
-def test_every_message_has_its_place() -> None:
-    """A new one fails here until somebody has decided who may ask it."""
-    places = [kind.__name__ for kind in (*CLIENTS_ASK, *NODES_ASK)] + sorted(REPLIES)
-    assert sorted(places) == sorted(kind.__name__ for kind in MESSAGES)
 
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
@@ -87,7 +70,3 @@ def test_within_a_process_and_a_user_hosts_are_not_told_apart() -> None:
 )
 def test_one_form_of_a_host(host: str, plain: str) -> None:
     assert plain_host(host) == plain
-
-
-def test_the_tables_name_messages_of_the_package() -> None:
-    assert {Notify, GetJob} <= {getattr(messages, kind.__name__) for kind in MESSAGES}
