@@ -93,6 +93,8 @@ def sample(kind: Any) -> Any:
         return plain[kind]
     if get_origin(kind) in (Union, types.UnionType):
         return sample(get_args(kind)[0])
+    if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
+        return tuple(map(sample, get_args(kind)))
     if get_origin(kind) is tuple:
         return (sample(get_args(kind)[0]),) * 2
     if get_origin(kind) is dict:
