@@ -8,6 +8,7 @@ simulator repeats runs.)
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -24,11 +25,13 @@ from map_reduce.client.server_interface import ServerInterface
 from map_reduce.core.identifiers import Address
 from map_reduce.errors import ClusterError, NoNodeError
 from map_reduce.server.access import Access, connect
-from map_reduce.server.node_process import Launch, Output, end_all
+from map_reduce.server.node_process import Launch, NodeProcess, end_all
 from map_reduce.server.scratch import remove_abandoned
 from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
 
+FOLDER_PREFIX = "map-reduce-chaos-"
+LOG_LINES = 10
 POLL_S = 0.1
 STOP_S_MAX = 15.0
 """How long a node that is told to stop may take: it hands over its blocks first."""
@@ -78,12 +81,12 @@ class ChaosCluster:
         slots: worker processes of each node.
         keep_data: give each node a data folder, so that its blocks outlive its process.
         settings: ``MR_…`` environment variables of the nodes, as in docs/settings.md.
-        output: where the nodes' output goes; None: to this process's own.
 
-    All nodes end when this is closed, and when this process dies.
+    What the nodes print goes to :attr:`log_path`. All nodes end when this is closed, and when this
+    process dies.
 
     Raises:
-        NoNodeError: a node did not come up.
+        NoNodeError: a node did not come up; with the last lines of the log.
     """
 
     def __init__(
@@ -94,7 +97,6 @@ class ChaosCluster:
         slots: int = 1,
         keep_data: bool = False,
         settings: Mapping[str, str] | None = None,
-        output: Output = subprocess.DEVNULL,
     ) -> None:
         self.seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
         self.draw = random.Random(self.seed)
@@ -102,11 +104,14 @@ class ChaosCluster:
         self.story: list[str] = []  # what was done to whom, with the time since the start
         self._slots = slots
         self._settings = dict(settings or {})
-        self._output = output
-        self._folder = Path(tempfile.mkdtemp(prefix="map-reduce-chaos-")) if keep_data else None
+        self._keep_data = keep_data
+        self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        self.log_path = self._folder / "nodes.log"
+        self._log = open(self.log_path, "ab")  # noqa: SIM115  # closed with the cluster
         self._processes: list[subprocess.Popen[bytes]] = []
         self._timers: list[threading.Timer] = []
         self._lock = threading.Lock()  # of the states, which timers change too
+        self._numbers = itertools.count()
         self._start_s = time.monotonic()
         try:
             self.add()
@@ -167,12 +172,12 @@ class ChaosCluster:
     def add_all(self, count: int) -> list[ChaosNode]:
         """So many nodes more, started at the same time. Raises NoNodeError."""
         join = [node.address for node in self.running[:3]]
-        folders = [self._new_folder(len(self.nodes) + number) for number in range(count)]
-        launches = [self._launch(0, join, folder) for folder in folders]
+        numbers = [next(self._numbers) for _ in range(count)]
+        launches = [self._launch(0, join, self._folder_of(number)) for number in numbers]
         added = []
-        for launch, folder in zip(launches, folders, strict=True):
-            up = launch.await_up()
-            node = ChaosNode(len(self.nodes), up.address, up.process, folder)
+        for launch, number in zip(launches, numbers, strict=True):
+            up = self._await(launch)
+            node = ChaosNode(number, up.address, up.process, self._folder_of(number))
             self.nodes.append(node)
             added.append(node)
             self._tell(f"added {node.number} ({node.address})")
@@ -248,7 +253,7 @@ class ChaosCluster:
         if not join:
             raise NoNodeError("no node of this cluster runs that could be joined")
         launch = self._launch(node.address.port, join, node.data_folder)
-        node.process = launch.await_up().process
+        node.process = self._await(launch).process
         with self._lock:
             node.state = "running"
         kept = " with its data" if keep_data and node.data_folder is not None else ""
@@ -336,9 +341,9 @@ class ChaosCluster:
             timer.join()
         self.resume()
         end_all(self._processes)
+        self._log.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
         remove_abandoned()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> ChaosCluster:
         return self
@@ -352,14 +357,21 @@ class ChaosCluster:
             join=join,
             slots=self._slots,
             data_folder=folder,
-            output=self._output,
+            output=self._log,
             settings=self._settings,
         )
         self._processes.append(launch.process)
         return launch
 
-    def _new_folder(self, number: int) -> Path | None:
-        return None if self._folder is None else self._folder / str(number)
+    def _await(self, launch: Launch) -> NodeProcess:
+        try:
+            return launch.await_up()
+        except NoNodeError as error:
+            lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            raise NoNodeError("\n".join([f"{error}; the nodes' last lines:", *lines])) from error
+
+    def _folder_of(self, number: int) -> Path | None:
+        return self._folder / str(number) if self._keep_data else None
 
     def _tell(self, what: str) -> None:
         self.story.append(f"{time.monotonic() - self._start_s:8.2f} s  {what}")
