@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from map_reduce.errors import MapReduceError
+from map_reduce.testing.bootstrap import start_while_the_seed_dies
 from map_reduce.testing.cluster import ChaosCluster
 from map_reduce.testing.ring_chaos import ring_under_chaos
 
@@ -21,20 +22,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=8, help="nodes of the ring (default 8)")
     parser.add_argument("--seconds", type=float, default=25.0, help="of faults (default 25)")
     parser.add_argument("--seed", type=int, help="of the faults drawn (default: a new one)")
+    parser.add_argument(
+        "--bootstrap",
+        action="store_true",
+        help="instead, start all nodes at once and kill the one that they join in the middle",
+    )
     parser.add_argument("--rounds", type=int, default=1, help="rings, one after another")
     options = parser.parse_args(arguments)
     failed = 0
     for number in range(options.rounds):
         seed = None if options.seed is None else options.seed + number
-        # Half of the rings keep their blocks on disk.
-        with ChaosCluster(options.nodes, seed=seed, keep_data=number % 2 == 0) as cluster:
-            print(f"seed {cluster.seed}", flush=True)
-            try:
-                print(ring_under_chaos(cluster, options.seconds), flush=True)
-            except MapReduceError as error:
-                failed += 1
-                print(f"FAILED: {error}", flush=True)
+        try:
+            print(
+                _bootstrap(options.nodes, seed)
+                if options.bootstrap
+                else _faults(options.nodes, seed, options.seconds, number),
+                flush=True,
+            )
+        except MapReduceError as error:
+            failed += 1
+            print(f"FAILED: {error}", flush=True)
     return 1 if failed else 0
+
+
+def _faults(nodes: int, seed: int | None, seconds: float, number: int) -> str:
+    # Half of the rings keep their blocks on disk.
+    with ChaosCluster(nodes, seed=seed, keep_data=number % 2 == 0) as cluster:
+        print(f"seed {cluster.seed}", flush=True)
+        return str(ring_under_chaos(cluster, seconds))
+
+
+def _bootstrap(nodes: int, seed: int | None) -> str:
+    with ChaosCluster(1, seed=seed) as cluster:
+        known = cluster.draw.randint(1, nodes - 1)
+        result = start_while_the_seed_dies(cluster, nodes - 1, known)
+        return f"seed {cluster.seed}: it died when it knew {known} of {nodes - 1}; {result}"
 
 
 if __name__ == "__main__":

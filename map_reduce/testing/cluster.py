@@ -171,17 +171,35 @@ class ChaosCluster:
 
     def add_all(self, count: int) -> list[ChaosNode]:
         """So many nodes more, started at the same time. Raises NoNodeError."""
+        added, refusals = self.try_to_add(count)
+        if refusals:
+            raise refusals[0]
+        return added
+
+    def try_to_add(
+        self, count: int, meanwhile: Callable[[], object] = lambda: None
+    ) -> tuple[list[ChaosNode], list[NoNodeError]]:
+        """Start so many at the same time; those that came up, and why the others did not.
+
+        ``meanwhile`` is called while they start.
+        """
         join = [node.address for node in self.running[:3]]
         numbers = [next(self._numbers) for _ in range(count)]
         launches = [self._launch(0, join, self._folder_of(number)) for number in numbers]
-        added = []
+        meanwhile()
+        added, refusals = [], []
         for launch, number in zip(launches, numbers, strict=True):
-            up = self._await(launch)
+            try:
+                up = self._await(launch)
+            except NoNodeError as error:
+                refusals.append(error)
+                self._tell(f"{number} was refused")
+                continue
             node = ChaosNode(number, up.address, up.process, self._folder_of(number))
             self.nodes.append(node)
             added.append(node)
             self._tell(f"added {node.number} ({node.address})")
-        return added
+        return added, refusals
 
     def kill(self, *nodes: ChaosNode) -> None:
         """SIGKILL to all of them at about the same time."""
@@ -293,7 +311,7 @@ class ChaosCluster:
         Raises:
             ClusterError: it is not, after ``timeout_s`` seconds; says in what.
         """
-        return self.await_report(self._is_whole, "the ring is ideal", timeout_s)
+        return self.await_report(self.is_whole, "the ring is ideal", timeout_s)
 
     def await_copies(self, timeout_s: float = 120.0) -> RingReport:
         """Wait until the ring is ideal and every block has all its copies.
@@ -303,13 +321,14 @@ class ChaosCluster:
         """
         return self.await_report(
             lambda report: (
-                self._is_whole(report) and not (report.health.short or report.health.problems)
+                self.is_whole(report) and not (report.health.short or report.health.problems)
             ),
             "all blocks have all copies",
             timeout_s,
         )
 
-    def _is_whole(self, report: RingReport) -> bool:
+    def is_whole(self, report: RingReport) -> bool:
+        """Whether it is an ideal ring of exactly the nodes that run."""
         members = {member.address for member in report.census.ring()}
         return report.whole and members == {node.address for node in self.running}
 

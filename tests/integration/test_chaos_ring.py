@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import statistics
 import subprocess
 import sys
 import threading
@@ -11,11 +12,13 @@ from itertools import pairwise
 
 import pytest
 
+import lookups
 from map_reduce.core.identifiers import distance, identifier_of
 from map_reduce.core.messages import BlockRef
 from map_reduce.errors import ClusterError, NoNodeError
 from map_reduce.storage.disk import PART, SET_ASIDE
 from map_reduce.testing import ChaosCluster
+from map_reduce.testing.bootstrap import start_while_the_seed_dies
 from map_reduce.testing.ring_chaos import check_lookups, ring_under_chaos
 
 QUICK = {"MR_DEAD_AFTER": "1", "MR_STABILIZE_INTERVAL": "0.1", "MR_REQUEST_TIMEOUT": "0.3"}
@@ -154,6 +157,32 @@ def test_a_ring_whose_nodes_all_died_has_its_blocks_when_they_are_back():
         cluster.kill(one)
         cluster.await_copies()
         assert_readable(cluster, blocks)
+
+
+@pytest.mark.slow
+def test_a_lookup_on_a_quiet_ring_of_eight_costs_two_requests_at_most_in_the_median():
+    with ChaosCluster(8) as cluster:
+        by_one, _ = lookups.measure(cluster, 300, knows_all=False)
+        assert statistics.median(by_one) <= 2
+        assert max(by_one) <= 2
+        by_all, _ = lookups.measure(cluster, 300, knows_all=True)
+        assert statistics.median(by_all) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("known", [1, 2, 3, 6])
+def test_the_node_that_all_join_dies_in_the_middle(known):
+    with ChaosCluster(1, settings=QUICK) as cluster:
+        result = start_while_the_seed_dies(cluster, 7, known)
+        assert result.joined + len(result.refusals) == 7
+
+
+@pytest.mark.slow
+def test_eight_nodes_start_at_once():
+    with ChaosCluster(1, seed=1) as cluster:
+        cluster.add_all(7)
+        assert len(cluster.await_whole().census.places) == 8
 
 
 def owners(cluster, ref: BlockRef):
