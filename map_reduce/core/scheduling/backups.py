@@ -42,9 +42,6 @@ PROGRESS_MIN = 0.05
 SLOTS_SHARE = 0.25
 """Of all slots, that may be taken by backups; two at least."""
 
-SLOW_NODE = 2.0
-"""A node whose tasks take so many times what is expected is given no backups."""
-
 TIMEOUT_SHARE = 0.5
 SIZES_KEPT_MAX = 501
 LAG_WEIGHT = 0.5
@@ -159,6 +156,6 @@ def node_for(attempt: Attempt, free: Iterable[NodeState]) -> NodeState | None:
         and node.member != attempt.node.member
         and node.member not in task.avoid
         and (node.reader or not task.readers_only)
-        and node.lag < SLOW_NODE
+        and not node.is_slow
     )
     return min(fit, key=lambda node: node.load, default=None)

@@ -25,6 +25,9 @@ from map_reduce.core.scheduling.tasks import Attempt, MapTask
 QUEUED_MAX = 1
 """Attempts that may wait at a node behind those in its slots."""
 
+SLOW_LAG = 2.0
+"""A node whose tasks take so many times what is expected is slow."""
+
 BUSY_REST_S = 0.25
 REST_S_MIN = 0.25
 REST_S_MAX = 5.0
@@ -44,6 +47,10 @@ class NodeState:
     refusals: int = 0  # since it last took or ended an attempt
     fetches_failed: int = 0  # reports that an output could not be had from it
     lag: float = 1.0  # how many times longer its tasks take than others, lately
+
+    @property
+    def is_slow(self) -> bool:
+        return self.lag >= SLOW_LAG
 
     @property
     def load(self) -> float:

@@ -17,8 +17,9 @@ The rules:
 1.  **Cut.** A job of one split is one task that maps and reduces on the spot. Any other gets its
     number of partitions when the first slots are known, a map task for each split, and its
     reduce tasks when all map output is measured (``plan``).
-2.  **Give.** A node with a free slot is given a task at once, the least loaded node first. While
-    tasks are plenty, one more waits at each node, so that no worker waits for the network.
+2.  **Give.** A node with a free slot is given a task at once, the least loaded node first, and
+    those that were slow last. While tasks are plenty, one more waits at each node that is not
+    slow, so that no worker waits for the network.
     As long as a map output is missing, only map tasks are given: every reduce task needs it.
 3.  **Commit.** The first attempt of a task that succeeds counts; no other ever does. What is
     reported by an attempt that is not in flight (a repeat, a late one, one given up) is ignored.
@@ -236,13 +237,13 @@ class JobScheduler:
             return
         slots = self.nodes.slots_total
         found = self.nodes.with_room(queue.readers_only, queueing=len(queue) > slots)
-        rooms = [(node.load, order, node) for order, node in enumerate(found)]
+        rooms = [(node.is_slow, node.load, order, node) for order, node in enumerate(found)]
         heapq.heapify(rooms)
         sources = 0
         while rooms and queue and sources < self.sources_per_event_max:
-            _, order, node = heapq.heappop(rooms)
-            if node.queued >= 0 and len(queue) <= slots:
-                break  # no longer plenty; and this was the least loaded node
+            slow, _, order, node = heapq.heappop(rooms)
+            if node.queued >= 0 and (slow or len(queue) <= slots):
+                continue  # no task is to wait behind a slow one, nor where they are not plenty
             task = queue.take(node, self.nodes)
             if task is None:
                 continue
@@ -250,7 +251,7 @@ class JobScheduler:
             if isinstance(task, ReduceTask):
                 sources += len(self.ledger.maps)
             if node.queued < QUEUED_MAX:
-                heapq.heappush(rooms, (node.load, order, node))
+                heapq.heappush(rooms, (slow, node.load, order, node))
 
     def _back_up(self) -> None:
         """Begin tasks that lag a second time, once no task waits and slots are free."""

@@ -214,6 +214,19 @@ def test_a_node_that_takes_longer_than_others_is_noticed():
     assert lags[B] == lags[C] == 1.0
 
 
+def test_a_slow_node_is_given_tasks_last_and_none_to_wait_there():
+    cluster = cluster_of(job(*map(lines, range(30))))
+    cluster.join(A, B, C, slots=1)
+    cluster.scheduler.nodes.get(A).lag = 3.0
+    for _ in range(2):
+        cluster.take_all()
+        for at, id_ in cluster.running():
+            cluster.feed(cluster.end(at, id_))
+    assert len(cluster.scheduler.map_queue) > 3
+    on_nodes = {node.member: len(node.attempts) for node in cluster.scheduler.nodes}
+    assert on_nodes == {A: 1, B: 2, C: 2}
+
+
 def test_there_are_not_many_at_a_time():
     nodes = [member(port) for port in range(1, 9)]
     cluster = cluster_of(job(*map(items, range(9))))
