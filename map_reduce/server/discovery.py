@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from map_reduce.core.identifiers import Address
+from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.errors import ConfigError
 from map_reduce.server.trust import state_folder
 
@@ -101,9 +102,14 @@ def read_cluster_file(path: Path) -> ClusterFile | None:
             f"cluster file {path} could have been written by another user, who would be sent "
             "your functions and data; delete it, or set its owner and mode 600"
         )
+    return decode_cluster_file(data, path)
+
+
+def decode_cluster_file(data: bytes, path: Path) -> ClusterFile:
+    """What the bytes of a cluster file say. Raises ConfigError: nothing."""
     try:
         return msgspec.json.decode(data, type=ClusterFile)
-    except msgspec.MsgspecError as error:
+    except NOT_DECODABLE as error:
         raise ConfigError(f"cluster file {path} is damaged ({error}); delete it") from error
 
 

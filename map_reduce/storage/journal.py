@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.core.registers.acceptor import Held
 from map_reduce.errors import ConfigError
 
@@ -105,7 +106,7 @@ def decode(data: bytes) -> Journal:
     try:
         header = _headers.decode(framed)
         held, end = _decode_entries(data)
-    except msgspec.MsgspecError as error:  # whole, by its checksum, but not what we write
+    except NOT_DECODABLE as error:  # whole, by its checksum, but not what we write
         raise DamagedJournal(f"it cannot be understood: {error}") from error
     if end < size_bytes:
         raise DamagedJournal(f"byte {end} is damaged; {size_bytes} bytes had been on disk")

@@ -18,6 +18,7 @@ import msgspec
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import MESSAGES, Message, Request
+from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.errors import ProtocolError
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -101,5 +102,5 @@ def _decode(
         raise ProtocolError(f"a {noun} of {len(data)} bytes; it may have {MESSAGE_BYTES_MAX}")
     try:
         return decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_DECODABLE as error:
         raise ProtocolError(f"{len(data)} bytes are not a {noun}: {error}") from error

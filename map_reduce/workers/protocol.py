@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from map_reduce.core.messages import Outcome, StartAttempt
+from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.errors import ProtocolError
 from map_reduce.ports import LocalInput, LocalSource
 
@@ -171,7 +172,7 @@ class FrameReader(Generic[T]):
             del self._buffer[:end]
             try:
                 message = self._decoder.decode(body)
-            except msgspec.MsgspecError as error:
+            except NOT_DECODABLE as error:
                 raise ProtocolError(f"a frame that is no message: {error}") from error
             yield message
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+NOT_DECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be: text that is not UTF-8 and
+arrays too deep in one another have errors of Python's own."""
+
 Bytes20 = bytes  # an identifier, big-endian: msgpack has no 160-bit integers
 
 

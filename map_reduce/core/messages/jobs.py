@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages.base import Message
+from map_reduce.core.messages.base import NOT_DECODABLE, Message
 from map_reduce.core.messages.blocks import BlockRef
 from map_reduce.core.messages.inputs import Split
 from map_reduce.core.messages.tally import Tally
@@ -59,7 +59,7 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
         """Raises ProtocolError where ``data`` is no specification."""
         try:
             return msgspec.msgpack.decode(data, type=cls)
-        except msgspec.MsgspecError as error:
+        except NOT_DECODABLE as error:
             raise ProtocolError(f"a job's specification cannot be read: {error}") from error
 
 

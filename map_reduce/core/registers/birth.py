@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.core.messages.records import Config, RecordState
 from map_reduce.errors import ProtocolError
 
@@ -58,7 +59,7 @@ class Birth(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """
         try:
             birth = msgspec.msgpack.decode(data, type=cls)
-        except msgspec.MsgspecError as error:
+        except NOT_DECODABLE as error:
             raise ProtocolError(
                 f"the birth certificate of {name} cannot be read: {error}"
             ) from error

@@ -27,6 +27,7 @@ from collections.abc import Callable
 import msgspec
 
 from map_reduce.core.identifiers import Member
+from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.errors import ProtocolError
 
 ValueChange = Callable[[bytes | None], bytes | None]
@@ -54,7 +55,7 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
             return cls()
         try:
             return msgspec.msgpack.decode(value, type=cls)
-        except msgspec.MsgspecError as error:
+        except NOT_DECODABLE as error:
             raise ProtocolError(f"a lease cannot be read from a record: {error}") from error
 
 

@@ -1,0 +1,121 @@
+"""Where fuzzing begins: something right for each target, made from what there is to say.
+
+Made anew each time, so that a message that is added is among them. What fuzzing has found
+besides is in ``corpus``.
+"""
+
+from __future__ import annotations
+
+import random
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from map_reduce.core.messages import MESSAGES, JobSpec, Message, Request
+from map_reduce.core.registers.acceptor import Held
+from map_reduce.storage.journal import ENTRIES_AT, MARK_AT, Header, encode_entry, encode_mark
+from map_reduce.storage.journal import encode_start as encode_journal_start
+from map_reduce.transport import wire
+from map_reduce.transport.pyro_greeting import BulkPlane
+from map_reduce.workers.protocol import Ended, Ready, Report, framed
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def sample(kind: Any) -> Any:
+    """Some value of a type that occurs in messages, with every optional part there."""
+    plain = {int: 3, str: "ä 1", bytes: b"\x00\xff" * 10, bool: True, float: 0.5, type(None): None}
+    if kind in plain:
+        return plain[kind]
+    if get_origin(kind) in (Union, types.UnionType):
+        return sample(get_args(kind)[0])
+    if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
+        return tuple(map(sample, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return (sample(get_args(kind)[0]),)
+    if get_origin(kind) is dict:
+        return {sample(get_args(kind)[0]): sample(get_args(kind)[1])}
+    assert issubclass(kind, msgspec.Struct), kind
+    hints = get_type_hints(kind)
+    return kind(**{name: sample(hints[name]) for name in kind.__struct_fields__})
+
+
+def journal() -> bytes:
+    """A small journal of records."""
+    entry = encode_entry(sample(Held))
+    data = bytearray(encode_journal_start(Header(1, 2))) + entry
+    mark = encode_mark(ENTRIES_AT + len(entry))
+    data[MARK_AT : MARK_AT + len(mark)] = mark
+    return bytes(data)
+
+
+def frame(kind: int, body: bytes) -> bytes:
+    """A frame of ours, by Pyro4's own hand."""
+    from Pyro4.message import Message as PyroMessage
+
+    header = PyroMessage(kind, b"", 77, 0, 1)
+    header.data_size = len(body)
+    return bytes(header.to_bytes() + body)
+
+
+def seeds_of(target: str) -> list[bytes]:
+    """What to begin with, the corpus included."""
+    bodies: list[Message] = [sample(kind) for kind in MESSAGES]
+    requests = [wire.encode_request(Request("", None, body)) for body in bodies]
+    replies = [wire.encode_reply(body) for body in bodies]
+    calls = [b"cmap_reduce\nrpc\n" + data for data in requests[:3]]
+    named = "n1\nurn:map-reduce:role:node\n10.0.0.5\nnode1.example\n"
+    made: dict[str, list[bytes]] = {
+        "request": requests,
+        "answering": requests,
+        "reply": replies,
+        "specification": [sample(JobSpec).encode()],
+        "serializer": [*calls, b"b" + replies[0], b"hmap-reduce/2 control"],
+        "channel": [frame(4, calls[0]) + frame(1, b"hhello"), frame(5, b"b" + replies[0])],
+        "greeting": [
+            str(BulkPlane(4711, "7f3a")).encode(),
+            b"map-reduce/2 control " + b"1" * 32,
+            b"map-reduce/2 control",
+        ],
+        "pieces": [bytes((1, 64, 0, 64, 1)), bytes((1, 9, 0, 4, 1, 1, 9, 4, 5, 1, 1, 9, 0, 9, 6))],
+        "records": [journal()],
+        "cluster_file": [
+            b'{"cluster_id": "1", "addresses": ["127.0.0.1:9000", "[::1]:1"], "pid": 1}',
+        ],
+        "certificate_names": [named.encode(), named.replace("node", "client").encode()],
+        "certificate": [],
+        "worker": [framed(one) for one in (Ready(), sample(Report), sample(Ended))],
+    }
+    return made[target] + [path.read_bytes() for path in sorted((CORPUS / target).glob("*"))]
+
+
+def changed(data: bytes, others: list[bytes], draw: random.Random) -> Iterator[bytes]:
+    """Variations without end: bits, bytes, numbers at their bounds, cuts, repeats, splices."""
+    while True:
+        new = bytearray(data)
+        for _ in range(draw.choice((1, 1, 1, 2, 4))):
+            at = draw.randrange(len(new) + 1)
+            end = min(len(new), at + draw.choice((1, 1, 2, 4, 8, 64)))
+            way = draw.randrange(7)
+            if way == 0 and at < len(new):
+                new[at] ^= 1 << draw.randrange(8)
+            elif way == 1:
+                new[at:end] = draw.randbytes(end - at)
+            elif way == 2:
+                number = draw.choice((0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 1 << 31))
+                new[at:end] = number.to_bytes(8, "big")[-max(1, end - at) :]
+            elif way == 3:
+                del new[at:end]
+            elif way == 4:
+                new[at:at] = new[at:end] * draw.choice((1, 2, 16))
+            elif way == 5:
+                new[at:at] = draw.choice(
+                    (b"\xdd\xff\xff\xff\xff", b"\xdb\x7f\xff\xff\xff", b"\x91")
+                )
+            else:
+                other = draw.choice(others)
+                new[at:] = other[draw.randrange(len(other) + 1) :]
+        yield bytes(new[: 1 << 16])
