@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import Message, No
 from map_reduce.core.messages.records import GetReplica, Replica, ReplicaIs
-from map_reduce.core.registers.acceptor import Acceptor, Persist
+from map_reduce.core.registers.acceptor import Acceptor, Effect, Held, Persist
 from map_reduce.ports import RecordStore
 
 log = logging.getLogger(__name__)
@@ -37,29 +38,50 @@ class OwnReplica:
         self._acceptor = Acceptor(self.me, store.held())
         self._place = 0  # of what was appended last
         self._failure: OSError | None = None
+        self.leaving = False
+        """Then it goes on answering, and tells whoever asks that it is not to be a member."""
 
     def handle(self, message: Message) -> Message | None:
         """The answer to a request about records, once it may be given; None to any other."""
         if isinstance(message, GetReplica):
+            if self.leaving:
+                return No(f"{self.me} is leaving the ring")
             return self._refusal() or ReplicaIs(self.me)
+        replies: list[Message] = []
+        if not self._carry_out(lambda: self._acceptor.handle(message) or (), replies):
+            return self._refusal()
+        return replies[0] if replies else None
+
+    def all_held(self) -> tuple[Held, ...]:
+        """What is known of every record, durable or not."""
+        with self._lock:
+            return self._acceptor.all_held()
+
+    def bury(self, name: str, now_s: int) -> None:
+        """Remember of a record only that it was deleted; see ``Acceptor.bury``."""
+        self._carry_out(lambda: self._acceptor.bury(name, now_s), [])
+
+    def forget(self, name: str) -> None:
+        """Forget a record that was buried."""
+        self._carry_out(lambda: self._acceptor.forget(name), [])
+
+    def _carry_out(self, step: Callable[[], tuple[Effect, ...]], replies: list[Message]) -> bool:
+        """A step of the acceptor. Replies may be given when this returns True, and never else."""
         try:
             with self._lock:
-                if (refusal := self._refusal()) is not None:
-                    return refusal
-                effects = self._acceptor.handle(message)
-                if effects is None:
-                    return None
-                *persists, reply = effects
-                for effect in persists:
-                    assert isinstance(effect, Persist)
-                    self._place = self._store.append(effect.held)
+                if self._failure is not None:
+                    return False
+                for effect in step():
+                    if isinstance(effect, Persist):
+                        self._place = self._store.append(effect.held)
+                    else:
+                        replies.append(effect.message)
                 place = self._place
             self._store.sync(place)
         except OSError as error:
             self._fail(error)
-            return self._refusal()
-        assert not isinstance(reply, Persist)
-        return reply.message
+            return False
+        return True
 
     def _fail(self, error: OSError) -> None:
         first, self._failure = self._failure is None, error

@@ -28,13 +28,15 @@ waited for. The replica of this node is asked without the transport.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from map_reduce.core import names
 from map_reduce.core.chord.replication import replica_group
-from map_reduce.core.identifiers import Identifier, Member
+from map_reduce.core.identifiers import Identifier, Member, identifier_of
 from map_reduce.core.messages import Message
 from map_reduce.core.messages.records import Config, GetReplica, RecordState, Replica, ReplicaIs
 from map_reduce.core.registers.birth import Record
@@ -47,17 +49,22 @@ from map_reduce.core.registers.procedure import (
     perform,
 )
 from map_reduce.core.registers.proposer import Proposer, Settled
-from map_reduce.errors import Unreachable
+from map_reduce.errors import ClusterError, Unreachable
 from map_reduce.ports import Clock
 from map_reduce.runtime.own_replica import OwnReplica
 from map_reduce.runtime.parallel import Parallel
 from map_reduce.runtime.peers import Peers
+
+log = logging.getLogger(__name__)
 
 WITHIN_S = 10.0
 """How long a call may take where it does not say."""
 
 BACK_OFF_S = 0.005
 BACK_OFF_S_MAX = 0.5
+
+LOOK_UP_AT = 2
+"""After so many attempts in vain, whoever is at the record's place on the ring is asked as well."""
 
 THREADS_MAX = 32
 REPLICAS_KNOWN_MAX = 4096
@@ -91,7 +98,7 @@ class Records:
         dice: random.Random,
     ) -> None:
         self._clock = clock
-        self._locate = locate
+        self.locate = locate
         self._own = own
         self._members_max = members_max
         self._timeout_s = timeout_s
@@ -123,7 +130,7 @@ class Records:
         Raises:
             Unreachable: no majority of the members answers.
         """
-        return self.perform(self._proposer.read(record), within_s=within_s)
+        return self._run(record, self._proposer.read(record), within_s)
 
     def change(self, record: Record, change: ValueChange, *, within_s: float = WITHIN_S) -> Settled:
         """Let the value become ``change(value)``, or leave it where that is None.
@@ -136,11 +143,11 @@ class Records:
             Undecided: it may or may not take effect, now or later; read before you retry.
             Refused: the record was deleted.
         """
-        return self.perform(self._proposer.compare_and_set(record, change), within_s=within_s)
+        return self._run(record, self._proposer.compare_and_set(record, change), within_s)
 
     def delete(self, record: Record, *, within_s: float = WITHIN_S) -> None:
         """Let it have no value, for ever. Doing it twice is the same. Raises as :meth:`change`."""
-        self.perform(self._proposer.delete(record), within_s=within_s)
+        self._run(record, self._proposer.delete(record), within_s)
 
     def reconfigure(
         self, record: Record, members: Config, *, within_s: float = WITHIN_S
@@ -152,7 +159,7 @@ class Records:
             Unreachable, Undecided: as by :meth:`change`. The record works on in either case, and
                 whoever reconfigures next finishes what was begun.
         """
-        return self.perform(self._proposer.reconfigure(record, members), within_s=within_s)
+        return self._run(record, self._proposer.reconfigure(record, members), within_s)
 
     def choose_members(self, place: Identifier) -> Config:
         """Replicas of the nodes from a place on the ring on: for a new record to be born with.
@@ -162,7 +169,7 @@ class Records:
         Raises:
             Unreachable: none does, or nobody can tell which nodes these are.
         """
-        members = replica_group(self._locate(place), self._members_max)
+        members = replica_group(self.locate(place), self._members_max)
         replicas = self.replicas_of(members)
         if not replicas:
             names = ", ".join(map(str, members)) or "no nodes"
@@ -182,8 +189,32 @@ class Records:
                 del self._replicas[next(iter(self._replicas))]
         return known | new
 
-    def perform(self, procedure: RecordProcedure[T], *, within_s: float = WITHIN_S) -> T:
-        """Drive a procedure of this object's proposer to its end.
+    def sights(self, replicas: Sequence[Replica]) -> dict[Replica, Replica | None]:
+        """Which replica each one's address answers as; None where it says that it is none.
+
+        Who does not answer is left out.
+        """
+        ask: dict[Replica, Message] = {replica: GetReplica() for replica in replicas}
+        replies = self._parallel.ask(ask, self._timeout_s, lambda replies: False)
+        return {
+            asked: reply.replica if isinstance(reply, ReplicaIs) else None
+            for asked, reply in replies.items()
+        }
+
+    def forget(self, record: Record) -> None:
+        """Drop what is known of where a record's members are: nobody here uses it any more."""
+        with self._lock:
+            self._proposer.forget(record)
+
+    def close(self) -> None:
+        """End calls that are under way, soon, and return when the threads have ended."""
+        self._closing.set()
+        self._parallel.close()
+
+    # ------------------------------------------------------------------ driving a procedure
+
+    def _run(self, record: Record, procedure: RecordProcedure[T], within_s: float) -> T:
+        """Drive a procedure to its end.
 
         When the time is over, or this object closed, nobody is asked any more: the procedure finds
         that nobody answers, and says in its own words what that means.
@@ -200,17 +231,19 @@ class Records:
             return self._parallel.ask(ask.messages, timeout_s, ask.enough)
 
         def back_off(wait: BackOff) -> None:
+            if wait.attempt == LOOK_UP_AT and left_s() > 0:
+                self._look_up(record)
             most_s = min(BACK_OFF_S * 2.0**wait.attempt, BACK_OFF_S_MAX)
             self._closing.wait(max(0.0, min(self._dice.uniform(0, most_s), left_s())))
 
         return perform(procedure, ask_all, back_off, self._lock)
 
-    def forget(self, record: Record) -> None:
-        """Drop what is known of where a record's members are: nobody here uses it any more."""
+    def _look_up(self, record: Record) -> None:
+        """The members that are known do not answer: ask also who is at the record's place now."""
+        try:
+            around = self.choose_members(identifier_of(names.job_of(record.name)))
+        except ClusterError as error:
+            log.info("record %s was not looked for on the ring: %s", record.name, error)
+            return
         with self._lock:
-            self._proposer.forget(record)
-
-    def close(self) -> None:
-        """End calls that are under way, soon, and return when the threads have ended."""
-        self._closing.set()
-        self._parallel.close()
+            self._proposer.also_ask(record, around)

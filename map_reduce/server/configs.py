@@ -154,7 +154,9 @@ class NodeConfig(_Settings):
     )
     slots: int = _setting(processors, "SLOTS", 1, 1024, "worker processes")
     data_folder: Path | None = _setting(
-        None, "DATA_FOLDER", about="where blocks are kept; a temporary folder where unset"
+        None,
+        "DATA_FOLDER",
+        about="where blocks and records are kept; where unset, nothing outlives the node",
     )
     memory_blocks_mb_max: int = _setting(
         256, "MEMORY_BLOCKS_MB_MAX", 0, 1 << 20, "small blocks kept in memory, in MiB in all"
@@ -180,5 +182,8 @@ class NodeConfig(_Settings):
         "HANDOVER_S_MAX",
         0,
         3600,
-        "seconds a node may take to hand over its blocks on leaving",
+        "seconds a node may take to hand over its blocks on leaving, and again for its records",
+    )
+    record_move_after_s: float = _setting(
+        30.0, "RECORD_MOVE_AFTER", 0.1, 86400, "seconds after which a lost node's records are moved"
     )

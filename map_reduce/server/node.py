@@ -6,7 +6,8 @@
                      │       ──▶ Records     (the replica)
                      │       ──▶ Masters     (jobs)
                      └───────▶  Attempts ──▶ WorkerPool
-    loops:  ring maintenance · directory of nodes · signs of life and housekeeping · repair
+    loops:  ring maintenance · directory of nodes · signs of life and housekeeping · repair ·
+            care for records
 
 A handler answers from local state and never waits, whichever part it belongs to; all waiting is
 done by the loops and by the threads of Masters and Attempts.
@@ -75,6 +76,7 @@ from map_reduce.runtime.master import Surroundings
 from map_reduce.runtime.masters import Masters
 from map_reduce.runtime.own_replica import OwnReplica
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.record_care import RecordCare
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
@@ -169,12 +171,13 @@ class Node:
         self.blocks = RingBlocks(
             self.peers, self._ring.locate, replicas=cluster.replicas, store=self._store
         )
+        own = OwnReplica(address, kept)
         self.records = Records(
             peers=self.peers,
             clock=self._clock,
             me=self.peers.member,
             locate=self._ring.locate,
-            own=OwnReplica(address, kept),
+            own=own,
             members_max=cluster.replicas,
             timeout_s=cluster.request_timeout_s,
             dice=random.Random(),
@@ -206,6 +209,15 @@ class Node:
             end_job=lambda job_id, blocks: self._attempts.end_job(job_id, blocks=blocks),
         )
         self._directory = Directory(self.peers, config.slots, self._nodes_changed)
+        self._record_care = RecordCare(
+            records=self.records,
+            own=own,
+            ring=lambda: [node.member for node in self._directory.nodes],
+            clock=self._clock,
+            members_max=cluster.replicas,
+            gone_after_s=config.record_move_after_s,
+            dice=random.Random(),
+        )
         around = Surroundings(
             peers=self.peers,
             blocks=self.blocks,
@@ -263,8 +275,14 @@ class Node:
             self._closers.callback(loop.close)
         repairs = Loop("map-reduce-repair", self.repair.step, self._ring.pause_s)
         repairs.start()
-        # In reverse: repair ends, blocks are handed over, and then the ring is left.
+        care = self._record_care
+        cares = Loop("map-reduce-record-care", care.step, lambda: care.interval_s)
+        cares.start()
+        # In reverse: records are moved, blocks are handed over, and then the ring is left.
         for end in (self.repair.hand_over, repairs.close, self.repair.stop):
+            self._closers.callback(end)
+        self._closers.callback(care.leave, self.config.handover_s_max)
+        for end in (cares.close, care.stop):
             self._closers.callback(end)
 
     def _agree_with(self, seeds: Sequence[Address]) -> str:

@@ -106,9 +106,12 @@ class DiskRecordStore:
             self._check()
             try:
                 self._file.append(data)
-                self._held[held.name] = held
-                self._live_bytes += len(data) - self._sizes.get(held.name, 0)
-                self._sizes[held.name] = len(data)
+                self._held.pop(held.name, None)
+                self._live_bytes -= self._sizes.pop(held.name, 0)
+                if not held.is_nothing:
+                    self._held[held.name] = held
+                    self._live_bytes += len(data)
+                    self._sizes[held.name] = len(data)
                 self._size_bytes += len(data)
                 self._appended += 1
                 if self._size_bytes > max(GROWN_BYTES_MIN, GROWN * self._live_bytes):

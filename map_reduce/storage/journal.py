@@ -119,7 +119,9 @@ def _decode_entries(data: bytes) -> tuple[dict[str, Held], int]:
     at = ENTRIES_AT
     while (entry := _unframed(data, at, len(data))) is not None:
         one = _entries.decode(entry)
-        held[one.name] = one
+        held.pop(one.name, None)
+        if not one.is_nothing:
+            held[one.name] = one
         at += _FRAME.size + len(entry)
     return held, at
 

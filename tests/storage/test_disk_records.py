@@ -124,7 +124,7 @@ def test_a_crash_at_every_byte_of_a_write_leaves_what_was_before():
     for size in range(len(first), len(whole)):
         journal = decode(whole[:size])
         assert journal == (header, (held("a", 1), held("b", 2)), size - len(first))
-    assert decode(whole) == (header, (held("a", 3), held("b", 2)), 0)
+    assert decode(whole) == (header, (held("b", 2), held("a", 3)), 0)
     for size in [*range(0, len(first), 97), len(first) - 1]:
         with pytest.raises(DamagedJournal):
             decode(whole[:size])

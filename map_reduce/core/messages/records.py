@@ -52,7 +52,8 @@ class RecordState(msgspec.Struct, frozen=True, array_like=True):
 
     ``configs`` is (C,), or (C, C') while the members change from C to C'; ``epoch`` counts those
     changes, two for each replacement. ``version`` counts all changes, and ``writers`` are the
-    ballots that the last of them were first written at, newest last.
+    ballots that the last of them were first written at, newest last. ``born`` are the members that
+    the birth certificate names: whoever holds a state can reach the record by it.
     """
 
     value: bytes | None  # None: never written
@@ -61,6 +62,7 @@ class RecordState(msgspec.Struct, frozen=True, array_like=True):
     version: int
     writers: tuple[Ballot, ...]
     deleted: bool = False
+    born: Config = ()
 
 
 class GetReplica(Message, frozen=True):
@@ -74,14 +76,17 @@ class ReplicaIs(Message, frozen=True):
 
 
 class GetRecord(Message, frozen=True):
-    """What do you hold? Promises nothing. -> RecordHeld"""
+    """What do you hold? Promises nothing. -> RecordHeld, RecordBuried"""
 
     name: str
     identity: int
 
 
 class PrepareRecord(Message, frozen=True):
-    """Promise to accept nothing below this ballot (phase 1). -> RecordHeld, RecordConflict"""
+    """Promise to accept nothing below this ballot (phase 1).
+
+    -> RecordHeld, RecordConflict, RecordBuried
+    """
 
     name: str
     identity: int
@@ -89,7 +94,10 @@ class PrepareRecord(Message, frozen=True):
 
 
 class AcceptRecord(Message, frozen=True):
-    """Take this over at this ballot (phase 2). -> RecordAccepted, RecordConflict"""
+    """Take this over at this ballot (phase 2).
+
+    -> RecordAccepted, RecordConflict, RecordBuried
+    """
 
     name: str
     identity: int
@@ -106,6 +114,10 @@ class RecordHeld(Message, frozen=True):
 
 class RecordAccepted(Message, frozen=True):
     """Taken over, and on disk."""
+
+
+class RecordBuried(Message, frozen=True):
+    """The record was deleted, long ago and for ever; nothing else is remembered of it."""
 
 
 class RecordConflict(Message, frozen=True):

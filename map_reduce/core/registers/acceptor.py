@@ -9,9 +9,14 @@ section 2.2):
 2. PrepareRecord raises the promise; the answer is what was accepted last.
 3. AcceptRecord raises the promise too and replaces what was accepted.
 
-An acceptor knows nothing of configurations, epochs or majorities: proposers count. It never forgets
-a record, not when it is no longer one of its members: what it accepted last is then the pointer by
-which a proposer with old knowledge finds the present members.
+An acceptor knows nothing of configurations, epochs or majorities: proposers count. It does not
+forget a record when it is no longer one of its members: what it accepted last is then the pointer
+by which a proposer with old knowledge finds the present members.
+
+**Burying.** Of a record that was certainly deleted, which is for ever, nothing need be remembered
+but that: :meth:`Acceptor.bury`. It then has one answer to every request about it, and this answer
+needs no majority. So a replica that buries a record before the others, or instead of them, takes
+nothing away from anybody.
 
 **Persist before reply.** :meth:`Acceptor.handle` changes the memory and returns effects, *to be
 carried out in this order*: a :class:`Persist`, where anything changed, then a :class:`Reply`. For
@@ -36,6 +41,7 @@ from map_reduce.core.messages.records import (
     GetRecord,
     PrepareRecord,
     RecordAccepted,
+    RecordBuried,
     RecordConflict,
     RecordHeld,
     RecordState,
@@ -50,10 +56,16 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     promised: Ballot = NO_BALLOT
     accepted: Ballot = NO_BALLOT
     state: RecordState | None = None  # None as long as accepted is NO_BALLOT
+    buried_s: int = 0  # when (seconds since 1970); then nothing else is held
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it is the same as no entry at all."""
+        return self == Held(self.name)
 
 
 class Persist(NamedTuple):
-    """Make this durable, in place of what was held under the same name."""
+    """Make this durable, in place of what was held under the same name, if anything was."""
 
     held: Held
 
@@ -93,6 +105,8 @@ class Acceptor:
         if message.identity != self.me.identity:
             return (Reply(No(f"{self.me} has lost the records that it is asked for")),)
         held = self.held(message.name)
+        if held.buried_s:
+            return (Reply(RecordBuried()),)
         if isinstance(message, GetRecord):
             return (Reply(RecordHeld(held.accepted, held.state)),)
         if message.ballot < held.promised:
@@ -103,8 +117,29 @@ class Acceptor:
         new = Held(held.name, message.ballot, message.ballot, message.state)
         return (*self._replaced(held, new), Reply(RecordAccepted()))
 
+    def all_held(self) -> tuple[Held, ...]:
+        """What is known of every record."""
+        return tuple(self._held.values())
+
+    def bury(self, name: str, now_s: int) -> tuple[Persist, ...]:
+        """Remember of a record that it was deleted, and nothing else.
+
+        Only to be called where a *committed* tombstone was read: a deletion that was merely begun
+        may never have happened.
+        """
+        return self._put(Held(name, buried_s=max(1, now_s)))
+
+    def forget(self, name: str) -> tuple[Persist, ...]:
+        """Remember nothing at all of a record that was buried long ago."""
+        return self._put(Held(name)) if self.held(name).buried_s else ()
+
+    def _put(self, new: Held) -> tuple[Persist, ...]:
+        self._held.pop(new.name, None)
+        if not new.is_nothing:
+            self._held[new.name] = new
+        return (Persist(new),)
+
     def _replaced(self, old: Held, new: Held) -> tuple[Persist, ...]:
         if (old.promised, old.accepted) == (new.promised, new.accepted):
             return ()  # a repetition
-        self._held[new.name] = new
-        return (Persist(new),)
+        return self._put(new)

@@ -28,7 +28,12 @@ class Record(NamedTuple):
 
     @property
     def at_birth(self) -> RecordState:
-        return RecordState(None, (self.members,), 0, 0, ())
+        return RecordState(None, (self.members,), 0, 0, (), born=self.members)
+
+    @property
+    def buried(self) -> RecordState:
+        """What is left of it where it was deleted so long ago that nothing is remembered."""
+        return msgspec.structs.replace(self.at_birth, deleted=True)
 
 
 class Birth(msgspec.Struct, frozen=True, array_like=True, dict=True):

@@ -32,6 +32,9 @@ stories and gives the argument):
    which its last versions were first written; a proposer that finds its own there is done, and
    otherwise what it wrote and what it writes now exclude each other.
 
+6. **Deleted is for ever.** A tombstone is a state like any other. One replica that has *buried* the
+   record (``acceptor.py``) is enough to know that a tombstone was committed.
+
 A :meth:`Proposer.read` that finds one ballot at a majority of each configuration needs no second
 phase, and writes nothing: that state is committed, and none is committed after it.
 """
@@ -53,6 +56,7 @@ from map_reduce.core.messages.records import (
     GetRecord,
     PrepareRecord,
     RecordAccepted,
+    RecordBuried,
     RecordConflict,
     RecordHeld,
     RecordState,
@@ -69,9 +73,24 @@ WRITERS_MAX = 8
 KNOWN_MAX = 10_000
 """Records whose members a proposer remembers, those that it used last."""
 
+ASKED_MAX = 32
+"""Replicas that are asked at first, however many were named."""
+
 ROUNDS_MAX = 4
 """So often one ballot's first phase is extended by members that the change brings in; twice is
 usual, more only where what those hold changes what is read."""
+
+
+class Buried(Exception):
+    """A replica has buried the record: it was deleted, and nothing more can come of it.
+
+    ``wrote``: something was sent out before, and may have taken effect while there was time.
+    """
+
+    def __init__(self, *, wrote: bool = False) -> None:
+        super().__init__()
+        self.wrote = wrote
+
 
 Change = Callable[[RecordState], RecordState | None]
 """From the state read to the one to be written, or None to leave it. Version and writers are seen
@@ -121,6 +140,12 @@ class Proposer:
         Raises:
             Unreachable: no majority of the members answers.
         """
+        try:
+            return (yield from self._read(record))
+        except Buried:
+            return record.buried
+
+    def _read(self, record: Record) -> RecordProcedure[RecordState]:
         held: Held = {}
         if (yield from self._collect(record, None, held, ())):
             accepted, state = self._latest(record, held)
@@ -146,9 +171,16 @@ class Proposer:
             value = None if state.deleted else change(state.value)
             return None if value is None else msgspec.structs.replace(state, value=value)
 
-        settled = yield from self._change(record, replaced)
+        try:
+            settled = yield from self._change(record, replaced)
+        except Buried as end:
+            if not end.wrote:
+                raise _deleted(record) from None
+            raise Undecided(
+                f"record {record.name} may or may not have been changed before it was deleted"
+            ) from None
         if settled.state.deleted:
-            raise Refused(f"record {record.name} was deleted")
+            raise _deleted(record)
         return settled
 
     def delete(self, record: Record) -> RecordProcedure[None]:
@@ -163,7 +195,10 @@ class Proposer:
                 return None
             return msgspec.structs.replace(state, value=None, deleted=True)
 
-        yield from self._change(record, buried)
+        try:
+            yield from self._change(record, buried)
+        except Buried:
+            return
 
     def reconfigure(self, record: Record, members: Config) -> RecordProcedure[RecordState]:
         """Replace those who decide. A change that another left half done is finished first.
@@ -175,6 +210,12 @@ class Proposer:
         """
         if not members or len(set(members)) != len(members):
             raise Refused(f"record {record.name} cannot be decided by {_names(members)}")
+        try:
+            return (yield from self._replace_members(record, members))
+        except Buried:
+            raise _deleted(record) from None
+
+    def _replace_members(self, record: Record, members: Config) -> RecordProcedure[RecordState]:
         state = yield from self._committed(record)
         if len(state.configs) == 2:
             state = yield from self._move(record, state, self._way_out(state))
@@ -191,6 +232,12 @@ class Proposer:
         """Ask these first, where nothing better is known. They need not be right."""
         known = self._known.get(record.name) or Known()
         self._remember(record, known._replace(members=known.members or members))
+
+    def also_ask(self, record: Record, replicas: Config) -> None:
+        """Ask these as well: those that are known do not answer. Nor need they be right."""
+        known = self.known(record)
+        both = members_of([replicas, known.members])
+        self._remember(record, known._replace(members=both[:ASKED_MAX]))
 
     def forget(self, record: Record) -> None:
         """Drop the hint: nobody here uses the record any more."""
@@ -229,6 +276,14 @@ class Proposer:
     def _change(self, record: Record, change: Change) -> RecordProcedure[Settled]:
         """Commit ``change`` of the present state, or the present state itself."""
         mine: dict[Ballot, RecordState] = {}  # sent out by this call, outcome unknown
+        try:
+            return (yield from self._attempt(record, change, mine))
+        except Buried:
+            raise Buried(wrote=bool(mine)) from None
+
+    def _attempt(
+        self, record: Record, change: Change, mine: dict[Ballot, RecordState]
+    ) -> RecordProcedure[Settled]:
         backed_off = 0
         for _ in range(self._attempts_max):
             epoch = self.known(record).epoch
@@ -298,6 +353,8 @@ class Proposer:
         configs = self._deciding(read) + self._deciding(new)
 
         def enough(replies: Replies) -> bool:
+            if _any_buried(replies):
+                return True
             accepting = [r for r, reply in replies.items() if isinstance(reply, RecordAccepted)]
             if self._is_quorum(accepting, configs):
                 return True
@@ -308,6 +365,7 @@ class Proposer:
             for replica in members_of(configs)
         }
         replies = yield AskAll(messages, enough)
+        _check_buried(replies)
         self._learn_conflicts(record, replies)
         accepting = [r for r, reply in replies.items() if isinstance(reply, RecordAccepted)]
         if not self._is_quorum(accepting, configs):
@@ -329,6 +387,8 @@ class Proposer:
             return self._deciding(self._latest(record, known)[1]) + also
 
         def enough(replies: Replies) -> bool:
+            if _any_buried(replies):
+                return True
             known = held | _only_held(replies)
             configs = deciding(known)
             if self._is_quorum(known, configs) or self._is_stale(record, ballot, known):
@@ -344,6 +404,7 @@ class Proposer:
             wanted |= dict.fromkeys(members_of(deciding(held)) if held else ())
             todo = [replica for replica in wanted if replica not in held]
             replies = yield AskAll({r: _request(record, r, ballot) for r in todo}, enough)
+            _check_buried(replies)
             held |= _only_held(replies)
             self._learn_conflicts(record, replies)
             configs = deciding(held)
@@ -414,6 +475,19 @@ def _request(record: Record, replica: Replica, ballot: Ballot | None) -> Message
 
 def _only_held(replies: Replies) -> Held:
     return {r: reply for r, reply in replies.items() if isinstance(reply, RecordHeld)}
+
+
+def _any_buried(replies: Replies) -> bool:
+    return any(isinstance(reply, RecordBuried) for reply in replies.values())
+
+
+def _check_buried(replies: Replies) -> None:
+    if _any_buried(replies):
+        raise Buried
+
+
+def _deleted(record: Record) -> Refused:
+    return Refused(f"record {record.name} was deleted")
 
 
 def _names(members: Config) -> str:

@@ -7,6 +7,9 @@
     Q4  no replica goes back on what it said: promises and accepted ballots only grow, also over
         restarts
     Q5  in a record with masters the master's epoch never goes back and each has one master
+    Q7  a record is buried only where its deletion was committed; who has seen that it is deleted
+        sees nothing else afterwards (run.py)
+    Q8  in the end, those who care for a record have replaced all its lost members (run.py)
 
 Q6 of the plan (a task has one committed output) is Q5 together with Q1: the ledger's value is the
 payload of a lease.
@@ -65,8 +68,15 @@ class Judge:
         if not self._strict:
             return
         promised, accepted = self._said.get(replica, (NO_BALLOT, NO_BALLOT))
+        if held.buried_s:
+            return
         if held.promised < promised or held.accepted < accepted:
             raise Violation(f"Q4: {replica} promised {promised} and has forgotten it")
+
+    def buries(self, replica: Replica) -> None:
+        """A replica is about to remember nothing but that the record was deleted (Q7)."""
+        if self._strict and not self.latest[1].deleted:
+            raise Violation(f"Q7: {replica} buries a record that is not deleted")
 
     def said(self, replica: Replica, request: Message, reply: Message) -> None:
         """A replica's reply leaves it."""

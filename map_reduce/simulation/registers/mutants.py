@@ -82,7 +82,7 @@ class BlindRetry(Proposer):
 class HastyReader(Proposer):
     """A read believes the latest of what a majority holds, without committing it."""
 
-    def read(self, record: Record) -> RecordProcedure[RecordState]:
+    def _read(self, record: Record) -> RecordProcedure[RecordState]:
         held: Held = {}
         if (yield from self._collect(record, None, held, ())):
             return self._latest(record, held)[1]
@@ -92,12 +92,16 @@ class HastyReader(Proposer):
 @dataclass(frozen=True)
 class Mutant:
     """What is wrong. The flags concern the nodes: replies leave before the disk has what they
-    say; a node that lost its disk answers as the one it was; ``drifts`` gives CurrentSuccessors
-    something to look at."""
+    say; a node that lost its disk answers as the one it was; a replica whose disk is full goes on
+    without it; a tombstone is buried where it was merely seen; what should be buried is forgotten.
+    ``drifts`` gives CurrentSuccessors something to look at."""
 
     proposer: type[Proposer] = Proposer
     replies_first: bool = False
     keeps_identity: bool = False
+    goes_on_when_full: bool = False
+    buries_unread: bool = False
+    forgets: bool = False
     drifts: bool = False
 
 
@@ -115,5 +119,8 @@ MUTANTS = {
     "hasty-read": Mutant(HastyReader),
     "reply-before-persist": Mutant(replies_first=True),
     "same-identity-without-disk": Mutant(keeps_identity=True),
+    "go-on-with-a-full-disk": Mutant(goes_on_when_full=True),
+    "bury-what-is-merely-seen": Mutant(buries_unread=True),
+    "forget-tombstones": Mutant(forgets=True),
 }
 """By the names that the command line takes."""

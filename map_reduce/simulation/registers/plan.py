@@ -19,6 +19,7 @@ FAULTS = (
     *("pause",) * 3,
     *("split",) * 2,
     *("deafen",) * 2,
+    *("slow", "fill"),  # the disk is; a full one ends the replica until the node is restarted
     "storm",
 )
 
@@ -45,6 +46,7 @@ class Act:
 @dataclass(frozen=True)
 class Plan:
     """``members``: how many of the nodes decide at first. ``leases``: the record has masters.
+    ``care``: how many members the nodes see to it that the record has; 0: they leave it alone.
     ``stumble``: the probability that a process dies while it sends out the requests of a second
     phase, so that only one of them leaves it."""
 
@@ -52,6 +54,7 @@ class Plan:
     nodes: int
     members: int
     leases: bool
+    care: int
     stumble: float
     acts: tuple[Act, ...]
 
@@ -64,7 +67,8 @@ def draw_plan(seed: int) -> Plan:
     """Everything about a run but the fate of messages.
 
     In three of four seeds the record is a register, in every fourth it has masters. Every fourth is
-    in *turmoil*: hardly anything but changes of few members, few of which reach their end.
+    in *turmoil*: hardly anything but changes of few members, few of which reach their end. In every
+    fourth the nodes care for the record themselves. In every fourth it is deleted in the end.
     """
     draws = Draws(seed, "shape")
     leases, turmoil = seed % 4 == 3, seed % 4 == 1
@@ -76,8 +80,12 @@ def draw_plan(seed: int) -> Plan:
     changes = draws.within(15, 30) if turmoil else draws.within(0, draws.one_of((4, 14)))
     acts += _draw_changes(Draws(seed, "changes"), nodes, changes, sizes, lookups)
     acts += _draw_faults(Draws(seed, "faults"), nodes)
+    care = Draws(seed, "care").one_of((2, 3, 3, 5)) if seed % 4 == 2 else 0
+    if seed % 8 in (4, 6):
+        acts += _draw_end(Draws(seed, "end"), nodes)
     acts.sort(key=lambda act: act.at_us)
-    return Plan(seed, nodes, min(nodes, draws.one_of(sizes)), leases, stumble, tuple(acts))
+    members = min(nodes, draws.one_of(sizes))
+    return Plan(seed, nodes, members, leases, care, stumble, tuple(acts))
 
 
 def _draw_operations(draws: Draws, nodes: int, leases: bool, lookups: float) -> list[Act]:
@@ -119,6 +127,19 @@ def _draw_changes(
     return acts
 
 
+def _draw_end(draws: Draws, nodes: int) -> list[Act]:
+    """The record is deleted, perhaps by two at once, and buried here and there from then on."""
+    at_us = SPAN_US // 2 + draws.below(SPAN_US // 3)
+    acts = [Act(at_us, "delete", (draws.below(nodes),))]
+    for _ in range(draws.within(0, 2)):
+        at_us += draws.heavy_tailed(0, 50_000)
+        acts.append(Act(at_us, "delete", (draws.below(nodes),)))
+    for _ in range(draws.within(0, 12)):
+        bury_us = at_us + draws.heavy_tailed(0, SPAN_US // 2)
+        acts.append(Act(bury_us, "bury", (draws.below(nodes),)))
+    return acts
+
+
 def _draw_faults(draws: Draws, nodes: int) -> list[Act]:
     acts: list[Act] = []
     if draws.chance(0.4):
@@ -131,7 +152,10 @@ def _draw_faults(draws: Draws, nodes: int) -> list[Act]:
         if kind in ("crash", "lose"):
             heedless = int(draws.chance(0.1))  # even where a majority may be lost for ever
             acts += [Act(at_us, kind, (node,), heedless), Act(at_us + lasting_us, "start", (node,))]
-        elif kind == "pause":
+        elif kind == "fill":
+            acts += [Act(at_us, kind, (node,)), Act(at_us + lasting_us, "crash", (node,))]
+            acts.append(Act(at_us + lasting_us, "start", (node,)))
+        elif kind in ("pause", "slow"):
             acts.append(Act(at_us, kind, (node,), 0, lasting_us))
         elif kind == "deafen":
             acts.append(Act(at_us, kind, (node, draws.below(nodes)), 0, lasting_us))

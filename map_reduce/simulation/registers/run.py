@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from map_reduce.core.messages.records import RecordState
+from map_reduce.core.registers.birth import Record
 from map_reduce.core.registers.lease import Lease, fenced, taken_over
 from map_reduce.core.registers.procedure import RecordProcedure
 from map_reduce.core.registers.proposer import Settled
+from map_reduce.core.registers.quorums import members_of
 from map_reduce.errors import ClusterError, Refused, Undecided
 from map_reduce.simulation.registers.judge import Violation
 from map_reduce.simulation.registers.linearizability import NEVER, Operation, explain
@@ -18,6 +20,12 @@ from map_reduce.simulation.registers.plan import SECOND_US, SPAN_US, Act, Plan
 from map_reduce.simulation.registers.world import ACTED, Life, World
 
 DRIFT_LAG_US_MAX = SECOND_US // 2
+LOOK_US = 40_000
+CARE_US = 2 * SPAN_US
+"""Every node looks after the record so often, and until then."""
+
+QUIET_US_MAX = 60 * SECOND_US
+
 STEP = 1000
 """Values written are multiples of it, and so differ from each other whatever is added."""
 
@@ -56,6 +64,8 @@ class Run:
         self._world = World(plan, mutant=mutant, strict=strict, readable=readable)
         self._unfinished: dict[int, Operation] = {}
         self._procedures: dict[int, RecordProcedure[Any]] = {}  # by key
+        self._quiet = False
+        self._deleted: float = float("inf")  # the event by which somebody knew
         self._epoch_seen: dict[int, int] = {}  # of the master, by node
         self.outcome = Outcome()
 
@@ -63,6 +73,9 @@ class Run:
         world, outcome = self._world, self.outcome
         for act in self._plan.acts:
             world.at(act.at_us, None, self._perform, act)
+        if self._plan.care:
+            for number in range(self._plan.nodes):
+                world.at(LOOK_US, None, self._look_after, number)
         try:
             world.run()
             self._after_quiet()
@@ -117,6 +130,10 @@ class Run:
             until_us = world.now_us + act.duration_us
             life.paused_until_us = max(life.paused_until_us, until_us)
             return
+        if act.kind in ("slow", "fill"):
+            life.disk_full |= act.kind == "fill"
+            life.slow_until_us = world.now_us + act.duration_us
+            return
         if life.paused_until_us > world.now_us:
             self._tell(f"n{life.number} is paused")
             return
@@ -125,6 +142,10 @@ class Run:
             life.proposer.hint(world.record, tuple(map(world.replica_of, act.first)))
         if act.kind == "change":
             self._change_members(life, act)
+        elif act.kind == "bury":
+            self._bury(life)
+        elif act.kind == "delete":
+            self._call(life, act, (), life.proposer.delete(world.record))
         elif self._plan.leases:
             self._use_lease(life, act)
         else:
@@ -158,6 +179,68 @@ class Run:
 
         world.perform(life, life.proposer.reconfigure(world.record, members), ended)
 
+    # -------------------------------------------------------------- care and burial
+
+    def _look_after(self, number: int) -> None:
+        """What a node does from time to time (``runtime/record_care.py``)."""
+        world, life = self._world, self._world.lives[number]
+        if world.now_us < CARE_US and not self._quiet:
+            world.at(LOOK_US, None, self._look_after, number)
+        if life is not None and life.paused_until_us <= world.now_us:
+            self._care_for(life)
+
+    def _care_for(self, life: Life) -> bool:
+        """Whether the record is to have other members."""
+        world, fellows, care = self._world, life.fellows, life.care
+        held = life.acceptor.held(world.record.name)
+        if held.state is None or fellows is None or care is None:
+            return False
+        fellows.look()
+        seen = [number for number in range(self._plan.nodes) if world.sees(life, number)]
+        for replica in members_of(held.state.configs):
+            number = int(replica.address.host[1:])
+            if number in seen:
+                fellows.saw(world.replica_of(number))
+            else:
+                fellows.missed(replica.address)
+        if not care.needed(held, fellows.gone, len(seen)):
+            return False
+        name, record = held.name, Record(held.name, held.state.born)
+        members = care.wanted(held, fellows.gone, tuple(map(world.replica_of, seen)))
+        if members is None:
+            return True
+
+        def ended(state: RecordState | None, error: ClusterError | None) -> None:
+            self._count("moves", error)
+            self._tell(f"n{life.number} moved it: {state or error}")
+            care.moved(name) if error is None else care.failed(name)
+
+        care.failed(name)  # not again while this is under way
+        self._tell(f"n{life.number} moves it to {', '.join(map(str, members))}")
+        world.perform(life, life.proposer.reconfigure(record, members), ended)
+        return True
+
+    def _bury(self, life: Life) -> None:
+        """A node that holds a tombstone has kept it for long enough."""
+        world = self._world
+        held = life.acceptor.held(world.record.name)
+        if held.state is None or not (held.state.deleted or self._plan.care):
+            return
+
+        def ended(state: RecordState | None, error: ClusterError | None) -> None:
+            self._count("burials", error)
+            if state is not None and state.deleted and life.up:
+                world.judge.buries(life.acceptor.me)
+                world.persist(life, life.acceptor.bury(held.name, 1))
+                if world.mutant.forgets:
+                    world.persist(life, life.acceptor.forget(held.name))
+
+        if world.mutant.buries_unread:
+            ended(held.state, None)
+        else:
+            record = Record(held.name, held.state.born)
+            world.perform(life, life.proposer.read(record), ended)
+
     # -------------------------------------------------------------- operations on a register
 
     def _use_register(self, life: Life, act: Act) -> None:
@@ -183,7 +266,7 @@ class Run:
         life: Life,
         act: Act,
         arguments: tuple[int, ...],
-        procedure: RecordProcedure[RecordState] | RecordProcedure[Settled],
+        procedure: RecordProcedure[RecordState] | RecordProcedure[Settled] | RecordProcedure[None],
     ) -> None:
         """Note when it is called, what comes of it and when."""
         called = self._world.trace.events
@@ -194,6 +277,13 @@ class Run:
         def ended(answer: RecordState | Settled | None, error: ClusterError | None) -> None:
             self._count(act.kind, error)
             self._tell(f"n{life.number} {act.kind}{arguments}: {answer or error}")
+            deleted = isinstance(answer, RecordState) and answer.deleted
+            if deleted or isinstance(error, Refused) or (act.kind == "delete" and not error):
+                self._deleted = min(self._deleted, self._world.trace.events)
+                del self._unfinished[key]
+                return
+            if answer is not None and called > self._deleted:
+                raise Violation(f"Q7: {act.kind} of a deleted record: {answer}")
             if answer is None:
                 if not isinstance(error, Undecided):
                     del self._unfinished[key]  # certainly not done
@@ -212,7 +302,10 @@ class Run:
         self._world.perform(life, procedure, ended)
 
     def _undecided(self) -> list[Operation]:
-        """Those of unknown outcome, each with its place if it was committed."""
+        """Those of unknown outcome, each with its place if it was committed.
+
+        Deletions are not of the history: what they end is judged by Q7.
+        """
         world = self._world
         places = {
             world.wrote[ballot]: 2 * version
@@ -222,6 +315,7 @@ class Run:
         return [
             replace(operation, place=places.get(self._procedures[key], NEVER))
             for key, operation in self._unfinished.items()
+            if operation.kind != "delete"
         ]
 
     def _count(self, kind: str, error: ClusterError | None) -> None:
@@ -265,7 +359,7 @@ class Run:
     def _after_quiet(self) -> None:
         """All faults are over: where a majority is left, everybody can read again."""
         world = self._world
-        world.stumble = 0.0
+        world.stumble, self._quiet = 0.0, True
         assert world.now_us < 100 * SPAN_US, "every procedure ends"
         available = world.judge.recoverable(world.held(), world.replicas())
         members = world.judge.members(world.held())
@@ -283,6 +377,30 @@ class Run:
         if self._strict and available and read != self._plan.nodes:
             raise Violation(f"a majority is there, and {self._plan.nodes - read} cannot read")
         self.outcome.operations["runs left available"] += int(available)
+        written = world.judge.latest[1].version > 0
+        if self._strict and available and written and self._plan.care and not self._is_over:
+            self._check_care()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._deleted < float("inf")
+
+    def _check_care(self) -> None:
+        """Q8: those who care for the record end up with a full group of what is not lost."""
+        world = self._world
+        until_us = world.now_us + QUIET_US_MAX
+        while not self._is_cared_for():
+            if world.now_us > until_us:
+                raise Violation(f"Q8: nobody looks after {world.judge.latest[1].configs}")
+            for number in range(self._plan.nodes):
+                world.at(LOOK_US, None, self._look_after, number)
+            world.run()
+        self.outcome.operations["records cared for"] += 1
+
+    def _is_cared_for(self) -> bool:
+        *before, last = self._world.judge.latest[1].configs
+        wanted = min(self._plan.care, self._plan.nodes)
+        return not before and len(last) >= wanted and set(last) <= self._world.replicas()
 
 
 def _bytes(value: int) -> bytes:

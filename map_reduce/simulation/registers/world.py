@@ -7,14 +7,15 @@ waits in one queue, ordered by time and then by age, so a run depends on nothing
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages import Message
+from map_reduce.core.messages import Message, No
 from map_reduce.core.messages.records import AcceptRecord, Ballot, Config, Replica
 from map_reduce.core.registers.acceptor import Acceptor, Held, Persist, Reply
 from map_reduce.core.registers.birth import Birth
+from map_reduce.core.registers.care import Care, Fellows
 from map_reduce.core.registers.procedure import AskAll, RecordProcedure, Replies
 from map_reduce.errors import ClusterError
 from map_reduce.simulation.draws import Draws
@@ -29,6 +30,13 @@ DISK_US = (50, 20_000)
 DOWN_US = (1_000, 1_000_000)
 BACK_OFF_US = 5_000
 BACK_OFF_US_MAX = 200_000
+SLOWNESS = 20
+"""So many times longer takes a write to a slow disk."""
+
+GONE_AFTER_S = 0.15
+PAUSE_S_MAX = 0.3
+TURN_S = 0.05
+"""Of those who care for the record, in a world that lasts for seconds."""
 
 ACTED, HANDLED, WRITTEN, ANSWERED, RESUMED = range(5)
 """Kinds of events in a trace."""
@@ -50,6 +58,11 @@ class Life:
         self.up = True
         self.paused_until_us = 0
         self.disk_busy_until_us = 0
+        self.slow_until_us = 0
+        self.disk_full = False
+        self.replica_ended = False  # its disk refused a write
+        self.fellows: Fellows | None = None
+        self.care: Care | None = None
         self.seen = 0  # the value that its user saw last
 
 
@@ -79,6 +92,9 @@ class World:
         self.trace = Trace(readable)
         self.network = Network(Draws(plan.seed, "network"))
         self._draws = Draws(plan.seed, "delays")
+        self._care = plan.care
+        clocks = Draws(plan.seed, "clocks")
+        self._clock_rates = [clocks.one_of((0.5, 0.9, 1.0, 1.1, 2.0)) for _ in range(plan.nodes)]
         self._queue: list[tuple[int, int, Life | None, Callable[..., None], tuple[Any, ...]]] = []
         self._age = 0
         self._started = 0
@@ -108,11 +124,42 @@ class World:
         self._started += 1
         replica = self._replicas[number]
         me = Member(replica.address, self._started)
-        self.lives[number] = Life(number, me, replica, self._disks[number], self.mutant)
+        life = Life(number, me, replica, self._disks[number], self.mutant)
+        self.lives[number] = life
+        if self._care:
+            self._let_care(life)
         if hint:
             self._alive(number).proposer.hint(self.record, hint)
             if self.mutant.drifts:
                 self._look_around(self._alive(number), hint)
+
+    def _let_care(self, life: Life) -> None:
+        rate = self._clock_rates[life.number]
+
+        def now_s() -> float:
+            return self.now_us * rate / 1e6
+
+        def draw() -> float:
+            return self._draws.below(1000) / 1000
+
+        life.fellows = Fellows(now_s, gone_after_s=GONE_AFTER_S, pause_s_max=PAUSE_S_MAX)
+        me = life.acceptor.me
+        life.care = Care(me, now_s, draw, members_max=self._care, turn_s=TURN_S)
+
+    def sees(self, life: Life, number: int) -> bool:
+        """Whether a node would get an answer from another one's replica just now."""
+        other = self.lives[number]
+        return (
+            other is not None
+            and not other.replica_ended
+            and other.paused_until_us <= self.now_us
+            and bool(self.network.fate(life.number, number))
+        )
+
+    def persist(self, life: Life, effects: Iterable[Persist]) -> None:
+        """Carry out what is not in answer to anything."""
+        for effect in effects:
+            self._to_disk(life, effect)
 
     def _alive(self, number: int) -> Life:
         life = self.lives[number]
@@ -259,21 +306,33 @@ class World:
         """In order: a reply leaves when everything before it is on disk."""
         busy_us = max(life.disk_busy_until_us - self.now_us, 0)
         if isinstance(effect, Persist):
-            busy_us += self._draws.heavy_tailed(*DISK_US)
-            life.disk_busy_until_us = self.now_us + busy_us
-            self.at(busy_us, life, self._write, life, effect.held)
+            self._to_disk(life, effect)
         elif busy_us and not self.mutant.replies_first:
             self.at(busy_us, life, self._reply, life, asking, replica, request, effect.message)
         else:
             self._reply(life, asking, replica, request, effect.message)
 
+    def _to_disk(self, life: Life, effect: Persist) -> None:
+        if life.disk_full:
+            life.replica_ended = not self.mutant.goes_on_when_full
+            return
+        busy_us = max(life.disk_busy_until_us - self.now_us, 0)
+        slowness = SLOWNESS if life.slow_until_us > self.now_us else 1
+        busy_us += self._draws.heavy_tailed(*DISK_US) * slowness
+        life.disk_busy_until_us = self.now_us + busy_us
+        self.at(busy_us, life, self._write, life, effect.held)
+
     def _write(self, life: Life, held: Held) -> None:
         self.trace.note(self.now_us, WRITTEN, life.number, held.promised.number)
-        life.disk[held.name] = held
+        life.disk.pop(held.name, None)
+        if not held.is_nothing:
+            life.disk[held.name] = held
 
     def _reply(
         self, life: Life, asking: Asking, replica: Replica, request: Message, reply: Message
     ) -> None:
+        if life.replica_ended:
+            reply = No("this replica has ended")
         self.judge.said(life.acceptor.me, request, reply)
         for delay_us in self.network.fate(life.number, asking.life.number):
             self.at(delay_us, asking.life, self._answered, asking, replica, reply)

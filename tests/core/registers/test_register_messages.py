@@ -12,6 +12,7 @@ from map_reduce.core.messages.records import (
     GetReplica,
     PrepareRecord,
     RecordAccepted,
+    RecordBuried,
     RecordConflict,
     RecordHeld,
     RecordState,
@@ -30,6 +31,7 @@ SAMPLES = [
     RecordHeld(BALLOT, STATE),
     RecordHeld(NO_BALLOT, None),
     RecordAccepted(),
+    RecordBuried(),
     RecordConflict(BALLOT),
 ]
 
