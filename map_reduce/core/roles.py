@@ -64,6 +64,7 @@ from map_reduce.core.messages import (
     PrepareRecord,
     PutPiece,
     RecordAccepted,
+    RecordBuried,
     RecordConflict,
     RecordHeld,
     ReleaseJob,
@@ -116,7 +117,7 @@ REPLIES: frozenset[type[Message]] = frozenset(
         *(Cluster, Neighbours, Route, Node, Pong, Place),
         *(CheckVerdict, FilesSeen, PieceStored, Piece, NoBlock, JobStatus, NoJob),
         *(ArcEqual, ArcBlocks, ArcParts, ArcSummaries, MissingBlocks),
-        *(ReplicaIs, RecordHeld, RecordAccepted, RecordConflict),
+        *(ReplicaIs, RecordHeld, RecordAccepted, RecordBuried, RecordConflict),
     }
 )
 """What answers; nobody asks it."""

@@ -24,7 +24,8 @@ LOOK_US = 40_000
 CARE_US = 2 * SPAN_US
 """Every node looks after the record so often, and until then."""
 
-QUIET_US_MAX = 60 * SECOND_US
+QUIET_US_MAX = 1000 * SECOND_US
+"""Those who have failed again and again to move it wait for minutes."""
 
 STEP = 1000
 """Values written are multiples of it, and so differ from each other whatever is added."""
@@ -189,12 +190,11 @@ class Run:
         if life is not None and life.paused_until_us <= world.now_us:
             self._care_for(life)
 
-    def _care_for(self, life: Life) -> bool:
-        """Whether the record is to have other members."""
+    def _care_for(self, life: Life) -> None:
         world, fellows, care = self._world, life.fellows, life.care
         held = life.acceptor.held(world.record.name)
-        if held.state is None or fellows is None or care is None:
-            return False
+        if held.state is None or fellows is None or care is None or life.moving:
+            return
         fellows.look()
         seen = [number for number in range(self._plan.nodes) if world.sees(life, number)]
         for replica in members_of(held.state.configs):
@@ -204,21 +204,21 @@ class Run:
             else:
                 fellows.missed(replica.address)
         if not care.needed(held, fellows.gone, len(seen)):
-            return False
+            return
         name, record = held.name, Record(held.name, held.state.born)
         members = care.wanted(held, fellows.gone, tuple(map(world.replica_of, seen)))
         if members is None:
-            return True
+            return
 
         def ended(state: RecordState | None, error: ClusterError | None) -> None:
+            life.moving = False
             self._count("moves", error)
             self._tell(f"n{life.number} moved it: {state or error}")
             care.moved(name) if error is None else care.failed(name)
 
-        care.failed(name)  # not again while this is under way
+        life.moving = True
         self._tell(f"n{life.number} moves it to {', '.join(map(str, members))}")
         world.perform(life, life.proposer.reconfigure(record, members), ended)
-        return True
 
     def _bury(self, life: Life) -> None:
         """A node that holds a tombstone has kept it for long enough."""
@@ -393,7 +393,7 @@ class Run:
             if world.now_us > until_us:
                 raise Violation(f"Q8: nobody looks after {world.judge.latest[1].configs}")
             for number in range(self._plan.nodes):
-                world.at(LOOK_US, None, self._look_after, number)
+                world.at(SECOND_US, None, self._look_after, number)
             world.run()
         self.outcome.operations["records cared for"] += 1
 

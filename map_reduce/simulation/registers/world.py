@@ -63,6 +63,7 @@ class Life:
         self.replica_ended = False  # its disk refused a write
         self.fellows: Fellows | None = None
         self.care: Care | None = None
+        self.moving = False
         self.seen = 0  # the value that its user saw last
 
 
