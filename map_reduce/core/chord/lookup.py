@@ -13,12 +13,21 @@ implementation). A member that is asked answers at once from what it knows::
 Usually the owner itself says so. But an owner that has just died cannot, and its successor will
 not until it knows of the death. So the asker squeezes the target from both sides: of everyone
 it has heard named, and leaving out those that did not answer, let *before* be the nearest one
-before the target and *after* the nearest one at or behind it. Once both have answered, nobody
-who could be asked stands between them, and *after* is the owner. So as soon as *before* has
-answered, *after* is asked next, and otherwise whom the last answer recommends::
+before the target and *after* the nearest one at or behind it::
 
       before        target    (dead)     after
     ────●─────────────┼─────────✕──────────●────▶
+
+Once both have answered, and a list that reaches *over* the target has named somebody alive behind
+it, nobody who could be asked stands between them, and *after* is the owner. Without such a list
+they may be far apart: the ones that were named between them were a few fingers, and all dead.
+(Half of a ring of 1000 gone at once, a quarter of all lookups ended at such a wrong owner.) So:
+
+1. while no list reaches over the target, ask *before*; when that one has answered and named nobody
+   alive who is nearer, go back, and ask the next one before the target, and so on;
+2. as soon as one does, ask *after*, and if it does not own the target itself, *before*;
+3. when everybody that was named has been asked, and they are so few that lists name whole rings of
+   that size, *after* is the owner: all others are dead.
 
 The answer is a hint, as everything a ring says about itself: it may be out of date when it
 arrives. Nobody is asked twice and at most ``ASKS_MAX`` are asked, so a lookup ends.
@@ -26,9 +35,10 @@ arrives. Nobody is asked twice and at most ``ASKS_MAX`` are asked, so a lookup e
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Sequence
 
-from map_reduce.core.identifiers import RING_SIZE, Address, Identifier, Member, distance
+from map_reduce.core.identifiers import Address, Identifier, Member, distance, in_arc
 from map_reduce.core.messages import (
     FindSuccessor,
     No,
@@ -43,6 +53,9 @@ from map_reduce.errors import ClusterError, Unreachable
 
 ASKS_MAX = 64
 """Members asked in one lookup. A ring of 65536 needs about eight."""
+
+SMALL_RING_MAX = 16
+"""Members of a ring in which everybody names everybody."""
 
 NAMED_MAX = 6
 """Members whose failure a message names one by one."""
@@ -92,62 +105,81 @@ class _Search:
 
     def __init__(self, target: Identifier, start: Sequence[Member | Address]) -> None:
         self._target = target
-        self._queue: list[Member | Address] = list(start)  # best first
-        self._named: dict[Address, Member | None] = {_address(peer): None for peer in start}
+        self._start = [_address(peer) for peer in start]  # best first
+        self._named: dict[Address, Member | None] = {}
+        self._alive: list[tuple[int, Address]] = []  # as far as is known, nearest before it first
         self._answers: dict[Address, tuple[Member, ...]] = {}
         self._failures: dict[Address, str] = {}
+        for address in self._start:
+            self._note(address, None)
         self._name(peer for peer in start if isinstance(peer, Member))
 
     def next(self) -> Member | Address | None:
         """The best peer not yet asked, or None when all are, or enough."""
-        asked = len(self._answers) + len(self._failures)
-        if self._answers and self._before() in self._answers and asked < ASKS_MAX:
-            after = self._after()
-            if after not in self._answers:
-                return self._named[after] or after
-        while self._queue and asked < ASKS_MAX:
-            peer = self._queue.pop(0)
-            address = _address(peer)
-            if address not in self._answers and address not in self._failures:
-                return peer
+        if len(self._answers) + len(self._failures) >= ASKS_MAX:
+            return None
+        nearest_first = (address for _, address in self._alive)
+        if not self._answers:
+            nearest_first = (address for address in self._start if address not in self._failures)
+        elif self._spanned() and (after := self._after()) not in self._answers:
+            return self._named[after] or after
+        for address in nearest_first:
+            if address not in self._answers:
+                return self._named[address] or address
         return None
 
     def answered(self, peer: Member | Address, members: tuple[Member, ...]) -> None:
         self._answers[_address(peer)] = members
         self._name(members)
-        self._queue[:0] = members
 
     def failed(self, peer: Member | Address, why: str) -> None:
-        self._failures[_address(peer)] = why
+        address = _address(peer)
+        self._failures[address] = why
+        self._alive.remove((self._away(address), address))
 
     def squeezed(self) -> Member | Address | None:
-        """The owner, once it and the member before it have answered."""
+        """The owner, once it and the member before it have answered, and nobody else can be."""
         if not self._answers:
             return None
         after = self._after()
         if after not in self._answers or self._before() not in self._answers:
             return None
+        if not self._spanned() and not self._is_all_of_a_small_ring():
+            return None
         return self._named[after] or after
+
+    def _is_all_of_a_small_ring(self) -> bool:
+        return len(self._answers) == len(self._alive) and len(self._named) <= SMALL_RING_MAX
+
+    def _spanned(self) -> bool:
+        """Whether a list that reaches over the target names somebody alive behind it."""
+        for address, members in self._answers.items():
+            for member in members:
+                if not in_arc(address.identifier, self._target, member.identifier):
+                    break  # those behind the target come first, where the list reaches there
+                if member.address not in self._failures:
+                    return True
+        return False
 
     def behind(self, owner: Member) -> tuple[Member, ...]:
         """The successors of the owner, as the member before it named them."""
         before = self._before()
-        others = self._alive() - {owner.address, before}
+        others = self._named.keys() - self._failures.keys() - {owner.address, before}
         named = [member for member in self._answers.get(before, ()) if member.address in others]
         return tuple(sorted(named, key=lambda m: distance(self._target, m.identifier)))
 
-    def _alive(self) -> set[Address]:
-        """Everyone named who did not fail to answer."""
-        return self._named.keys() - self._failures.keys()
+    def _away(self, address: Address) -> int:
+        """How far it is from there to the target; one at the target is behind it, hence the - 1,
+        and the farthest one is the nearest behind."""
+        return distance(address.identifier, Identifier(self._target - 1))
 
     def _after(self) -> Address:
         """The nearest one at or behind the target."""
-        return min(self._alive(), key=lambda a: distance(self._target, a.identifier))
+        return self._alive[-1][1]
 
     def _before(self) -> Address:
-        """The nearest one before the target; one at the target is behind it, hence the - 1."""
-        edge = Identifier((self._target - 1) % RING_SIZE)
-        return min(self._alive(), key=lambda a: distance(a.identifier, edge))
+        """The nearest one before the target."""
+        return self._alive[0][1]
 
     def report(self) -> str:
         """For people: who was asked, and what came of it."""
@@ -163,9 +195,16 @@ class _Search:
 
     def _name(self, members: Iterable[Member]) -> None:
         for member in members:
-            known = self._named.get(member.address)
+            known = self._note(member.address, member)
             if known is None or known.incarnation < member.incarnation:
                 self._named[member.address] = member
+
+    def _note(self, address: Address, member: Member | None) -> Member | None:
+        """Who is known to be there; now this one, if nobody was."""
+        if address not in self._named:
+            self._named[address] = member
+            insort(self._alive, (self._away(address), address))
+        return self._named[address]
 
 
 def _address(peer: Member | Address) -> Address:

@@ -37,8 +37,9 @@ from map_reduce.core.messages import (
     Route,
 )
 
-CLOSEST_MAX = 4
-"""Members named in a route that leads on."""
+CLOSEST_MAX = 16
+"""Members named in a route that leads on: as many as a list has. With four, and half of the ring
+dead, one lookup in thirty finds no way."""
 
 
 class Standing(Enum):
