@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.chord.state import Standing
@@ -26,6 +27,14 @@ from map_reduce.simulation.settled import settle
 from map_reduce.simulation.trace import Trace, in_words, state_in_words
 
 REQUESTED, REPLIED, TIMED_OUT, REFUSED, ACTED = range(5)
+
+
+class Meter(Protocol):
+    """Counts what is sent, where somebody wants to know."""
+
+    def request(self, sender: Member | None, message: Message) -> None: ...
+
+    def reply(self, message: Message) -> None: ...
 
 
 @dataclass
@@ -48,6 +57,7 @@ class World:
         *,
         readable: bool = False,
         kind: type[RingMember] = RingMember,
+        first_incarnation: int = 1,
     ) -> None:
         self.settings = settings
         self.kind = kind
@@ -56,9 +66,10 @@ class World:
         self.network = Network(Draws(settings.seed, "network"))
         self.trace = Trace(readable)
         self.judge = Judge(self)
+        self.meter: Meter | None = None
         self._number = {address: number for number, address in enumerate(addresses)}
         self._processes: list[Process | None] = [None] * len(addresses)
-        self._incarnations = count(1)
+        self._incarnations = count(first_incarnation)
         self._queue: list[tuple[int, int, Asker | None, Callable[[], None]]] = []
         self._age = count()
         self._views_in_flight: dict[int, tuple[Member, Neighbours]] = {}
@@ -131,6 +142,8 @@ class World:
         """Send a request; ``resume`` gets the reply or, in time, the failure."""
         number = self._number[ask.address]
         pending = _Pending(asker, number, resume)
+        if self.meter is not None:
+            self.meter.request(asker.sender, ask.message)
         self.at(self.settings.timeout_us, asker, lambda: self._time_out(pending))
         for delay_us in self.network.fate(asker.number, number):
             self.at(delay_us, None, lambda: self._arrive(pending, ask.message))
@@ -154,6 +167,8 @@ class World:
             told = f"{self._name(asker.number)} → {self._name(pending.peer)}  {in_words(message)}"
             self.trace.tell(self.now_us, f"{told};  {in_words(reply)}")
         process.stepped(message if isinstance(message, Notify) else None)
+        if self.meter is not None:
+            self.meter.reply(reply)
         self._reply(pending, reply)
 
     def _reply(self, pending: _Pending, reply: Message | ClusterError) -> None:
