@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from map_reduce._version import VERSION
 from map_reduce.certs.command import add_certs_command
 from map_reduce.errors import ConfigError, MapReduceError
+from map_reduce.server.logs import set_up_logging
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -24,15 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         raise SystemExit("map-reduce: standard output is closed")
     options = _parser().parse_args(arguments)
-    level = os.environ.get("MR_LOG_LEVEL", "WARNING").upper()
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    try:
-        logging.basicConfig(level=level, format=form)
-    except ValueError:
-        print(f"map-reduce: MR_LOG_LEVEL={level!r} is not a level; try INFO", file=sys.stderr)
-        return EXIT_USAGE
     command: Callable[[argparse.Namespace], int] = options.command
     try:
+        set_up_logging()
         return command(options)
     except ConfigError as error:
         print(f"map-reduce: {error}", file=sys.stderr)
@@ -63,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     node.add_argument(
         "--join", action="append", default=[], metavar="HOST:PORT", help="a node of the ring"
     )
+    node.add_argument(
+        "--found",
+        action="store_true",
+        help="begin a ring where none of --join is in one, when it is this node's turn",
+    )
     node.add_argument("--slots", type=int, help="worker processes (MR_SLOTS)")
     node.add_argument("--data-folder", type=Path, help="where to keep blocks (MR_DATA_FOLDER)")
     _add_certs(node, "node")
@@ -85,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
     ring = commands.add_parser("ring", help="show the ring, and whether it is whole")
     ring.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    _add_certs(ring, "client")
     ring.add_argument("--json", action="store_true", help="for programs")
     ring.set_defaults(command=_ring)
 
@@ -104,6 +104,19 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     add_certs_command(commands)
+
+    ping = commands.add_parser("ping", help="ask one node whether it is in its ring")
+    ping.add_argument("--address", metavar="HOST:PORT", help="default: MR_HOST and MR_PORT")
+    _add_certs(ping, "node or client")
+    ping.set_defaults(command=_ping)
+
+    use = commands.add_parser("use", help="have ServerInterface() find a cluster from now on")
+    use.add_argument("addresses", nargs="*", metavar="HOST:PORT", help="some of its nodes")
+    _add_certs(use, "client")
+    use.add_argument("--nodes", type=int, help="wait until the ring is whole, of so many nodes")
+    use.add_argument("--forget", action="store_true", help="no longer")
+    use.add_argument("--source", default="", help=argparse.SUPPRESS)
+    use.set_defaults(command=_use)
 
     stop = commands.add_parser("stop", help="stop all nodes of a cluster")
     stop.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
@@ -136,6 +149,7 @@ def _node(options: argparse.Namespace) -> int:
         ClusterConfig.from_environment(),
         dataclasses.replace(NodeConfig.from_environment(), **given),
         [Address.parse(text) for text in options.join],
+        found=options.found,
         ready_fd=options.ready_fd,
         lifeline=options.lifeline,
     )
@@ -164,7 +178,7 @@ def _status(options: argparse.Namespace) -> int:
 def _ring(options: argparse.Namespace) -> int:
     from map_reduce.client.ring_report import report_json, report_text, ring_report
 
-    report = ring_report(options.address)
+    report = ring_report(options.address, options.certs_folder)
     print(report_json(report) if options.json else report_text(report))
     return 0 if report.whole else EXIT_FAILED
 
@@ -184,6 +198,25 @@ def _run(options: argparse.Namespace) -> int:
         files = Files(*options.files, encoding=options.encoding)
         results = server.startup(files, **functions).result()  # type: ignore[arg-type]
         write_results(results, sys.stdout, as_json=options.json)
+    return 0
+
+
+def _ping(options: argparse.Namespace) -> int:
+    from map_reduce.client.known import ping
+
+    print(ping(options.address, options.certs_folder))
+    return 0
+
+
+def _use(options: argparse.Namespace) -> int:
+    from map_reduce.client.known import forget, use
+
+    if options.forget:
+        print(forget(options.source))
+    elif not options.addresses:
+        raise ConfigError("name the addresses of some nodes, or --forget")
+    else:
+        print(use(options.addresses, options.certs_folder, options.nodes, options.source))
     return 0
 
 

@@ -15,6 +15,7 @@ import pytest
 from map_reduce import errors
 from map_reduce.core.messages import MESSAGES
 from map_reduce.core.roles import CLIENTS_ASK, NODES_ASK, REPLIES
+from map_reduce.server import logs
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 
 ROOT = Path(__file__).parents[1]
@@ -323,7 +324,7 @@ def test_the_documentation_names_no_setting_that_is_not_there():
         setting.metadata["variable"]
         for config in (ClusterConfig, NodeConfig)
         for setting in dataclasses.fields(config)
-    }
+    } | {logs.LEVEL_VARIABLE, logs.FORMAT_VARIABLE}
     assert set(re.findall(r"\bMR_[A-Z_]*[A-Z]", text)) == variables
 
 

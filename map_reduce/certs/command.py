@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from map_reduce.errors import ConfigError
 
 NODE_DAYS = 365
+
+NETWORK_HOSTS_MAX = 256
+"""So many addresses make a certificate of about 4 kB, which is sent at every handshake."""
 
 
 def add_certs_command(commands: Any) -> None:
@@ -26,6 +30,13 @@ def add_certs_command(commands: Any) -> None:
     issue.add_argument("--client", metavar="NAME", help="of a client instead")
     issue.add_argument(
         "--host", action="append", default=[], help="an address or name the node is reached by"
+    )
+    issue.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        metavar="A.B.C.D/N",
+        help=f"every address of a network, of at most {NETWORK_HOSTS_MAX}",
     )
     issue.add_argument("--days", type=int, default=NODE_DAYS, help=f"default {NODE_DAYS}")
     issue.add_argument("--renew", action="store_true", help="replace those that are there")
@@ -74,18 +85,37 @@ def _issue(options: argparse.Namespace) -> int:
     if options.days < 1:
         raise ConfigError(f"--days is {options.days}; it must be at least 1")
     role = Role.CLIENT if options.client else Role.NODE
-    if role is Role.CLIENT and options.host:
-        raise ConfigError("--host is for nodes; a client listens nowhere")
+    hosts = [*options.host, *hosts_of(options.network)]
+    if role is Role.CLIENT and hosts:
+        raise ConfigError("--host and --network are for nodes; a client listens nowhere")
     target = issue_to(
         _folder(options),
         options.client or options.name,
         role,
-        options.host,
+        hosts,
         options.days,
         renew=options.renew,
     )
     print(f"copy {target} to where it is used, and name it there by MR_CERTS_FOLDER or --certs")
     return 0
+
+
+def hosts_of(networks: Sequence[str]) -> list[str]:
+    """Every address of some networks. Raises ConfigError: one is none, or they are too many."""
+    found: list[str] = []
+    for text in networks:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ConfigError(f"--network {text} is no network: {error}") from error
+        if len(found) + network.num_addresses > NETWORK_HOSTS_MAX:
+            raise ConfigError(
+                f"--network {text}: a certificate names at most {NETWORK_HOSTS_MAX} addresses, "
+                "as it is sent at every handshake; name a smaller network, or issue a "
+                "certificate for each node"
+            )
+        found += map(str, network.hosts())
+    return found
 
 
 def _roll_over(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from map_reduce.client.status import open_cluster
@@ -69,13 +70,13 @@ class RingReport:
         return next((arc for arc in self.health.arcs if arc.owner == member), None)
 
 
-def ring_report(address: str | None) -> RingReport:
+def ring_report(address: str | None, certs: Path | None = None) -> RingReport:
     """Ask everybody, beginning with the node at ``address`` or those that are discovered.
 
     Raises:
         NoNodeError: none of those answers.
     """
-    access = open_cluster(address)
+    access = open_cluster(address, certs)
     try:
         found = find_cluster(address)
         return report_of(access, found.addresses if found is not None else ())

@@ -167,7 +167,7 @@ def _open(address: str | None, certs: str | Path | None, slots: int | None) -> t
 def _connect(found: Found, certs: str | Path | None) -> tuple[Access, str]:
     from map_reduce.transport.pyro import PyroTransport  # late: an embedded node needs no network
 
-    transport = PyroTransport(credentials(certs, found.token_file))
+    transport = PyroTransport(credentials(certs or found.certs_folder, found.token_file))
     try:
         access = connect(found.addresses, transport)
     except BaseException:

@@ -38,7 +38,7 @@ def open_cluster(address: str | None, certs: str | Path | None = None) -> Access
     found = find_cluster(address)
     if found is None:
         raise NoNodeError("no cluster is known here; start one with: map-reduce cluster")
-    transport = PyroTransport(credentials(certs, found.token_file))
+    transport = PyroTransport(credentials(certs or found.certs_folder, found.token_file))
     try:
         return connect(found.addresses, transport)
     except NoNodeError as error:

@@ -64,9 +64,11 @@ class Ring:
 
     # ------------------------------------------------------------------ for threads
 
-    def create(self) -> None:
+    def create(self, seeds: Sequence[Address] = ()) -> None:
+        """Begin a ring; ``seeds`` are asked now and then whether they are in another."""
         with self._lock:
             self._member.create()
+            self._member.acquaintances.remember_seeds(seeds)
 
     def join(self, seeds: Sequence[Address]) -> None:
         """Join the ring of one of ``seeds``; what may pass with time is tried for 10 seconds.

@@ -147,8 +147,13 @@ class NodeConfig(_Settings):
         ConfigError: a value is out of its bounds; names the setting and its variable.
     """
 
-    host: str = _setting("127.0.0.1", "HOST", about="address or host name to listen on")
+    host: str = _setting(
+        "127.0.0.1", "HOST", about="address or host name to listen on; auto: that of this machine"
+    )
     port: int = _setting(0, "PORT", 0, 65535, "port to listen on; 0 takes a free one")
+    cluster_id: str = _setting(
+        "", "CLUSTER_ID", about="name of the ring that this node may begin; drawn where unset"
+    )
     certs_folder: Path | None = _setting(
         None, "CERTS_FOLDER", about="certificates to prove oneself by; unset: loopback only"
     )

@@ -26,13 +26,22 @@ FILE_VARIABLE = "MAP_REDUCE_CLUSTER_FILE"
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
-    """Addresses as HOST:PORT, the process that started the cluster and waits for it, and the
-    file with the token that its nodes want to be shown; none where they want certificates."""
+    """Where a cluster is, and what its nodes want to be shown.
+
+    Attributes:
+        addresses: as HOST:PORT.
+        pid: the process that started the cluster and waits for it; 0: no process of this machine.
+        token_file: with the token; "" where the nodes want certificates.
+        certs_folder: with a client's certificates; "" where the nodes want the token.
+        source: what wrote the file, where it wants to know it again.
+    """
 
     cluster_id: str
     addresses: tuple[str, ...]
     pid: int
     token_file: str = ""
+    certs_folder: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Found:
     source: str
     binding: bool  # whether it is an error if nobody answers there
     token_file: Path | None = None  # None: this user's
+    certs_folder: Path | None = None
 
 
 def cluster_file_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -140,4 +150,5 @@ def find_cluster(address: str | None, environ: Mapping[str, str] = os.environ) -
         return None
     addresses = tuple(Address.parse(part) for part in content.addresses)
     token_file = Path(content.token_file) if content.token_file else None
-    return Found(addresses, f"the cluster file {path}", False, token_file)
+    certs_folder = Path(content.certs_folder) if content.certs_folder else None
+    return Found(addresses, f"the cluster file {path}", False, token_file, certs_folder)

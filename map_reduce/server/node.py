@@ -82,6 +82,7 @@ from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
 from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
 from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.founding import join_or_found
 from map_reduce.server.scratch import Scratch
 from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.disk_records import open_records
@@ -106,6 +107,7 @@ class Node:
     Args:
         transport: not yet listening; the node closes it.
         join: addresses of members of the ring to join; empty to be a ring's first member.
+        found: begin the ring if none of ``join`` is in one, and it is this node's turn.
         pool: the workers, where they are not to be processes (tests).
 
     Raises:
@@ -120,6 +122,7 @@ class Node:
         cluster: ClusterConfig | None = None,
         config: NodeConfig | None = None,
         join: Sequence[Address] = (),
+        found: bool = False,
         pool: WorkerPool | None = None,
     ) -> None:
         self.config = config or NodeConfig()
@@ -131,7 +134,7 @@ class Node:
         self._closers.callback(transport.close)
         try:
             self._build(pool)
-            self._enter(join)
+            self._enter(join, found)
         except BaseException:
             self.close()
             raise
@@ -254,16 +257,14 @@ class Node:
         folder = self.config.data_folder
         return MemoryRecordStore() if folder is None else open_records(folder / "records")
 
-    def _enter(self, join: Sequence[Address]) -> None:
+    def _enter(self, join: Sequence[Address], found: bool) -> None:
         """Start answering, and become a member."""
-        if not join:
-            self.peers.cluster_id = uuid.uuid4().hex
-            self._ring.create()
-            self._transport.serve(self.handle)
+        if found:
+            join_or_found(self.address, join, self._join, lambda: self._begin(join))
+        elif join:
+            self._join(join)
         else:
-            self.peers.cluster_id = self._agree_with(join)
-            self._transport.serve(self.handle)
-            self._ring.join(join)
+            self._begin(())
         self._closers.callback(self._ring.leave)
         loops = [
             Loop("map-reduce-ring", self._ring.maintain, self._ring.pause_s),
@@ -284,6 +285,22 @@ class Node:
         self._closers.callback(care.leave, self.config.handover_s_max)
         for end in (cares.close, care.stop):
             self._closers.callback(end)
+
+    def _begin(self, seeds: Sequence[Address]) -> None:
+        """Be the first of a ring. Should one of ``seeds`` begin one too, the two become one."""
+        self.peers.cluster_id = self.config.cluster_id or uuid.uuid4().hex
+        self._ring.create(seeds)
+        self._transport.serve(self.handle)
+
+    def _join(self, seeds: Sequence[Address]) -> None:
+        self.peers.cluster_id = self._agree_with(seeds)
+        if self.config.cluster_id not in ("", self.peers.cluster_id):
+            raise ConfigError(
+                f"{' and '.join(map(str, seeds))} are of the cluster {self.peers.cluster_id}, and "
+                f"MR_CLUSTER_ID says that this node is of {self.config.cluster_id}"
+            )
+        self._transport.serve(self.handle)
+        self._ring.join(seeds)
 
     def _agree_with(self, seeds: Sequence[Address]) -> str:
         """The cluster id of the ring behind ``seeds``, whose settings must equal ours."""

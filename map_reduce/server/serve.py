@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 from map_reduce.core.identifiers import Address
 from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.founding import all_behind, own_host
 from map_reduce.server.node import Node
 from map_reduce.server.trust import credentials
 from map_reduce.transport.credentials import Certificates, Credentials
@@ -21,12 +23,15 @@ def serve(
     config: NodeConfig,
     join: Sequence[Address],
     *,
+    found: bool = False,
     ready_fd: int | None = None,
     lifeline: bool = False,
 ) -> None:
     """Run a node until it is to stop; returns once all of it has ended.
 
     Args:
+        join: nodes of a ring, or names that stand for several.
+        found: begin a ring if it is in none that one of them is in: see ``founding.py``.
         ready_fd: a file descriptor to write the node's address to, once it is a member.
         lifeline: stop when standard input ends, so when whoever started the node is gone.
 
@@ -37,7 +42,9 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     proof = credentials(config.certs_folder)
-    node = Node(PyroTransport(proof), cluster=cluster, config=config, join=join)
+    config = dataclasses.replace(config, host=own_host(config.host))
+    seeds = [seed for seed in all_behind(join) if seed != Address(config.host, config.port)]
+    node = Node(PyroTransport(proof), cluster=cluster, config=config, join=seeds, found=found)
     try:
         print(f"node {node.address} is up ({_closed_to_whom(proof)})", flush=True)
         if ready_fd is not None:

@@ -51,6 +51,13 @@ def test_from_nothing_to_a_node_and_a_client(run: Run, folder: Path) -> None:
     assert "node n1 at 10.0.0.5, node1.example.org, until" in shown[2]
 
 
+def test_a_node_may_be_anywhere_in_a_network(run: Run, folder: Path) -> None:
+    run("init")
+    run("issue", "nodes", "--network", "10.0.0.0/30", "--host", "node")
+    own = Certificates(folder / "nodes").loaded.own
+    assert own.hosts == {"10.0.0.1", "10.0.0.2", "node"}
+
+
 def test_all_is_closed_to_other_users(run: Run, folder: Path) -> None:
     run("init")
     run("issue", "n1", "--host", "::1")
@@ -110,6 +117,9 @@ def test_rolling_over(run: Run, folder: Path) -> None:
         (["issue", "--client", "bob", "--host", "::1"], "listens nowhere"),
         (["issue", "../n1", "--host", "::1"], "is no name"),
         (["issue", "n1", "--host", "::1", "--days", "0"], "--days"),
+        (["issue", "n1", "--network", "10.0.0.0/16"], "at most 256 addresses"),
+        (["issue", "n1", "--network", "10.0.0.1/24"], "is no network"),
+        (["issue", "--client", "bob", "--network", "10.0.0.0/30"], "listens nowhere"),
     ],
 )
 def test_what_cannot_be_issued(run: Run, folder: Path, arguments: list[str], says: str) -> None:
