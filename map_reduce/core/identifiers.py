@@ -52,6 +52,9 @@ def distance(start: Identifier, end: Identifier) -> int:
     return (end - start) % RING_SIZE
 
 
+_NOT_IN_HOSTS = frozenset("[]/@ \t\r\n")
+
+
 class Address(msgspec.Struct, frozen=True, array_like=True, order=True, dict=True):
     """Where a node listens."""
 
@@ -87,7 +90,9 @@ class Address(msgspec.Struct, frozen=True, array_like=True, order=True, dict=Tru
             host = host[1:-1]
         elif ":" in host:
             colon = ""
-        if not colon or not host or not (port.isascii() and port.isdigit() and int(port) < 65536):
+        if not host or set(host) & _NOT_IN_HOSTS:
+            colon = ""
+        if not colon or not (port.isascii() and port.isdigit() and int(port[:6]) < 65536):
             raise ConfigError(f"{text!r} is not an address; write HOST:PORT, as in 127.0.0.1:9000")
         return cls(host, int(port))
 

@@ -27,6 +27,7 @@ class MemoryBlockStore:
         self._whole: dict[str, bytes] = {}
         self._refs: dict[str, BlockRef] = {}
         self._whole_bytes = 0
+        self._partial_bytes = 0
         self._changed: Callable[[str], None] = unwatched
         self._partial: dict[str, tuple[BlockRef, bytearray, Pieces]] = {}
 
@@ -36,6 +37,8 @@ class MemoryBlockStore:
                 return True
             entry = self._partial.get(ref.name)
             if entry is None or entry[0] != ref:
+                self._forget_partial(ref.name)
+                self._partial_bytes += ref.size_bytes
                 entry = (ref, bytearray(ref.size_bytes), Pieces(ref.size_bytes))
                 self._partial[ref.name] = entry
             _, buffer, pieces = entry
@@ -43,7 +46,7 @@ class MemoryBlockStore:
             buffer[offset : offset + len(data)] = data
             if not pieces.complete:
                 return False
-            del self._partial[ref.name]
+            self._forget_partial(ref.name)
             whole = bytes(buffer)
             if digest_of(whole) != ref.digest:
                 raise BlockCorruptError(f"the bytes received for block {ref.name} are damaged")
@@ -83,13 +86,13 @@ class MemoryBlockStore:
             for name in whole:
                 self._remove(name)
             for name in partial:
-                del self._partial[name]
+                self._forget_partial(name)
         return len(whole) + len(partial)
 
     def discard(self, name: str) -> None:
         with self._lock:
             self._remove(name)
-            self._partial.pop(name, None)
+            self._forget_partial(name)
 
     def verify(self, name: str) -> BlockRef | None:
         with self._lock:
@@ -118,6 +121,17 @@ class MemoryBlockStore:
         with self._lock:
             return len(self._whole), self._whole_bytes
 
+    @property
+    def held_bytes(self) -> int:
+        """What the blocks take up, those that have come in part included."""
+        with self._lock:
+            return self._whole_bytes + self._partial_bytes
+
+    def _forget_partial(self, name: str) -> None:
+        partial = self._partial.pop(name, None)
+        if partial is not None:
+            self._partial_bytes -= partial[0].size_bytes
+
     def _add(self, ref: BlockRef, data: bytes) -> None:
         self._whole[ref.name] = data
         self._refs[ref.name] = ref
@@ -136,5 +150,5 @@ class MemoryBlockStore:
         with self._lock:
             self._whole.clear()
             self._refs.clear()
-            self._whole_bytes = 0
+            self._whole_bytes = self._partial_bytes = 0
             self._partial.clear()

@@ -32,7 +32,7 @@ class TieredBlockStore:
         # All pieces of a block go to the tier that its first piece went to.
         with self._demotion:
             if ref.name not in self._refs:
-                room = self._memory_bytes_max - self._memory.usage()[1]
+                room = self._memory_bytes_max - self._memory.held_bytes
                 small = ref.size_bytes <= min(SMALL_BYTES_MAX, room)
                 if not small or self._disk.knows(ref.name):
                     return self._disk.put_piece(ref, offset, data)

@@ -62,7 +62,8 @@ class PyroTransport:
             ``wire.MESSAGE_BYTES_MAX`` bytes, and its reply.
         idle_connections_max: connections to peers that are kept for the next call.
         idle_s_max: seconds that they are kept; less than ``limits.idle_s_max``.
-        limits: times, and the bound per address, of the answering side.
+        limits: times, and bounds per address, of the answering side; by default those of
+            ``Limits.at`` the address that is listened on.
     """
 
     def __init__(
@@ -75,9 +76,8 @@ class PyroTransport:
         idle_s_max: float = 30.0,
         limits: Limits | None = None,
     ) -> None:
-        limits = limits or Limits()
-        self._control_limits = dataclasses.replace(limits, connections_max=request_handlers_max)
-        self._bulk_limits = dataclasses.replace(limits, connections_max=bulk_handlers_max)
+        self._limits = limits
+        self._handlers_max = (request_handlers_max, bulk_handlers_max)
         self._credentials = credentials
         self._pool = ConnectionPool(credentials, idle_connections_max, idle_s_max)
         self._lock = threading.Lock()
@@ -105,10 +105,14 @@ class PyroTransport:
             self._address = Address(address.host, control.getsockname()[1])
             plane = BulkPlane(bulk.getsockname()[1], secrets.token_hex(16))
             name = f"map-reduce {self._address}"
+            limits = self._limits or Limits.at(address)
+            for_control, for_bulk = (
+                dataclasses.replace(limits, connections_max=most) for most in self._handlers_max
+            )
             self._daemons = [
                 NodeDaemon(
                     control,
-                    self._control_limits,
+                    for_control,
                     f"{name} control",
                     self._credentials,
                     plane=CONTROL,
@@ -116,7 +120,7 @@ class PyroTransport:
                 ),
                 NodeDaemon(
                     bulk,
-                    self._bulk_limits,
+                    for_bulk,
                     f"{name} bulk",
                     self._credentials,
                     plane=plane.instance,
@@ -152,8 +156,8 @@ class PyroTransport:
             return  # in a fork: what answers is the parent's
         for daemon in self._daemons:
             daemon.transportServer.shutdown()
-        for loop in self._loops:
-            loop.join(self._control_limits.close_s_max)
+        for daemon, loop in zip(self._daemons, self._loops, strict=False):  # none without serve
+            loop.join(daemon.transportServer.limits.close_s_max)
             if loop.is_alive():
                 log.error("%s: did not end when the transport was closed", loop.name)
         for daemon in self._daemons:

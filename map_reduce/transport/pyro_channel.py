@@ -41,6 +41,9 @@ FIRST_STEP_BYTES = 256 * 1024
 JOINED_BYTES_MAX = 16 * 1024
 """Up to this length the parts of a frame are joined for TLS, which would make a record of each."""
 
+DEADLINE_SLACK_S = 0.01
+"""How much later than at its deadline a frame may be given up."""
+
 _HEADER_BYTES = message.Message.header_size
 
 
@@ -67,8 +70,12 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._was_cut = False
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._deadline = self._allowed_at = 0.0  # what the socket's timeout was set for, and when
+        self._set_options()
+
+    def _set_options(self) -> None:
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def encrypt(
         self,
@@ -94,6 +101,7 @@ class Channel:
                 server_hostname=host,
             )
             self.sock = wrapped
+            self._deadline = 0.0
             if self._was_cut:  # in the moment in which the old socket object was taken apart
                 raise Cut("cut by this end", midway=False)
             self._allow_until(deadline, "the TLS handshake")
@@ -181,6 +189,7 @@ class Channel:
         """Whether the other end still holds the connection, and has sent nothing out of turn."""
         if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
             return False
+        self._deadline = 0.0
         self.sock.setblocking(False)
         try:
             socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
@@ -230,7 +239,10 @@ class Channel:
         return count
 
     def _allow_until(self, deadline: float, doing: str) -> None:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
+        now = time.monotonic()
+        if deadline <= now:
             raise TimeoutError(f"{doing}: the time is up")
-        self.sock.settimeout(left_s)
+        # Each change is a system call, which TLS would make for each 16 KiB.
+        if deadline != self._deadline or now > self._allowed_at + DEADLINE_SLACK_S:
+            self._deadline, self._allowed_at = deadline, now
+            self.sock.settimeout(deadline - now)

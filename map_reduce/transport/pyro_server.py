@@ -6,8 +6,9 @@ silent connection stops it and one reset ends it. The rules here:
 - The accept loop accepts, counts and starts a thread. It never reads, never writes, never waits
   for a connection, and survives whatever ``accept`` or starting a thread raises.
 - A connection has a thread of its own, and a fault in it costs that connection.
-- There are at most ``connections_max``, and ``connections_per_address_max`` of one address. At
-  the bound a newcomer takes the place of the one that matters least (of the same address, where
+- There are at most ``connections_max``, ``connections_per_address_max`` of one address, and
+  ``greetings_per_address_max`` of one address that have not proved yet who they are. At a
+  bound a newcomer takes the place of the one that matters least (of the same address, where
   that is at its bound): first those that have not greeted, then those without a request, then
   those in the middle of sending one, then those that do not fetch their reply; among equals the
   one that has been so longest. Whoever fills the server with silent, slow or idle connections
@@ -27,10 +28,10 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from map_reduce.core.identifiers import Address
 from map_reduce.core.roles import Caller
 from map_reduce.errors import ProtocolError
 from map_reduce.transport.pyro_channel import Channel
@@ -48,11 +49,20 @@ class Limits:
 
     connections_max: int = 256
     connections_per_address_max: int = 256  # on loopback all peers have the same one
+    greetings_per_address_max: int = 256
     greeting_s_max: float = 2.0
     idle_s_max: float = 60.0
     frame_s_max: float = 10.0
     connection_s_max: float = 3600.0  # between two requests, then a new one is wanted
     close_s_max: float = 5.0
+
+    @classmethod
+    def at(cls, address: Address) -> Limits:
+        """For a daemon at this address. Away from loopback, whoever floods it with connections
+        has one address among many: bounds for each keep his flood in its own bed."""
+        if address.is_loopback:
+            return cls()
+        return cls(connections_per_address_max=128, greetings_per_address_max=32)
 
 
 class Stage(enum.IntEnum):
@@ -200,8 +210,11 @@ class ConnectionServer:
         with self._lock:
             if self._stopping.is_set() or len(self._leaving) >= LEAVING_MAX:
                 return False
-            per_address = Counter(other.host for other in self._served.values())
-            if per_address[channel.host] >= self.limits.connections_per_address_max:
+            stages = [o.stage_since[0] for o in self._served.values() if o.host == channel.host]
+            if (
+                len(stages) >= self.limits.connections_per_address_max
+                or stages.count(Stage.GREETING) >= self.limits.greetings_per_address_max
+            ):
                 if not self._give_up_one(channel.host):
                     return False
             elif len(self._served) >= self.limits.connections_max and not self._give_up_one(None):

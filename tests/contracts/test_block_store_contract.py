@@ -15,6 +15,7 @@ from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError, ProtocolError
 from map_reduce.storage.disk import SET_ASIDE, DiskBlockStore
 from map_reduce.storage.memory import MemoryBlockStore
+from map_reduce.storage.pieces import RANGES_MAX
 from map_reduce.storage.tiered import SMALL_BYTES_MAX, TieredBlockStore
 
 
@@ -297,4 +298,24 @@ def test_small_blocks_stay_in_memory_until_a_file_is_needed(tmp_path):
     assert store.read("a", 0, 8)[0] == b"12345678"
     assert disk.usage() == (2, 9)
     assert store.usage() == (2, 9)
+    store.close()
+
+
+def test_pieces_with_gaps_without_end_are_refused(store):
+    ref = block("x", bytes(10_000))
+    for number in range(RANGES_MAX):
+        store.put_piece(ref, 2 * number, b"\0")
+    with pytest.raises(ProtocolError, match="gaps"):
+        store.put_piece(ref, 2 * RANGES_MAX, b"\0")
+    assert not store.put_piece(ref, 2 * RANGES_MAX - 1, b"\0")  # which goes on where one ended
+
+
+def test_blocks_that_never_become_whole_do_not_fill_the_memory(tmp_path):
+    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    store = TieredBlockStore(disk, memory_bytes_max=10)
+    for number in range(9):
+        store.put_piece(block(f"a/{number}", b"abcd"), 0, b"a")
+    assert store._memory.held_bytes == 8
+    assert store.delete_prefix("a/") == 9
+    assert store._memory.held_bytes == 0
     store.close()

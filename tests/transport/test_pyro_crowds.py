@@ -182,7 +182,50 @@ def test_who_works_is_kept_and_the_longest_idle_goes(
     assert wire.decode_reply(idle[1].receive()[25:]) == Done()
 
 
-@pytest.mark.skipif(not hasattr(socket, "SO_BINDTODEVICE"), reason="127.0.0.2 is Linux's alone")
+def hand_from(host: str, address: Address, hands: Hands) -> Hand:
+    """One that has connected from an address of loopback of its own."""
+    hand = hands(address)
+    hand.close()
+    hand.sock = socket.create_connection(
+        (address.host, address.port), PATIENCE_S, source_address=(host, 0)
+    )
+    return hand
+
+
+def greeted(hand: Hand) -> Hand:
+    assert hand.greet()
+    return hand
+
+
+ONLY_LINUX = pytest.mark.skipif(
+    not hasattr(socket, "SO_BINDTODEVICE"), reason="127.0.0.2 is Linux's alone"
+)
+
+
+@ONLY_LINUX
+def test_a_flood_from_one_address_leaves_others_the_time_to_greet(
+    hands: Hands, transport: Transports
+) -> None:
+    node = transport(limits=Limits(greetings_per_address_max=3, greeting_s_max=PATIENCE_S))
+    address = node.listen(Address("127.0.0.1", 0))
+    node.serve(lambda request: Done())
+    slow = hand_from("127.0.0.3", address, hands)
+    settled = greeted(hand_from("127.0.0.2", address, hands))
+    flood = [hand_from("127.0.0.2", address, hands) for _ in range(10)]
+    for hand in flood[:7]:
+        assert hand.receive() == b""
+    for hand in (settled, greeted(slow), greeted(flood[-1])):
+        hand.send(Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)))
+        assert wire.decode_reply(hand.receive()[25:]) == Done()
+
+
+def test_bounds_for_each_address_are_for_networks() -> None:
+    assert Limits.at(Address("127.0.0.1", 1)) == Limits.at(Address("localhost", 1)) == Limits()
+    away = Limits.at(Address("10.0.0.5", 1))
+    assert away.greetings_per_address_max < away.connections_per_address_max < 256
+
+
+@ONLY_LINUX
 def test_an_address_at_its_bound_pushes_out_only_its_own(
     hands: Hands, transport: Transports
 ) -> None:
@@ -190,17 +233,8 @@ def test_an_address_at_its_bound_pushes_out_only_its_own(
     address = node.listen(Address("127.0.0.1", 0))
     node.serve(lambda request: Done())
 
-    def connect_from(host: str) -> Hand:
-        hand = hands(address)
-        hand.close()
-        hand.sock = socket.create_connection(
-            (address.host, address.port), PATIENCE_S, source_address=(host, 0)
-        )
-        assert hand.greet()
-        return hand
-
-    others = connect_from("127.0.0.3")
-    greedy = [connect_from("127.0.0.2") for _ in range(6)]
+    others = greeted(hand_from("127.0.0.3", address, hands))
+    greedy = [greeted(hand_from("127.0.0.2", address, hands)) for _ in range(6)]
     for hand in greedy[:4]:
         assert hand.receive() == b""
     for hand in (others, *greedy[4:]):

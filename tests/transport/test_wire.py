@@ -6,14 +6,24 @@ import contextlib
 import struct
 import tracemalloc
 import types
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from map_reduce.core.messages import MESSAGES, Message, No, Piece, Ping, Request
+from map_reduce.core.messages import (
+    MESSAGES,
+    BlockRef,
+    GetPiece,
+    Message,
+    No,
+    Piece,
+    Ping,
+    PutPiece,
+    Request,
+)
 from map_reduce.errors import ProtocolError
 from map_reduce.transport import wire
 
@@ -30,6 +40,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     }
     if kind in plain:
         return plain[kind]
+    if get_origin(kind) is Annotated:
+        bounds = get_args(kind)[1]
+        return st.integers(bounds.ge, (1 << 63) - 1 if bounds.le is None else bounds.le)
     if get_origin(kind) in (Union, types.UnionType):
         return st.one_of(*map(values, get_args(kind)))
     if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
@@ -39,7 +52,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if get_origin(kind) is dict:
         return st.dictionaries(*map(values, get_args(kind)), max_size=3)
     assert issubclass(kind, msgspec.Struct), kind
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     return st.builds(kind, **{name: values(hints[name]) for name in kind.__struct_fields__})
 
 
@@ -173,3 +186,19 @@ def test_what_has_no_encoding_is_refused_at_the_sender(body: Message) -> None:
 def test_the_bytes_of_one_request() -> None:
     """They are what nodes of one version agree on; a change here is a change of PROTOCOL."""
     assert wire.encode_request(Request("c", None, Ping())) == b"\x93\xa1c\xc0\x91\xa4Ping"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        GetPiece("a", -1, 1),
+        GetPiece("a", 0, -1),
+        GetPiece("a", 0, 1 << 40),
+        PutPiece(BlockRef("a", -1, b""), 0, b""),
+        PutPiece(BlockRef("a", 1, b""), -1, b""),
+    ],
+)
+def test_places_and_lengths_that_no_peer_asks_for(body: Message) -> None:
+    data = wire.encode_request(Request("", None, body))
+    with pytest.raises(ProtocolError):
+        wire.decode_request(data)

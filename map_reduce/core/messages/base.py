@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 NOT_DECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not what they should be: text that is not UTF-8 and
 arrays too deep in one another have errors of Python's own."""
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""A number of bytes, or a place among them."""
 
 Bytes20 = bytes  # an identifier, big-endian: msgpack has no 160-bit integers
 

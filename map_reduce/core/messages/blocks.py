@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from map_reduce.core.messages.base import Bytes20, Message
+from map_reduce.core.messages.base import Bytes20, Count, Message
+
+PIECE_BYTES_MAX = 4_000_000
+"""The most that one may ask for at once: a reply with it fits a message of the transport."""
 
 
 class BlockRef(msgspec.Struct, frozen=True, array_like=True):
     """A block's name, its length and the digest of its bytes (``core/digests.py``)."""
 
     name: str
-    size_bytes: int
+    size_bytes: Count
     digest: bytes
 
 
@@ -19,7 +24,7 @@ class PutPiece(Message, frozen=True):
     """Store a piece; the block exists once all its bytes are there and match. -> PieceStored"""
 
     ref: BlockRef
-    offset: int
+    offset: Count
     data: bytes
 
 
@@ -31,8 +36,8 @@ class GetPiece(Message, frozen=True):
     """Read ``length_bytes`` of a block or of a map output from ``offset``. -> Piece, NoBlock"""
 
     name: str
-    offset: int
-    length_bytes: int
+    offset: Count
+    length_bytes: Annotated[int, msgspec.Meta(ge=0, le=PIECE_BYTES_MAX)]
 
 
 class Piece(Message, frozen=True):
