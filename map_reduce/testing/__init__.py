@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from map_reduce.testing.cluster import ChaosCluster, ChaosNode
+from map_reduce.testing.jobs import ChaosRun, run_under_chaos
 from map_reduce.testing.sequential import sequential
 
-__all__ = ["ChaosCluster", "ChaosNode", "sequential"]
+__all__ = ["ChaosCluster", "ChaosNode", "ChaosRun", "run_under_chaos", "sequential"]
