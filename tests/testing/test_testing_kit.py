@@ -1,0 +1,73 @@
+"""The public kit: its reference, how it tells what went wrong, and the examples of its page."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from map_reduce.testing import run_under_chaos, sequential
+from map_reduce.testing import sequential as reference
+
+PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def words(number, line):
+    return [(word, 1) for word in line.split()]
+
+
+def total(word, counts):
+    return sum(counts)
+
+
+@given(st.lists(st.text("ab ", max_size=8), max_size=20))
+def test_the_reference_counts_as_counting_does(lines):
+    every = [word for line in lines for word in line.split()]
+    expected = {word: every.count(word) for word in every}
+    assert sequential(lines, words, total) == expected
+    assert sequential(lines, words, total, total) == expected
+    assert sequential(dict(enumerate(lines)), words, total) == expected
+    assert [*sequential(lines, words, total)] == [*dict.fromkeys(every)]
+
+
+def test_the_page_shows_what_it_says():
+    (session,) = [example for example in EXAMPLES if example.startswith(">>>")]
+    parsed = doctest.DocTestParser().get_doctest(session, {}, "docs/testing.md", None, 0)
+    assert doctest.DocTestRunner().run(parsed).attempted == 2
+    assert doctest.DocTestRunner().run(parsed).failed == 0
+    assert "ten lines" in PAGE
+    assert reference.__doc__ is not None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_job_that_gives_another_answer_is_told_with_the_seed_and_what_differs():
+    def unsteady(number, item):
+        return [(item, random.SystemRandom().random()), ("steady", 1)]
+
+    def first(key, values):
+        return values[0]
+
+    with pytest.raises(AssertionError, match=r"2 keys wrong: 'a', 'b'\n.*seed=3, nodes=3.*alike"):
+        run_under_chaos(["a", "b"], unsteady, first, seed=3, nodes=3, last_s=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_job_that_ends_with_an_error_is_told_with_the_seed():
+    here = os.getpid()
+
+    def broken(number, item):
+        if os.getpid() != here:
+            raise ValueError("not today")
+        return [(item, 1)]
+
+    with pytest.raises(AssertionError, match=r"(?s)MapError.*not today.*seed=3, nodes=1"):
+        run_under_chaos(["a"], broken, total, seed=3, nodes=1)
