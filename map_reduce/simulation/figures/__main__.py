@@ -48,12 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     claim("paths", "members asked by a lookup", _paths, "members", "lists", "lookups")
     claim("lengths", "their distribution", _lengths, "members", "lists", "lookups")
     claim("load", "keys by node", _load, "members", "keys", "virtual", "choices")
-    claim("dead", "lookups right after many died", _dead, "members", "list", "died", "lookups")
+    claim(
+        *("dead", "lookups right after many died", _dead),
+        *("members", "list", "died", "lookups", "rings"),
+    )
     claim("lost", "keys lost when many die", _lost, "members", "keys", "replicas", "died")
     claim("healing", "until the ring is whole", _healing, "members", "list", "died", "lookups")
     claim(
         *("churn", "lookups while members come and go", _churn),
-        *("members", "list", "interval", "rates", "seconds"),
+        *("members", "list", "interval", "rates", "seconds", "asked"),
     )
     claim(
         *("upkeep", "what maintenance sends", _upkeep),
@@ -72,12 +75,14 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "lists": _many(int, [1, 16]) | {"help": "lengths of successor lists"},
     "list": {"type": int, "default": 16, "help": "length of successor lists"},
     "lookups": {"type": int, "default": 10_000},
+    "rings": {"type": int, "default": 1, "help": "over which the lookups are spread"},
     "keys": _many(int, [500_000]),
     "virtual": _many(int, [1, 20]) | {"help": "places that each node has on the ring"},
     "choices": _many(int, [1, 2, 4]) | {"help": "names that each key has"},
     "died": _many(float, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]) | {"help": "shares that die at once"},
     "replicas": _many(int, [1, 5]),
     "interval": {"type": float, "default": 0.5, "help": "seconds between rounds"},
+    "asked": {"type": float, "default": 1.0, "help": "lookups each second"},
     "rates": _many(float, [0.1]) | {"help": "joins, and crashes, each second"},
     "sessions": _many(float, [0, 3600, 600]) | {"help": "seconds that members stay; 0: for ever"},
     "seconds": {"type": int, "default": 60, "help": "of virtual time"},
@@ -97,7 +102,9 @@ def _load(flags: Flags) -> Table:
 
 
 def _dead(flags: Flags) -> Table:
-    return lookups_after(flags.members[0], flags.list, flags.died, flags.lookups, flags.seed)
+    return lookups_after(
+        flags.members[0], flags.list, flags.died, flags.lookups, flags.seed, flags.rings
+    )
 
 
 def _lost(flags: Flags) -> Table:
@@ -110,7 +117,7 @@ def _healing(flags: Flags) -> Table:
 
 def _churn(flags: Flags) -> Table:
     setups = [
-        Setup(members, flags.list, flags.interval, rate, flags.seconds)
+        Setup(members, flags.list, flags.interval, rate, flags.seconds, flags.asked)
         for members in flags.members
         for rate in flags.rates
     ]
