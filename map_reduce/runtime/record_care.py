@@ -35,6 +35,7 @@ PAUSE_S = 0.02
 """Between two records that are moved or read: at most 50 a second."""
 
 WITHIN_S = 4.0
+LEAVE_WITHIN_S = 1.0
 SIGHT_S_MAX = 30.0
 """Whoever is in the ring is asked again after so long whether it is still the same replica."""
 
@@ -165,13 +166,15 @@ class RecordCare:
         )
         replicas = self._records.replicas_of(members)
         found = [replicas[member] for member in members if member in replicas]
-        return tuple(replica for replica in found if not self._fellows.gone(replica))
+        there = self._records.sights(found)  # the others are on their way out
+        return tuple(replica for replica in found if there.get(replica) == replica)
 
     def _reconfigure(self, held: Held, members: Config) -> bool:
         assert held.state is not None
         record = Record(held.name, held.state.born)
+        within_s = LEAVE_WITHIN_S if self._own.leaving else WITHIN_S
         try:
-            self._records.reconfigure(record, members, within_s=WITHIN_S)
+            self._records.reconfigure(record, members, within_s=within_s)
         except ClusterError as error:
             log.info("record %s was not moved: %s", held.name, error)
             return False
@@ -201,8 +204,8 @@ class RecordCare:
                 log.info("nobody knows where record %s belongs: %s", held.name, error)
                 continue
             members = next_config(state.configs[-1], [me], candidates, self._members_max)
-            if me not in members:
-                self._reconfigure(held, members)
+            if me not in members and not self._reconfigure(held, members):
+                return  # the others are leaving too, or there is no majority to ask
 
     # ------------------------------------------------------------------ burying
 

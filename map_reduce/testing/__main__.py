@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from map_reduce.errors import MapReduceError
 from map_reduce.testing.bootstrap import start_while_the_seed_dies
 from map_reduce.testing.cluster import ChaosCluster
+from map_reduce.testing.record_chaos import SETTINGS, records_under_chaos
 from map_reduce.testing.ring_chaos import ring_under_chaos
 
 
@@ -27,18 +28,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="instead, start all nodes at once and kill the one that they join in the middle",
     )
+    parser.add_argument(
+        "--records",
+        action="store_true",
+        help="instead, use records while nodes of a ring of five come and go, with their memory "
+        "and without, and check whether the history could have happened",
+    )
     parser.add_argument("--rounds", type=int, default=1, help="rings, one after another")
     options = parser.parse_args(arguments)
     failed = 0
     for number in range(options.rounds):
         seed = None if options.seed is None else options.seed + number
         try:
-            print(
-                _bootstrap(options.nodes, seed)
-                if options.bootstrap
-                else _faults(options.nodes, seed, options.seconds, number),
-                flush=True,
-            )
+            if options.bootstrap:
+                told = _bootstrap(options.nodes, seed)
+            elif options.records:
+                told = _records(seed, options.seconds, number)
+            else:
+                told = _faults(options.nodes, seed, options.seconds, number)
+            print(told, flush=True)
         except MapReduceError as error:
             failed += 1
             print(f"FAILED: {error}", flush=True)
@@ -50,6 +58,12 @@ def _faults(nodes: int, seed: int | None, seconds: float, number: int) -> str:
     with ChaosCluster(nodes, seed=seed, keep_data=number % 2 == 0) as cluster:
         print(f"seed {cluster.seed}", flush=True)
         return str(ring_under_chaos(cluster, seconds))
+
+
+def _records(seed: int | None, seconds: float, number: int) -> str:
+    with ChaosCluster(5, seed=seed, keep_data=number % 2 == 0, settings=SETTINGS) as cluster:
+        print(f"seed {cluster.seed}", flush=True)
+        return str(records_under_chaos(cluster, seconds))
 
 
 def _bootstrap(nodes: int, seed: int | None) -> str:
