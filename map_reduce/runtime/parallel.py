@@ -2,12 +2,14 @@
 
 Requests run in threads of a pool, at most ``PER_PEER_MAX`` at a time to one peer: a peer that keeps
 silent holds up the requests to itself, never those to others. A request whose asker no longer waits
-is not sent.
+is not sent, unless it is one that is to reach everybody; and no request is sent when its time is
+over.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -46,12 +48,15 @@ class Parallel:
         messages: Mapping[P, Message],
         timeout_s: float,
         enough: Callable[[dict[P, Message]], bool],
+        *,
+        for_all: bool = False,
     ) -> dict[P, Message]:
         """The replies that came until they were enough, or all were there, or the time was over.
 
-        Who did not answer is not among them. What comes later is dropped.
+        Who did not answer is not among them. What comes later is dropped. ``for_all``: what has not
+        been sent when there are replies enough is sent all the same.
         """
-        gathering = _Gathering[P](len(messages), enough)
+        gathering = _Gathering[P](len(messages), enough, timeout_s, for_all=for_all)
         inline: list[Callable[[], None]] = []
         for peer, message in messages.items():
             call: Callable[[], None] = partial(self._ask, gathering, peer, message, timeout_s)
@@ -68,7 +73,7 @@ class Parallel:
         self._lanes.close()
 
     def _ask(self, gathering: _Gathering[P], peer: P, message: Message, timeout_s: float) -> None:
-        if gathering.over:
+        if not gathering.open:
             return
         try:
             reply = self._peers.send(peer.address, message, timeout_s)
@@ -81,12 +86,26 @@ class Parallel:
 class _Gathering(Generic[P]):
     """The replies to one question."""
 
-    def __init__(self, asked: int, enough: Callable[[dict[P, Message]], bool]) -> None:
+    def __init__(
+        self,
+        asked: int,
+        enough: Callable[[dict[P, Message]], bool],
+        timeout_s: float,
+        *,
+        for_all: bool,
+    ) -> None:
+        self._until_s = time.monotonic() + timeout_s
+        self._for_all = for_all
         self._changed = threading.Condition()
         self._missing = asked
         self._enough: Callable[[dict[P, Message]], bool] = enough
         self._replies: dict[P, Message] = {}
         self.over = asked == 0
+
+    @property
+    def open(self) -> bool:
+        """Whether requests are still to be sent."""
+        return (self._for_all or not self.over) and time.monotonic() < self._until_s
 
     def take(self, peer: P, reply: Message | None) -> None:
         with self._changed:

@@ -38,7 +38,14 @@ from map_reduce.core import names
 from map_reduce.core.chord.replication import replica_group
 from map_reduce.core.identifiers import Identifier, Member, identifier_of
 from map_reduce.core.messages import Message
-from map_reduce.core.messages.records import Config, GetReplica, RecordState, Replica, ReplicaIs
+from map_reduce.core.messages.records import (
+    AcceptRecord,
+    Config,
+    GetReplica,
+    RecordState,
+    Replica,
+    ReplicaIs,
+)
 from map_reduce.core.registers.birth import Record
 from map_reduce.core.registers.lease import ValueChange
 from map_reduce.core.registers.procedure import (
@@ -228,7 +235,9 @@ class Records:
             timeout_s = min(self._timeout_s, left_s())
             if timeout_s <= 0:
                 return {}
-            return self._parallel.ask(ask.messages, timeout_s, ask.enough)
+            # Who misses a write makes the next reader write it again
+            writes = any(isinstance(message, AcceptRecord) for message in ask.messages.values())
+            return self._parallel.ask(ask.messages, timeout_s, ask.enough, for_all=writes)
 
         def back_off(wait: BackOff) -> None:
             if wait.attempt == LOOK_UP_AT and left_s() > 0:

@@ -80,6 +80,7 @@ def records_under_chaos(
     result = RecordChaosResult(cluster.seed, seconds)
     watcher = cluster.access()
     try:
+        watcher.members()
         records = [_born(watcher, number) for number in range(RECORDS)]
         users = [_User(cluster, records, number) for number in range(clients)]
         try:
@@ -115,6 +116,7 @@ class _User:
 
     def __init__(self, cluster: ChaosCluster, records: Sequence[Record], number: int) -> None:
         self._access = cluster.access()
+        self._access.members()  # from now on all are ways in
         self._records = records
         self._draw = random.Random(f"{cluster.seed}/{number}")
         self._news = itertools.count(number + 1, 1000)  # no other client writes the same

@@ -31,6 +31,7 @@ def test_a_record_moves_off_a_killed_member_and_the_next_one_may_be_killed_too(k
     with ChaosCluster(4, seed=1, settings=SETTINGS) as cluster:
         access = cluster.access()
         try:
+            access.members()  # from now on all are ways in
             members = access.records.choose_members(identifier_of("a job"))
             record = Birth(b"about", b"nonce", members).record()
             access.records.change(record, lambda value: b"kept")
@@ -57,6 +58,7 @@ def test_a_ring_whose_nodes_were_all_killed_at_once_has_its_records_again():
     with ChaosCluster(3, seed=1, keep_data=True, settings=SETTINGS) as cluster:
         access = cluster.access()
         try:
+            access.members()  # from now on all are ways in
             members = access.records.choose_members(identifier_of("a job"))
             record = Birth(b"about", b"nonce", members).record()
             assert access.records.change(record, lambda value: b"kept").changed

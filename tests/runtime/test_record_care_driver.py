@@ -102,7 +102,7 @@ def test_a_change_that_somebody_left_half_done_is_finished(ring):
 
 
 def test_who_leaves_moves_its_records_to_others(ring):
-    record = ring.record(members=3)
+    record = ring.record(members=2)  # both have what is written
     write(ring, record, b"kept")
     leaving = ring.nodes[1]
     leaving.care.leave(10)
@@ -129,7 +129,7 @@ def held_of(ring, record):
 
 
 def test_a_deleted_record_is_buried_after_a_day_by_all_who_held_it(ring):
-    record = ring.record(members=3)
+    record = ring.record(members=1)
     write(ring, record, bytes(1000))
     # n1 is a former member and does not hear of the deletion
     ring.client.reconfigure(record, tuple(node.own.me for node in ring.nodes[1:4]))
@@ -138,7 +138,7 @@ def test_a_deleted_record_is_buried_after_a_day_by_all_who_held_it(ring):
     assert not any(one.buried_s for one in held_of(ring, record))
     ring.clock.now += care.TOMBSTONE_KEPT_S
     ring.look(STEP_S)
-    assert len(held_of(ring, record)) >= 3
+    assert len(held_of(ring, record)) >= 3  # a majority of the last members, and n1
     for one in held_of(ring, record):
         assert one == Held(record.name, buried_s=one.buried_s)
         assert one.buried_s

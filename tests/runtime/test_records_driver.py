@@ -204,3 +204,20 @@ def test_a_call_ends_soon_when_its_records_are_closed():
         ring.client.close()
         thread.join(30)
         assert len(outcome) == 1
+
+
+def test_what_is_written_reaches_everybody_in_the_end():
+    with RecordRing(5) as ring:
+        record = ring.record()
+        heard = threading.Semaphore(0)
+
+        def hear(message):
+            if isinstance(message, AcceptRecord):
+                heard.release()
+
+        for node in ring.nodes:
+            node.before = hear
+        for _ in range(20):
+            ring.client.change(record, add_one)
+        for _ in range(5 * 20):
+            assert heard.acquire(timeout=20)
