@@ -169,6 +169,15 @@ class NodeConfig(_Settings):
     tasks_per_worker_max: int = _setting(
         1000, "TASKS_PER_WORKER_MAX", 1, 1 << 30, "tasks after which a worker process is replaced"
     )
+    worker_open_files_max: int = _setting(
+        4096, "WORKER_OPEN_FILES_MAX", 64, 1 << 20, "files a worker process may have open"
+    )
+    worker_file_mb_max: int = _setting(
+        65536, "WORKER_FILE_MB_MAX", 1, 1 << 30, "length of a file it may write, in MiB"
+    )
+    worker_variables: str = _setting(
+        "", "WORKER_VARIABLES", about="environment variables it gets although they look secret"
+    )
     result_ttl_s: float = _setting(
         3600.0, "RESULT_TTL", 1, 365 * 86400, "seconds that results are kept after a job's end"
     )

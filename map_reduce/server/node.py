@@ -88,6 +88,7 @@ from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.disk_records import open_records
 from map_reduce.storage.memory_records import MemoryRecordStore
 from map_reduce.storage.tiered import TieredBlockStore
+from map_reduce.workers.confinement import Limits
 from map_reduce.workers.pool import ProcessWorkerPool
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,8 @@ class Node:
             node=str(address),
             hash_seed=cluster.hash_seed,
             tasks_per_worker_max=config.tasks_per_worker_max,
+            limits=Limits(config.worker_open_files_max, config.worker_file_mb_max),
+            variables=frozenset(config.worker_variables.replace(",", " ").split()),
         )
         self._closers.callback(self._pool.close)
         self._ring = Ring(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from map_reduce.errors import ProtocolError
+from map_reduce.workers.confinement import Limits, without_secrets
 from map_reduce.workers.failures import exit_in_words
 from map_reduce.workers.protocol import Forget, FromWorker, Ready, Run, daemon_side, framed
 
@@ -47,11 +48,15 @@ class Launch(NamedTuple):
     niceness: int
     errors: int  # the descriptor that user code's standard error goes to
     scratch: Path
+    limits: Limits
+    variables: frozenset[str]  # that user code has although they look like secrets
 
 
-def _environment(hash_seed: int) -> Mapping[str, str]:
+def _environment(launch: Launch) -> Mapping[str, str]:
     path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
-    return {**os.environ, "PYTHONHASHSEED": str(hash_seed), _PATH_VARIABLE: "\n".join(path)}
+    environ = without_secrets(os.environ, launch.variables)
+    seed = str(launch.hash_seed)
+    return {**environ, "PYTHONHASHSEED": seed, _PATH_VARIABLE: "\n".join(path)}
 
 
 class Child:
@@ -86,12 +91,12 @@ class Child:
                     _BOOT,
                     launch.node,
                     *map(str, given),
-                    str(launch.niceness),
+                    *map(str, (launch.niceness, *launch.limits)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stderr=self._errors,
                 pass_fds=given,
-                env=_environment(launch.hash_seed),
+                env=_environment(launch),
                 start_new_session=True,
             )
             stack.pop_all()

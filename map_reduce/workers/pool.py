@@ -39,6 +39,7 @@ from map_reduce.core.messages import Outcome, Running, StartAttempt
 from map_reduce.errors import Refused
 from map_reduce.ports import LocalInput
 from map_reduce.workers.child import Launch
+from map_reduce.workers.confinement import DEFAULT_LIMITS, Limits
 from map_reduce.workers.slot import Slot
 from map_reduce.workers.tasks import Task, matches
 
@@ -66,6 +67,8 @@ class ProcessWorkerPool:
         warm: processes to start now; the others start when there is work for them.
         niceness: added to the processes' scheduling priority value, so that daemons on a
             loaded machine answer in time.
+        limits: what each process may take of the machine.
+        variables: environment variables that user code gets although they look like secrets.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class ProcessWorkerPool:
         tasks_per_worker_max: int,
         warm: int = 1,
         niceness: int = 5,
+        limits: Limits = DEFAULT_LIMITS,
+        variables: frozenset[str] = frozenset(),
     ) -> None:
         self.slots = slots
         self._scratch = scratch
@@ -91,7 +96,7 @@ class ProcessWorkerPool:
         self._reporter = threading.Thread(
             target=self._report_all, name="map-reduce-reports", daemon=True
         )
-        launch = Launch(node, hash_seed, niceness, self._errors, scratch)
+        launch = Launch(node, hash_seed, niceness, self._errors, scratch, limits, variables)
         self._slots = [
             Slot(
                 index,

@@ -31,6 +31,7 @@ from map_reduce.core.messages import MapOutput, Outcome, ReduceOutput
 from map_reduce.errors import ProtocolError
 from map_reduce.execution.attempt import Tracker, run_attempt
 from map_reduce.execution.failures import sendable
+from map_reduce.workers.confinement import Limits, confine
 from map_reduce.workers.failures import escaped
 from map_reduce.workers.leftovers import Surroundings
 from map_reduce.workers.loaded import LoadedByJob
@@ -220,11 +221,12 @@ def _volunteer() -> None:
 
 def main() -> None:
     """Entry point; the arguments are those that ``workers/child.py`` gives."""
-    node, connection, lifeline, errors, niceness = sys.argv[1:]
+    node, connection, lifeline, errors, niceness, *limits = sys.argv[1:]
     del sys.argv[1:]
     _die_with(int(lifeline))
     _volunteer()
     os.nice(int(niceness))
+    confine(Limits(*map(int, limits)))
     sock = socket.socket(fileno=int(connection))
     for descriptor in (int(connection), int(lifeline)):
         os.set_inheritable(descriptor, False)
