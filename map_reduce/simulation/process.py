@@ -114,6 +114,10 @@ class Process(Asker):
         self.seeds: tuple[Address, ...] = ()
         self._next_reunion_us = world.now_us + REUNITE_US
 
+    def answer(self, message: Message, reply: Callable[[Message], None]) -> None:
+        """Answer, now or later, what is not the ring's."""
+        raise AssertionError(f"{message} is no message of the ring")
+
     def create(self) -> None:
         self.ring.create()
         self.stepped(None)
@@ -139,10 +143,11 @@ class Process(Asker):
         self.run(self.ring.join(self.seeds), joined)
 
     def leave(self) -> None:
-        def left(_: None, __: ClusterError | None) -> None:
-            self.up = False
+        self.run(self.ring.leave(), lambda _, __: self.left())
 
-        self.run(self.ring.leave(), left)
+    def left(self) -> None:
+        """It has told its neighbours, and ends."""
+        self.up = False
 
     def stepped(self, reply: Message | None) -> None:
         self.world.stepped(self, reply)

@@ -138,13 +138,20 @@ class World:
 
     # -------------------------------------------------------------- messages
 
-    def ask(self, asker: Asker, ask: Ask, resume: Callable[[Message | ClusterError], None]) -> None:
+    def ask(
+        self,
+        asker: Asker,
+        ask: Ask,
+        resume: Callable[[Message | ClusterError], None],
+        timeout_us: int | None = None,
+    ) -> None:
         """Send a request; ``resume`` gets the reply or, in time, the failure."""
         number = self._number[ask.address]
         pending = _Pending(asker, number, resume)
         if self.meter is not None:
             self.meter.request(asker.sender, ask.message)
-        self.at(self.settings.timeout_us, asker, lambda: self._time_out(pending))
+        timeout_us = timeout_us or self.settings.timeout_us
+        self.at(timeout_us, asker, lambda: self._time_out(pending))
         for delay_us in self.network.fate(asker.number, number):
             self.at(delay_us, None, lambda: self._arrive(pending, ask.message))
 
@@ -162,7 +169,9 @@ class World:
         if asker.sender is not None:
             process.ring.heard_from(asker.sender)
         reply = process.ring.handle(message)
-        assert reply is not None, f"{message} is no message of the ring"
+        if reply is None:
+            process.answer(message, lambda reply: self._reply(pending, reply))
+            return
         if self.trace.lines is not None:
             told = f"{self._name(asker.number)} → {self._name(pending.peer)}  {in_words(message)}"
             self.trace.tell(self.now_us, f"{told};  {in_words(reply)}")

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
+from map_reduce.core.blocks.pieces import Pieces
 from map_reduce.core.digests import DIGEST_BYTES, PIECE_BYTES, new_digest
 from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError, ConfigError
 from map_reduce.storage.folder import sync_path
 from map_reduce.storage.memory import unwatched
-from map_reduce.storage.pieces import Pieces
 
 log = logging.getLogger(__name__)
 

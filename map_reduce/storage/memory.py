@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from map_reduce.core.blocks.pieces import Pieces
 from map_reduce.core.digests import digest_of
 from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError
-from map_reduce.storage.pieces import Pieces
 
 log = logging.getLogger(__name__)
 

@@ -44,13 +44,19 @@ from map_reduce.core.messages import (
     WhichMissing,
 )
 from map_reduce.core.procedure import Ask
-from map_reduce.core.repair.arc import Send, plan_arc
+from map_reduce.core.repair.arc import ArcPlan, Send, plan_arc
 from map_reduce.core.repair.checks import ROUND_S, Checks
 from map_reduce.core.repair.compare import answer_comparison
 from map_reduce.core.repair.deletions import Deletions
 from map_reduce.core.repair.health import answer_summaries
 from map_reduce.core.repair.inventory import Arc, Inventory
-from map_reduce.core.repair.strays import answer_missing, missing_at, plan_leave, plan_strays
+from map_reduce.core.repair.strays import (
+    StrayPlan,
+    answer_missing,
+    missing_at,
+    plan_leave,
+    plan_strays,
+)
 from map_reduce.core.repair.times import LookTimes, Place
 from map_reduce.errors import BlockMissingError, ClusterError, Refused, Unreachable
 
@@ -171,15 +177,7 @@ class BlockKeeper:
         """Carry out the first two rules."""
         if predecessor is None or not successors:
             return Looked(False, ("this node's place in the ring is not known yet",))
-        me, inventory, deletions, replicas = (
-            self.me,
-            self._inventory,
-            self.deletions,
-            self._replicas,
-        )
-        arc = yield from plan_arc(
-            me, predecessor, successors, inventory, deletions, replicas=replicas
-        )
+        arc = yield from self._plan_arc(predecessor, successors)
         problems = [*arc.problems]
         for peer, job in arc.tell:
             told = request(Ask(peer, EndJob(job.job_id, job.blocks)), Done)
@@ -190,9 +188,7 @@ class BlockKeeper:
             yield from _noting(problems, fetched)
         problems += yield from self._send(arc.sends)
         try:
-            strays = yield from plan_strays(
-                me, inventory, deletions, self._surplus, replicas=replicas
-            )
+            strays = yield from self._plan_strays()
             for ref in strays.discards:
                 yield Discard(ref)
         finally:
@@ -203,6 +199,23 @@ class BlockKeeper:
         problems += yield from self._send(strays.sends)
         busy = arc.tell or arc.fetches or arc.sends or strays.ended or strays.sends
         return Looked(bool(busy), tuple(problems))
+
+    def _plan_arc(
+        self, predecessor: Member, successors: Sequence[Member]
+    ) -> BlockProcedure[ArcPlan]:
+        return plan_arc(
+            self.me,
+            predecessor,
+            successors,
+            self._inventory,
+            self.deletions,
+            replicas=self._replicas,
+        )
+
+    def _plan_strays(self) -> BlockProcedure[StrayPlan]:
+        return plan_strays(
+            self.me, self._inventory, self.deletions, self._surplus, replicas=self._replicas
+        )
 
     def _end(self, job: EndedJob) -> BlockProcedure[None]:
         self.ended(job)

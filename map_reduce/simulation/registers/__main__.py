@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from map_reduce.simulation.registers.mutants import FAITHFUL, MUTANTS
 from map_reduce.simulation.registers.plan import Plan, draw_plan
 from map_reduce.simulation.registers.run import Outcome, carry_out
-from map_reduce.simulation.shrinking import shrink
+from map_reduce.simulation.reporting import report, seeds_until_found
 
 COMMAND = "python -m map_reduce.simulation.registers"
 
@@ -98,18 +98,16 @@ def _many(flags: argparse.Namespace) -> int:
 
 
 def _report(flags: argparse.Namespace, seed: int, violation: str) -> None:
-    """Print what failed, how to see it again, and the smallest plan that still fails."""
     again = f"{COMMAND} --seed {seed}"
     again += f" --mutant {flags.mutant}" if flags.mutant else ""
     again += "" if flags.strict else " --history-only"
-    print(f"FAILED: {violation}")
-    print(f"  again: {again} --trace")
-    if flags.shrink:
-        plan = draw_plan(seed)
-        kept = shrink(
-            len(plan.acts), lambda some: _run(flags, plan.keeping(some)).violation is not None
-        )
-        print(f"  smaller: {again} --trace --keep {','.join(map(str, kept))}")
+    plan = draw_plan(seed)
+    report(
+        again,
+        violation,
+        len(plan.acts) if flags.shrink else 0,
+        lambda some: _run(flags, plan.keeping(some)).violation is not None,
+    )
 
 
 def _table(flags: argparse.Namespace) -> int:
@@ -123,11 +121,10 @@ def _table(flags: argparse.Namespace) -> int:
 
 
 def _seeds_until_found(flags: argparse.Namespace, name: str, strict: bool) -> str:
-    for tried in range(flags.seeds):
-        plan = draw_plan(flags.seed + tried)
-        if carry_out(plan, mutant=MUTANTS[name], strict=strict).violation:
-            return str(tried + 1)
-    return f"not in {flags.seeds}"
+    return seeds_until_found(
+        range(flags.seed, flags.seed + flags.seeds),
+        lambda seed: carry_out(draw_plan(seed), mutant=MUTANTS[name], strict=strict).violation,
+    )
 
 
 if __name__ == "__main__":
