@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import (
     BlockRef,
+    EndedJob,
     Message,
     Outcome,
     Request,
@@ -154,6 +155,16 @@ class RecordStore(Protocol):
 
     def close(self) -> None:
         """Release everything. What was not synchronised may be lost."""
+
+
+class EndedJobs(Protocol):
+    """Jobs that a node was told to delete, kept where they outlive it. Used by many threads."""
+
+    def known(self) -> tuple[tuple[EndedJob, float], ...]:
+        """Those of the node's lives before this one, and how many seconds ago each was noted."""
+
+    def add(self, job: EndedJob) -> None:
+        """Return once it will be known in the node's next life. Raises OSError."""
 
 
 class LocalSource(NamedTuple):

@@ -40,7 +40,7 @@ from map_reduce.core.messages import (
 from map_reduce.core.procedure import Ask, perform
 from map_reduce.core.repair.keeper import BlockKeeper
 from map_reduce.errors import BlockMissingError, Refused, Unreachable
-from map_reduce.ports import BlockStore, Clock
+from map_reduce.ports import BlockStore, Clock, EndedJobs
 from map_reduce.runtime.live_inventory import LiveInventory
 from map_reduce.runtime.pace import Pace
 from map_reduce.runtime.peers import Peers
@@ -77,6 +77,7 @@ class Repair:
     Args:
         end_job: stops a job on this node and deletes its blocks; all of them where the second
             argument is true.
+        ended_jobs: where the jobs that were deleted here are remembered over a restart.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class Repair:
         replicas: int,
         pace: RepairPace,
         end_job: Callable[[str, bool], object],
+        ended_jobs: EndedJobs | None = None,
     ) -> None:
         self._peers = peers
+        self._ended_jobs = ended_jobs
         self._store = store
         self._pace = pace
         self._end_job = end_job
@@ -107,6 +110,8 @@ class Repair:
             interval_s=pace.interval_s,
             unchecked=[ref.name for ref in store.refs()],
         )
+        for job, age_s in ended_jobs.known() if ended_jobs is not None else ():
+            self._keeper.ended(job, age_s)
         self.bytes_moved = 0
 
     # ------------------------------------------------------------------ for handlers
@@ -123,8 +128,8 @@ class Repair:
     def ended(self, ended: EndedJob) -> None:
         """A job has ended: let none of its blocks come back, and delete them."""
         with self._inventory:
-            self._keeper.ended(ended)
-        self._end_job(ended.job_id, ended.blocks)
+            news = self._keeper.ended(ended)
+        self._end(ended, news=news)
 
     # ------------------------------------------------------------------ the thread
 
@@ -177,7 +182,8 @@ class Repair:
                 self._store.discard(ref.name)
                 return None
             case End(job):
-                return self._end_job(job.job_id, job.blocks)
+                self._end(job, news=True)
+                return None
             case Wait(seconds):
                 return self._stop.wait(seconds)
         raise AssertionError(f"{effect} is not asked for in repair")
@@ -188,6 +194,14 @@ class Repair:
         if isinstance(ask.message, PutPiece):
             self.bytes_moved += len(ask.message.data)
         return reply
+
+    def _end(self, job: EndedJob, *, news: bool) -> None:
+        if news and self._ended_jobs is not None:
+            try:
+                self._ended_jobs.add(job)
+            except OSError as error:
+                log.warning("the end of job %s was not written down: %s", job.job_id, error)
+        self._end_job(job.job_id, job.blocks)
 
     def _load(self, ref: BlockRef, offset: int, length_bytes: int) -> bytes:
         try:

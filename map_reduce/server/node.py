@@ -86,6 +86,7 @@ from map_reduce.server.founding import join_or_found
 from map_reduce.server.scratch import Scratch
 from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.disk_records import open_records
+from map_reduce.storage.ended_jobs import DiskEndedJobs
 from map_reduce.storage.memory_records import MemoryRecordStore
 from map_reduce.storage.tiered import TieredBlockStore
 from map_reduce.workers.confinement import Limits
@@ -213,6 +214,7 @@ class Node:
                 handover_s_max=config.handover_s_max,
             ),
             end_job=lambda job_id, blocks: self._attempts.end_job(job_id, blocks=blocks),
+            ended_jobs=DiskEndedJobs(config.data_folder) if config.data_folder else None,
         )
         self._directory = Directory(self.peers, config.slots, self._nodes_changed)
         self._record_care = RecordCare(

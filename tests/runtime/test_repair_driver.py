@@ -458,3 +458,37 @@ def test_a_step_that_is_stopped_ends_without_a_word(net, caplog):
     net.look()
     assert net.count(PutPiece) == 0
     assert not caplog.records
+
+
+class Remembered:
+    """EndedJobs of two lives."""
+
+    def __init__(self):
+        self.added = []
+
+    def known(self):
+        return (EndedJob("old", True), 60.0), (EndedJob("ancient", True), 25 * 3600.0)
+
+    def add(self, job):
+        self.added.append(job)
+        raise OSError("no space left on device")
+
+
+def test_ended_jobs_are_remembered_and_written_down_once(net):
+    remembered = Remembered()
+    repair = Repair(
+        peers=Peers(net, timeout_s=1, me=ME, handler=lambda request: None),
+        view=lambda: net.views[ME],
+        store=net[ME].store,
+        clock=net.clock,
+        replicas=5,
+        pace=PACE,
+        end_job=net[ME].end_job,
+        ended_jobs=remembered,
+    )
+    assert repair.refuses(block("old/spec")) is not None
+    assert repair.refuses(block("ancient/spec")) is None
+    for blocks in (False, False, True, True):
+        repair.ended(EndedJob("new", blocks))
+    assert remembered.added == [EndedJob("new", False), EndedJob("new", True)]
+    assert len(net[ME].ended) == 4, "that it cannot be written down stops nothing"

@@ -4,9 +4,10 @@ A master tells every node once that a job has ended. Who missed it, paused or cu
 holds copies and would give them to the others as blocks that they lack. So each node remembers
 what it was told, and who wants to hand over a block is told in turn.
 
-How long: ``KEPT_S``, a day. A node that was away for longer, or whose fellows have all been
-restarted meanwhile, can bring back the blocks of a job that has ended. That costs room and harms
-nobody: no other job ever has the same id. To remember for ever would cost room for certain.
+How long: ``KEPT_S``, a day, and over restarts where the node has a data folder. A node that was
+away for longer, or whose fellows have none and were all restarted meanwhile, can bring back the
+blocks of a job that has ended. That costs room and harms nobody: no other job ever has the same id.
+To remember for ever would cost room for certain.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ class Deletions:
         self._now_s = now_s
         self._jobs: dict[str, tuple[float, bool]] = {}  # in order of their first note
 
-    def note(self, ended: EndedJob) -> bool:
-        """Remember; whether that is news."""
+    def note(self, ended: EndedJob, age_s: float = 0.0) -> bool:
+        """Remember what was told so many seconds ago; whether that is news."""
         _, all_of_it = self._jobs.get(ended.job_id, (0.0, None))
-        self._jobs[ended.job_id] = (self._now_s(), ended.blocks or bool(all_of_it))
+        self._jobs[ended.job_id] = (self._now_s() - age_s, ended.blocks or bool(all_of_it))
         self._forget_old()
         return all_of_it is None or (ended.blocks and not all_of_it)
 

@@ -154,9 +154,10 @@ class BlockKeeper:
             return No(f"{self.me} has handed over its blocks and is leaving the ring")
         return None
 
-    def ended(self, job: EndedJob) -> None:
-        """A job has ended: let none of its blocks come back."""
-        self.deletions.note(job)
+    def ended(self, job: EndedJob, age_s: float = 0.0) -> bool:
+        """A job has ended, so many seconds ago: let none of its blocks come back. Whether that
+        is news."""
+        return self.deletions.note(job, age_s)
 
     # -------------------------------------------------------------- now and then
 
@@ -318,6 +319,8 @@ class BlockKeeper:
                 yield from self._end(job)
             problems = [*plan.problems, *(yield from self._send(plan.sends))]
             unchanged = held == self._inventory.digest(everything)
+            if not (plan.answered or problems) and len(self._inventory):
+                problems = ["no other node is known that could take blocks"]
             if not plan.answered or (unchanged and not (plan.sends or problems)):
                 break
             if problems:

@@ -36,6 +36,7 @@ class Disk:
 
     def __init__(self, changed: Callable[[str], None]) -> None:
         self.files: dict[str, File] = {}
+        self.ends: dict[str, bool] = {}  # jobs that were to be deleted, and whether wholly
         self.changed = changed
         self.set_aside = 0
         self.full = 0  # how many faults say so
@@ -55,6 +56,7 @@ class Disk:
         self.remove(name)
 
     def wipe(self) -> None:
+        self.ends.clear()
         for name in list(self.files):
             self.remove(name)
 

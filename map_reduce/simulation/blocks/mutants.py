@@ -134,7 +134,8 @@ class MarksNothing(BlockKeeper):
 class Forgets(BlockKeeper):
     """What was deleted is not remembered."""
 
-    def ended(self, job: EndedJob) -> None: ...
+    def ended(self, job: EndedJob, age_s: float = 0.0) -> bool:
+        return True
 
 
 class NeverChecks(BlockKeeper):

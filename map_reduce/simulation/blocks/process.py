@@ -73,7 +73,8 @@ class BlockProcess(Process):
             round_s=ROUND_S,
             piece_bytes=PIECE_BYTES,
         )
-        self.ends: dict[str, bool] = {}  # jobs that it was told to delete, and whether wholly
+        for job_id, blocks in self.disk.ends.items():
+            self.keeper.ended(EndedJob(job_id, blocks))
         self.stepping_since_us: int | None = None
         self._here = NodeStore(self)
         self._stopping = False
@@ -113,7 +114,8 @@ class BlockProcess(Process):
                 raise AssertionError(f"{message} is no message of a ring with blocks")
 
     def end_job(self, job: EndedJob) -> None:
-        self.ends[job.job_id] = job.blocks or self.ends.get(job.job_id, False)
+        ends = self.disk.ends  # of a temporary folder, it is gone with the process
+        ends[job.job_id] = job.blocks or ends.get(job.job_id, False)
         self.keeper.ended(job)
         prefixes = [names.of_job(job.job_id)] if job.blocks else names.while_running(job.job_id)
         for prefix in prefixes:
@@ -121,7 +123,7 @@ class BlockProcess(Process):
 
     def knows_end_of(self, name: str) -> bool:
         """Whether it was told to delete the block."""
-        blocks = self.ends.get(names.job_of(name))
+        blocks = self.disk.ends.get(names.job_of(name))
         return blocks is not None and (blocks or names.is_only_for_running(name))
 
     # -------------------------------------------------------------- repair
