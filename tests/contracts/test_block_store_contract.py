@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from map_reduce.core.blocks.pieces import RANGES_MAX
 from map_reduce.core.digests import digest_of
 from map_reduce.core.messages import BlockRef
 from map_reduce.errors import BlockCorruptError, BlockMissingError, ProtocolError
 from map_reduce.storage.disk import SET_ASIDE, DiskBlockStore
 from map_reduce.storage.memory import MemoryBlockStore
-from map_reduce.storage.pieces import RANGES_MAX
 from map_reduce.storage.tiered import SMALL_BYTES_MAX, TieredBlockStore
 
 
