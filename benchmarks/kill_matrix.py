@@ -29,6 +29,7 @@ median time from the death to the result, in seconds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -53,7 +54,7 @@ from map_reduce.core.identifiers import distance, identifier_of
 from map_reduce.core.procedure import perform
 from map_reduce.core.repair.compare import difference
 from map_reduce.core.repair.inventory import Arc, Inventory
-from map_reduce.errors import MapReduceError
+from map_reduce.errors import ClusterError, MapReduceError
 from map_reduce.server.access import Access
 from map_reduce.testing import ChaosCluster, ChaosNode, sequential
 from points import Points
@@ -319,9 +320,8 @@ class Matrix:
 
     def _master(self, access: Access, job_id: str) -> ChaosNode:
         """Who is, or, before the job is submitted, would be."""
-        for node in cluster_status(str(self._cluster.running[0].address)).nodes:
-            if any(job.job_id == job_id for job in node.jobs):
-                return self._cluster.node_at(node.member.address)
+        with contextlib.suppress(ClusterError):
+            return self._cluster.master_of(job_id)
         return self._cluster.node_at(access.locate(identifier_of(job_id))[0].address)
 
     def _holds_output(self, access: Access, node: ChaosNode) -> bool:

@@ -147,6 +147,13 @@ class ChaosCluster:
                 return node
         raise KeyError(f"no node of this cluster listens at {address}")
 
+    def master_of(self, job_id: str) -> ChaosNode:
+        """The node that is master of a job now. Raises ClusterError: none says that it is."""
+        for member, node in self.report().nodes.items():
+            if any(job.job_id == job_id for job in node.jobs):
+                return self.node_at(member.address)
+        raise ClusterError(f"no node is master of job {job_id} now")
+
     def server(self) -> ServerInterface:
         """A client of a running node. Raises NoNodeError: none answers."""
         addresses = [str(node.address) for node in self.running]
