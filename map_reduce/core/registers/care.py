@@ -18,7 +18,8 @@ that was thought gone is then a former member with old knowledge, which harms no
 
 A record is never made smaller: where nobody new can be had, the gone stay members, and are again
 when they come back. It is made larger, up to ``members_max``, as soon as there are nodes: a record
-that was born on a ring of one survives its first node.
+that was born on a ring of one survives its first node. It grows to odd numbers: of four members no
+more may be lost than of three, and one more has to be asked.
 
 **Burying** (:class:`Burials`). A deleted record's tombstone is about 1 kB on each member. When a
 day has passed, whoever holds it makes sure that it is committed and then remembers only the name
@@ -103,6 +104,11 @@ class Fellows:
         return since_s is not None and self._now_s() - since_s >= self._gone_after_s
 
 
+def odd(members: int) -> int:
+    """The largest odd number up to this one."""
+    return members - 1 + members % 2
+
+
 @dataclass
 class _Turn:
     epoch: int
@@ -141,7 +147,7 @@ class Care:
         state = held.state
         if state is None or self._me not in members_of(state.configs):
             return False
-        wanted = min(self._members_max, nodes)
+        wanted = odd(min(self._members_max, nodes))
         last = state.configs[-1]
         return len(state.configs) == 2 or len(last) < wanted or any(map(gone, last))
 
@@ -157,7 +163,9 @@ class Care:
         last = state.configs[-1]
         lost = [replica for replica in last if gone(replica)]
         target = next_config(last, lost, candidates, self._members_max)
-        if len(state.configs) == 1 and target == last:
+        if len(target) > len(last):
+            target = target[: max(len(last), odd(len(target)))]
+        if len(state.configs) == 1 and set(target) == set(last):
             self._turns.pop(held.name, None)
             return None
         turn = self._turns.get(held.name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from map_reduce.core.messages.records import RecordState
 from map_reduce.core.registers.birth import Record
+from map_reduce.core.registers.care import odd
 from map_reduce.core.registers.lease import Lease, fenced, taken_over
 from map_reduce.core.registers.procedure import RecordProcedure
 from map_reduce.core.registers.proposer import Settled
@@ -399,7 +400,7 @@ class Run:
 
     def _is_cared_for(self) -> bool:
         *before, last = self._world.judge.latest[1].configs
-        wanted = min(self._plan.care, self._plan.nodes)
+        wanted = odd(min(self._plan.care, self._plan.nodes))
         return not before and len(last) >= wanted and set(last) <= self._world.replicas()
 
 

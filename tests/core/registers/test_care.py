@@ -91,10 +91,21 @@ def test_a_whole_record_needs_no_care_and_none_by_others():
 
 
 def test_a_small_record_grows_when_there_are_nodes():
-    care_of, nobody = make_care(), lambda one: False
-    assert not care_of.needed(holding(N[1:2]), nobody, nodes=1)
-    assert care_of.needed(holding(N[1:2]), nobody, nodes=2)
-    assert care_of.wanted(holding(N[1:2]), nobody, N[1:3]) == tuple(N[1:3])
+    care_of, nobody = make_care(members_max=5), lambda one: False
+    for nodes, wanted in ((1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5)):
+        assert care_of.needed(holding(N[1:2]), nobody, nodes) == (wanted > 1)
+        there = N[1 : nodes + 1]
+        target = make_care(members_max=5).wanted(holding(N[1:2]), nobody, there)
+        assert target == (tuple(there[:wanted]) if wanted > 1 else None)
+
+
+def test_an_even_number_of_members_is_left_as_it_is():
+    care_of = make_care(members_max=5)
+    assert not care_of.needed(holding(N[1:3]), lambda one: False, nodes=2)
+    wanted = care_of.wanted(holding(N[1:5]), {N[2]}.__contains__, [*N[:2], *N[3:6]])
+    assert wanted == (N[1], N[3], N[4], N[0], N[5])  # of six nodes, five
+    wanted = care_of.wanted(holding(N[1:5]), {N[2]}.__contains__, [*N[1:2], *N[3:6]])
+    assert wanted == (N[1], N[3], N[4], N[5])
 
 
 def test_the_gone_are_replaced_and_nobody_else_is():
