@@ -101,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_certs(run, "client")
     run.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
     run.add_argument("--json", action="store_true", help="one [key, value] a line")
+    run.add_argument(
+        "--on-bad-record",
+        default="fail",
+        metavar="fail|skip:N|skip:P%",
+        help="what to do about records that cannot be processed (default fail)",
+    )
+    run.add_argument("--task-timeout", type=float, metavar="S", help="seconds a task may take")
+    run.add_argument("--memory", type=int, metavar="MIB", help="that a worker may use for the job")
+    run.add_argument("--no-backups", action="store_true", help="begin no task a second time")
     run.set_defaults(command=_run)
 
     add_certs_command(commands)
@@ -185,10 +194,16 @@ def _ring(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from map_reduce.client.load import load_function
-    from map_reduce.client.output import write_results
+    from map_reduce.client.output import write_account, write_results
     from map_reduce.client.server_interface import ServerInterface
-    from map_reduce.job import Files
+    from map_reduce.job import Files, Options
 
+    asked = Options(
+        on_bad_record=options.on_bad_record,
+        timeout_s=options.task_timeout,
+        memory_mb_max=options.memory,
+        backups=False if options.no_backups else None,
+    )
     functions = {
         role: load_function(getattr(options, role), role)
         for role in ("map", "reduce", "combine")
@@ -196,8 +211,9 @@ def _run(options: argparse.Namespace) -> int:
     }
     with ServerInterface(options.address, certs=options.certs_folder) as server:
         files = Files(*options.files, encoding=options.encoding)
-        results = server.startup(files, **functions).result()  # type: ignore[arg-type]
-        write_results(results, sys.stdout, as_json=options.json)
+        job = server.startup(files, **functions, options=asked)  # type: ignore[arg-type]
+        write_results(job.result(), sys.stdout, as_json=options.json)
+        write_account(job, sys.stderr)
     return 0
 
 

@@ -7,9 +7,10 @@
     │   ├── CombineError               raised in combine; names the key
     │   ├── BadPairError               map gave something that is not (key, value) pairs
     │   ├── BadKeyError                a key that cannot be grouped by
+    │   ├── BadRecordsError            more bad records than may be left out
     │   ├── CounterError               a counter's name or amount, or too many counters
     │   ├── FunctionError              not callable, or does not travel to another process
-    │   ├── TaskTimeoutError           a task ran past MAX_TASK_TIMEOUT
+    │   ├── TaskTimeoutError           a task ran past its time
     │   └── WorkerDiedError            a task ended its worker process
     ├── InputError                 your input
     │   ├── InputMissingError          no such file, or the pattern matches none
@@ -73,6 +74,10 @@ class BadKeyError(UserCodeError):
     """A key is unhashable, or its hash is its identity, so that equal keys could not meet."""
 
 
+class BadRecordsError(UserCodeError):
+    """More records or keys could not be processed than ``on_bad_record`` allows; names some."""
+
+
 class CounterError(UserCodeError):
     """A counter's name or amount cannot be used, or the job has too many counters."""
 
@@ -82,7 +87,7 @@ class FunctionError(UserCodeError):
 
 
 class TaskTimeoutError(UserCodeError):
-    """A task ran longer than ``MAX_TASK_TIMEOUT`` seconds and was ended."""
+    """A task ran longer than the job's ``timeout_s``, or MAX_TASK_TIMEOUT, and was ended; twice."""
 
 
 class WorkerDiedError(UserCodeError):

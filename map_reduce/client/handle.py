@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from map_reduce.client.failures import error_of
 from map_reduce.client.progress import Bar, JobProgress
@@ -36,6 +36,17 @@ POLL_S_MIN, POLL_S_MAX, POLL_SHARE = 0.001, 0.2, 0.05
 short job is not kept waiting, and a long one not asked for without end."""
 
 ENDED = ("done", "failed", "cancelled")
+
+
+class Skipped(NamedTuple):
+    """A record or key that was left out."""
+
+    where: str
+    """"line 17 of /data/a.txt", "item 3", "key 'x'"."""
+    record: str
+    """Its repr, cut to 200 characters; "" for keys, and where it is not known."""
+    error: str
+    """What it failed with, cut to 500 characters."""
 
 
 class JobHandle:
@@ -88,6 +99,22 @@ class JobHandle:
         may go back where one has to run again. Raises as :attr:`state`.
         """
         return dict(self._ask(tally=True).tally.counters)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """The records and keys that were left out, as ``on_bad_record`` allows: the first 100.
+
+        Of the tasks that are done so far; all of them once the job has ended. How many there
+        are in all, :attr:`skipped_total` says. Raises as :attr:`state`.
+        """
+        told = self._ask(tally=True).tally.skipped
+        return [Skipped(bad.where, bad.record, bad.error) for bad in told]
+
+    @property
+    def skipped_total(self) -> int:
+        """How many records and keys were left out. Raises as :attr:`state`."""
+        tally = self._ask(tally=True).tally
+        return tally.records_skipped + tally.keys_skipped
 
     def result(self, timeout_s: float | None = None) -> dict[Any, Any]:
         """Wait for the end, and return {key: what reduce returned for it}.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
+from map_reduce.client.handle import JobHandle
+
 
 def write_results(results: dict[Any, Any], out: TextIO, *, as_json: bool) -> None:
     """A line for each key: ``key<TAB>value``, or ``[key, value]`` as JSON.
@@ -16,3 +18,16 @@ def write_results(results: dict[Any, Any], out: TextIO, *, as_json: bool) -> Non
             out.write(json.dumps([key, value], default=repr, ensure_ascii=False) + "\n")
         else:
             out.write(f"{key}\t{value}\n")
+
+
+def write_account(job: JobHandle, out: TextIO) -> None:
+    """What an ended job has counted, and what it has left out."""
+    for name, count in sorted(job.counters.items()):
+        out.write(f"map-reduce: {name}: {count:,}\n")
+    if total := job.skipped_total:
+        out.write(f"map-reduce: {total:,} bad records and keys were left out:\n")
+        skipped = job.skipped
+        for where, record, error in skipped:
+            out.write(f"  {where}{': ' if record else ''}{record}: {error}\n")
+        if total > len(skipped):
+            out.write(f"  and {total - len(skipped):,} more\n")

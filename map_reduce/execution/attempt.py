@@ -16,7 +16,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -40,9 +40,16 @@ from map_reduce.core.messages import (
     WholeWork,
 )
 from map_reduce.counters import counting
-from map_reduce.errors import ClusterError, MapError, MapReduceError, ReduceError
+from map_reduce.errors import (
+    ClusterError,
+    InputEncodingError,
+    MapError,
+    MapReduceError,
+    ReduceError,
+)
 from map_reduce.execution.failures import Stopped, failure_of, on
 from map_reduce.execution.functions import LoadedFunctions, load_functions
+from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
 from map_reduce.execution.map_side import MapSide, written
 from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
@@ -85,26 +92,38 @@ def run_attempt(
         left empty for the node to fill in. After a failure there is no file.
     """
     attempt = order.attempt
+    advice = memory_advice(order.memory_mb_max)
     try:
         with _seldom_collecting(), counting() as counted:
             return _Attempt(order, local, output, tracker, functions, counted).run()
     except Stopped as stopped:
-        failed = Failed(stopped.failure(attempt, node), retry=False)
+        tight = isinstance(stopped.original, MemoryError)
+        failed = stopped.failed(attempt, node, advice if tight else "")
     except DamagedSource as damaged:
         assert isinstance(order.work, ReduceWork)
         source = order.work.sources[damaged.number]
         failed = Failed(failure_of(damaged.error, attempt, node), retry=True, lost_source=source)
     except MapReduceError as error:
         failed = Failed(failure_of(error, attempt, node), retry=False)
-    except MemoryError:
+    except MemoryError as error:
         kind = ReduceError if isinstance(order.work, ReduceWork) else MapError
-        too_large = Stopped(kind, "", "MemoryError: the task's data does not fit in memory")
-        failed = Failed(too_large.failure(attempt, node), retry=False)
+        what = "MemoryError: the task's data does not fit in memory"
+        failed = Stopped(kind, "", what, error).failed(attempt, node, advice)
     except OSError as error:
         text = f"cannot read or write a file of the task: {error}\n  {on(node, attempt)}"
         failed = Failed(Failure(ClusterError.__name__, text), retry=True)
     output.unlink(missing_ok=True)
     return failed, None
+
+
+def memory_advice(memory_mb_max: int) -> str:
+    """What to do where memory has run out."""
+    if memory_mb_max:
+        return (
+            f"the worker process may use {memory_mb_max} MiB: that is Options(memory_mb_max=…) or, "
+            "where lower, the node's MR_WORKER_MEMORY_MB_MAX"
+        )
+    return "give the machine more memory, or its node fewer slots (MR_SLOTS)"
 
 
 Side = TypeVar("Side", bound=MapSide)
@@ -121,15 +140,45 @@ class _Attempt:
         counted: dict[str, int],
     ) -> None:
         self._counted = counted
+        self._skipping = order.skipping
+        self._careful = order.careful
+        self._guard: Guard | None = None
         self._work = order.work
         self._local = local
         self._output = output
         self._tracker = tracker
         self._functions = functions
-        self._note: Callable[[str], None] | None = tracker.note if order.careful else None
+        self._note = tracker.note if order.careful else None
         self._began_s = time.process_time()
 
     def run(self) -> tuple[Outcome, Path | None]:
+        skipping = self._skipping
+        if skipping is None:
+            return self._run()
+        pickling = False
+        if not self._careful:
+            try:
+                return self._run()
+            except Stopped as stopped:
+                if stopped.may_pass or stopped.is_about_the_job:
+                    raise
+                pickling = stopped.unpicklable
+            except InputEncodingError:
+                pass  # where lines can be told apart, those that can be decoded are mapped
+        try:
+            return self._run_guarded(Guard(skipping, self._counted, pickling=pickling))
+        except Stopped as stopped:
+            if pickling or not stopped.unpicklable:
+                raise
+        return self._run_guarded(Guard(skipping, self._counted, pickling=True))
+
+    def _run_guarded(self, guard: Guard) -> tuple[Outcome, Path | None]:
+        """From the start, leaving out what cannot be processed."""
+        self._counted.clear()
+        self._guard = guard
+        return self._run()
+
+    def _run(self) -> tuple[Outcome, Path | None]:
         work = self._work
         if isinstance(work, MapWork):
             return self._map(work), self._output
@@ -156,6 +205,13 @@ class _Attempt:
         self, work: MapWork | WholeWork, partitions: int
     ) -> tuple[MapSide, Iterator[tuple[bytes, int, int]]]:
         """The split, mapped, and its segments, which are made as they are asked for."""
+        if self._guard is not None:
+            batches = batches_of(work.split, self._local.split, keep_bad=True)
+            guarded = GuardedMapSide(
+                work.split, batches, self._functions, self._tracker, self._note, self._guard
+            )
+            groups = guarded.run()
+            return guarded, written(groups, partitions, plain=not groups.irregular)
         if adds_up(self._functions):
             summing = self._side(SumSide, work)
             try:
@@ -175,14 +231,14 @@ class _Attempt:
         partitions = range(work.first_partition, work.last_partition)
         names = [f"map output {source.name} of node {source.node}" for source in work.sources]
         sources = Sources(self._local.sources, names, partitions)
-        side = ReduceSide(self._functions, self._tracker, self._note)
+        side = self._reduce_side()
         for partition in partitions:
             side.add(sources.segments(partition))
         return self._finished(side, side.values_in, side.bytes_in)
 
     def _whole(self, work: WholeWork) -> tuple[ReduceOutput, Path | None]:
         mapped, segments = self._mapped(work, 1)
-        side = ReduceSide(self._functions, self._tracker, self._note)
+        side = self._reduce_side()
         [(data, _, values)] = segments
         mapped.groups.clear()
         if values:
@@ -190,6 +246,11 @@ class _Attempt:
             segment = decoded(header, memoryview(data)[HEADER.size :], "memory")
             side.add([(header, segment, "memory")])
         return self._finished(side, mapped.records, mapped.bytes_in)
+
+    def _reduce_side(self) -> ReduceSide:
+        if self._guard is not None:
+            return GuardedReduceSide(self._functions, self._tracker, self._note, self._guard)
+        return ReduceSide(self._functions, self._tracker, self._note)
 
     def _finished(
         self, side: ReduceSide, records_in: int, bytes_in: int
@@ -204,7 +265,8 @@ class _Attempt:
         return ReduceOutput(OutputPart(records, b"", ref), counts, self._tally()), self._output
 
     def _tally(self) -> Tally:
-        return Tally(tuple(sorted(self._counted.items())))
+        counters = tuple(sorted(self._counted.items()))
+        return Tally(counters) if self._guard is None else self._guard.tally(counters)
 
     def _counts(self, records_in: int, bytes_in: int, records_out: int, bytes_out: int) -> Counts:
         user_s = time.process_time() - self._began_s

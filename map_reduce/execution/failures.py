@@ -22,19 +22,36 @@ import pickle
 import reprlib
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 
 import map_reduce
-from map_reduce.core.messages import AttemptId, Failure
-from map_reduce.errors import MapReduceError, shortened
+from map_reduce.core.messages import AttemptId, BadRecord, Failed, Failure, Suspect
+from map_reduce.errors import CombineError, CounterError, MapReduceError, shortened
 from map_reduce.pickling import dumps
 
 RECORD_CHARACTERS_MAX = 200
+WHERE_CHARACTERS_MAX = 300
+ERROR_CHARACTERS_MAX = 500
 FRAMES_MAX = 12
 EXCEPTION_BYTES_MAX = 1 << 20
 """A pickled exception of more bytes stays behind; its text goes on."""
+
+PASSING = (OSError, MemoryError)
+"""What user code may raise by no fault of the record: a connection is lost, a disk is full, memory
+has run out. Also where it is the cause of another exception."""
+
+LASTING = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+"""Those of :data:`PASSING` that are about a name, and would be the same again."""
+
+CERTAIN = (NameError, SyntaxError, CounterError)
 
 _MESSAGE_CHARACTERS_MAX = 4000
 _CAUSES_MAX = 3
@@ -45,6 +62,15 @@ _MACHINERY = (
 )
 
 
+class Spot(NamedTuple):
+    """A record or a key, for finding it again: see ``messages.Suspect``."""
+
+    phase: str
+    position: int
+    where: str
+    record: str
+
+
 class Stopped(Exception):
     """User code, or what it gave, ends the attempt.
 
@@ -53,6 +79,8 @@ class Stopped(Exception):
         where: "in map, at line 17 of /data/a.txt: 'a,b,c…'", or "".
         headline: what happened; by default what ``original`` says.
         original: what user code raised, if it did.
+        spot: the record or key that it is about, where it is about one.
+        unpicklable: what it gave for some record or key does not pickle.
     """
 
     def __init__(
@@ -61,25 +89,82 @@ class Stopped(Exception):
         where: str,
         headline: str = "",
         original: BaseException | None = None,
+        *,
+        spot: Spot | None = None,
+        unpicklable: bool = False,
     ) -> None:
         super().__init__(kind, where, headline, original)
         self.kind = kind
         self.where = where
         self.headline = headline
         self.original = original
+        self.spot = spot
+        self.unpicklable = unpicklable
 
-    def failure(self, attempt: AttemptId, node: str) -> Failure:
+    @property
+    def may_pass(self) -> bool:
+        """Whether it may be the fault of the place and the time, and not of the record."""
+        return any(_may_pass(error) for error in _chain(self.original))
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it would surely be the same again, so that there is no need to try.
+
+        That is so for what we find wrong with what user code gave, for names that are not
+        defined, and for exceptions that end programs.
+        """
+        error = self.original
+        return bool(self.headline) or not isinstance(error, Exception) or isinstance(error, CERTAIN)
+
+    @property
+    def is_about_the_job(self) -> bool:
+        """Whether leaving out a record or key would not help."""
+        if isinstance(self.original, CounterError):
+            return True
+        return self.spot is None and not self.unpicklable and self.kind is not CombineError
+
+    def bad_record(self) -> BadRecord:
+        """As what is kept of a record that is left out."""
+        spot = self.spot or Spot("", -1, self.where, "")
+        error = shortened(self.headline or said(self.original), ERROR_CHARACTERS_MAX)
+        where = shortened(spot.where, WHERE_CHARACTERS_MAX)
+        return BadRecord(sendable(where), sendable(spot.record), sendable(error))
+
+    def failed(self, attempt: AttemptId, node: str, advice: str = "") -> Failed:
+        """As the outcome of the attempt."""
+        suspect = None
+        if self.spot is not None:
+            cause = "" if self.may_pass else type(self.original).__qualname__
+            suspect = Suspect(self.spot.phase, self.spot.position, self.bad_record(), cause)
+        failure = self.failure(attempt, node, advice)
+        return Failed(failure, retry=self.may_pass or not self.is_certain, suspect=suspect)
+
+    def failure(self, attempt: AttemptId, node: str, advice: str = "") -> Failure:
         """As data, complete for people."""
         error = self.original
         lines = [self.headline or said(error)]
         if self.where:
             lines.append(f"  {self.where}")
         lines.append(f"  {on(node, attempt)}")
+        lines += [f"  {advice}"] if advice else []
         if error is not None:
             lines += _frames(error.__traceback__)
             lines += _causes(error)
         shipped = b"" if error is None else _pickled(error)
         return Failure(self.kind.__name__, sendable("\n".join(lines)), shipped)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, PASSING) and not isinstance(error, LASTING)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """It, what it was raised from or while handling, and so on."""
+    for _ in range(_CAUSES_MAX + 1):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def failure_of(error: MapReduceError, attempt: AttemptId, node: str) -> Failure:

@@ -20,21 +20,21 @@ costs less than to look at the pair's type (10 against 26 ns, where a pair takes
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from operator import length_hint
 from typing import Any
 
 from map_reduce.core.messages import Split
-from map_reduce.errors import BadKeyError, BadPairError, CombineError, MapError
-from map_reduce.execution.failures import Stopped, shown
+from map_reduce.errors import BadKeyError, BadPairError, CombineError, MapError, MapReduceError
+from map_reduce.execution.failures import Spot, Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import hashes_of, partitions_of
 from map_reduce.execution.pickles import pickles
 from map_reduce.execution.read import Batch, name_of
 from map_reduce.execution.segments import encoded
-from map_reduce.execution.tracker import Stretch, Tracker
+from map_reduce.execution.tracker import Note, Stretch, Tracker
 
 PAIRS_PER_SWEEP = 1 << 18
 """Pairs between two looks at which lists have grown long; more where there are many keys."""
@@ -52,7 +52,7 @@ class MapSide:
     Args:
         split: what the batches are of, for messages.
         batches: its records, read as they are asked for.
-        note: called with each record's description before it is mapped, where not None.
+        note: called before each record is mapped, where not None.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class MapSide:
         batches: Iterator[Batch],
         functions: LoadedFunctions,
         tracker: Tracker,
-        note: Callable[[str], None] | None = None,
+        note: Note | None = None,
     ) -> None:
         self.groups = Groups()
         self.records = 0
@@ -72,7 +72,7 @@ class MapSide:
         self._tracker = tracker
         self._note = note
         self._reading = False
-        self._batch = Batch([], [], 0)
+        self._batch = Batch([], [], [], 0)
         self._rest: Iterator[Any] = iter([])
 
     def run(self) -> Groups:
@@ -128,46 +128,47 @@ class MapSide:
             raise self._stopped(error, pair) from error
         return True
 
+    def _next_batch(self) -> Batch | None:
+        """Go on to the next records, which ``_rest`` gives from now on."""
+        if self._note is not None:
+            self._note("", -1, "", "")
+        self._reading = True
+        batch = next(self._batches, None)
+        self._reading = False
+        if batch is None:
+            return None
+        values = iter(batch.values)
+        self._batch, self._rest = batch, values
+        name = lambda at, keys=batch.keys: name_of(self._split, keys[at])  # noqa: E731
+        stretch = (self.records, len(batch.values), values, name, self.bytes_in, batch.bytes_in)
+        self._tracker.enter(Stretch(*stretch))
+        self.bytes_in = batch.bytes_in
+        return batch
+
     def _results(self) -> Iterator[Iterator[Any]]:
         """For each batch, what map returns for each of its records."""
-        while True:
-            self._reading = True
-            batch = next(self._batches, None)
-            self._reading = False
-            if batch is None:
-                return
+        while (batch := self._next_batch()) is not None:
             # One more key than there are values: only the end of the values can use it up.
             keys = iter(
                 range(batch.keys.start, batch.keys.stop + 1)
                 if isinstance(batch.keys, range)
                 else [*batch.keys, None]
             )
-            values = iter(batch.values)
-            self._batch, self._rest = batch, values
-            name = lambda at, keys=batch.keys: name_of(self._split, keys[at])  # noqa: E731
-            self._tracker.enter(
-                Stretch(
-                    self.records, len(batch.values), values, name, self.bytes_in, batch.bytes_in
-                )
-            )
-            self.bytes_in = batch.bytes_in
+            values = self._rest
             noted = values if self._note is None else self._noting(batch, values, self._note)
             yield map(self._functions.map, keys, noted)
             if length_hint(keys):
-                raise Stopped(
+                raise self._stop(
                     MapError,
-                    self._where(),
                     "StopIteration: raised in map, which would end a loop of ours instead of "
                     "telling you; it comes from next() where nothing is left, so pass a default",
                     StopIteration(),
                 )
             self.records += len(batch.values)
 
-    def _noting(
-        self, batch: Batch, values: Iterator[Any], note: Callable[[str], None]
-    ) -> Iterator[Any]:
-        for key, value in zip(batch.keys, values, strict=False):
-            note(name_of(self._split, key))
+    def _noting(self, batch: Batch, values: Iterator[Any], note: Note) -> Iterator[Any]:
+        for position, key, value in zip(batch.positions, batch.keys, values, strict=False):
+            note_record(note, position, name_of(self._split, key), value)
             yield value
 
     # ------------------------------------------------------------------ combining
@@ -180,8 +181,7 @@ class MapSide:
             for key in self.groups.fold(combine, length_max):  # noqa: B007  for the message
                 pass
         except BaseException as error:
-            where = f"in combine, for key {shown(key)}"
-            raise Stopped(CombineError, where, original=error) from error
+            raise combine_stopped(key, error) from error
 
     # ------------------------------------------------------------------ what went wrong
 
@@ -191,23 +191,36 @@ class MapSide:
         A bad pair, or a pair with a bad key, always ends the loop. So if the last one was
         good, the error came up while the next was made: in the user's map.
         """
-        where = self._where()
         if pair is not NO_PAIR and not (isinstance(pair, tuple | list) and len(pair) == 2):
-            return Stopped(BadPairError, where, _no_pair(pair))
+            return self._stop(BadPairError, _no_pair(pair))
         if isinstance(error, BadKeyError):
-            return Stopped(
-                BadKeyError, where, f"the key {shown(pair[0])} cannot be grouped by: {error}"
+            return self._stop(
+                BadKeyError, f"the key {shown(pair[0])} cannot be grouped by: {error}"
             )
         if pair is not NO_PAIR:
             try:
                 hash(pair[0])
             except Exception as unhashable:  # noqa: BLE001  a user's __hash__ may raise anything
-                return Stopped(BadKeyError, where, _no_key(pair[0], unhashable))
+                return self._stop(BadKeyError, _no_key(pair[0], unhashable))
         traceback = error.__traceback__
         given = _NOT_ITERABLE.match(str(error)) if isinstance(error, TypeError) else None
         if given and traceback is not None and traceback.tb_next is None:
-            return Stopped(BadPairError, where, _no_pairs(given[1], self._name()))
-        return Stopped(MapError, where, original=error)
+            return self._stop(BadPairError, _no_pairs(given[1], self._name()))
+        return self._stop(MapError, original=error)
+
+    def _stop(
+        self,
+        kind: type[MapReduceError],
+        headline: str = "",
+        original: BaseException | None = None,
+    ) -> Stopped:
+        """At the record that was taken last."""
+        spot = None
+        if values := self._batch.values:
+            position = self._position()
+            record = shown(values[position])
+            spot = Spot("map", self._batch.positions[position], self._name(), record)
+        return Stopped(kind, self._where(), headline, original, spot=spot)
 
     def _position(self) -> int:
         """In its batch, of the record that was taken last."""
@@ -222,6 +235,20 @@ class MapSide:
             return "in map"
         counted = " (counted from 0)" if isinstance(batch.keys, range) else ""
         return f"in map, at {self._name()}{counted}: {shown(batch.values[self._position()])}"
+
+
+def combine_stopped(key: Any, error: BaseException) -> Stopped:
+    """The combiner raised. Which values it had depends on how they came together."""
+    where = f"key {shown(key)}"
+    spot = Spot("combine", -1, where, "")
+    return Stopped(CombineError, f"in combine, for {where}", original=error, spot=spot)
+
+
+def note_record(note: Note, position: int, where: str, value: Any) -> None:
+    """Note that a record is begun: first without its repr, where that is made by user code."""
+    if type(value) not in (str, bytes):
+        note("map", position, where, "")
+    note("map", position, where, shown(value))
 
 
 def written(
@@ -312,6 +339,7 @@ def _unpicklable(keys: list[Any], lists: list[list[Any]], error: Exception) -> S
                 BadKeyError,
                 f"from map, the key {shown(key)}",
                 f"a key of type {type(key).__name__} cannot be sent to another process: {why}",
+                unpicklable=True,
             )
         for value in values:
             if why := pickles(value):
@@ -320,5 +348,6 @@ def _unpicklable(keys: list[Any], lists: list[list[Any]], error: Exception) -> S
                     f"from map, the value {shown(value)} of key {shown(key)}",
                     f"a value of type {type(value).__name__} cannot be sent to another process: "
                     f"{why}",
+                    unpicklable=True,
                 )
     return Stopped(BadPairError, "from map", f"its output cannot be pickled: {error}")

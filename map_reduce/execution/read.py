@@ -45,6 +45,9 @@ _UNPACKERS: dict[str, Callable[[BinaryIO], Any]] = {
 class Batch(NamedTuple):
     """Records: ``keys[i]`` and ``values[i]`` are what map is called with."""
 
+    positions: Sequence[int]
+    """By which to find a record again in the same split: those that are keys, where numbers are."""
+
     keys: Sequence[Any]  # a range where they are line numbers or indexes
     values: list[Any]
     bytes_in: int
@@ -56,17 +59,29 @@ class _Piece(NamedTuple):
     bytes_in: int
 
 
-def batches_of(split: Split, block: Path | None) -> Iterator[Batch]:
+class Undecodable(NamedTuple):
+    """Stands for a line that is not valid in its encoding."""
+
+    data: bytes
+    reason: str
+
+
+def batches_of(split: Split, block: Path | None, *, keep_bad: bool = False) -> Iterator[Batch]:
     """The records of a split; ``block`` is the file with its bytes, where it is a block's.
+
+    ``keep_bad``: lines that cannot be decoded are given as :class:`Undecodable`, where they can be
+    told apart, which takes an encoding in which a byte 0x0a is a line feed.
 
     Raises:
         InputMissingError, InputUnreadableError, InputChangedError, InputEncodingError: as the
             names say; each message names the file.
     """
     if isinstance(split, FileText):
-        return _numbered(_lines(_file_pieces(split), _text_of(split)), split.first_line)
+        return _numbered(_lines(_file_pieces(split), _text_of(split, keep_bad)), split.first_line)
     if isinstance(split, BlockText):
-        return _numbered(_lines(_block_pieces(_given(block)), _text_of(split)), split.first_line)
+        return _numbered(
+            _lines(_block_pieces(_given(block)), _text_of(split, keep_bad)), split.first_line
+        )
     data = split.data if isinstance(split, InlineItems) else _given(block).read_bytes()
     return _items(split, data)
 
@@ -87,16 +102,18 @@ def _given(block: Path | None) -> Path:
 def _items(split: InlineItems | BlockItems, data: bytes) -> Iterator[Batch]:
     items = load(data, "the items of the input", InputUnreadableError)
     if split.keyed:
-        yield Batch([key for key, _ in items], [value for _, value in items], len(data))
+        keys, values = [key for key, _ in items], [value for _, value in items]
+        yield Batch(range(len(items)), keys, values, len(data))
     else:
-        first = split.first_index
-        yield Batch(range(first, first + len(items)), items, len(data))
+        numbers = range(split.first_index, split.first_index + len(items))
+        yield Batch(numbers, numbers, items, len(data))
 
 
-def _numbered(pieces: Iterator[tuple[list[str], int]], first_line: int) -> Iterator[Batch]:
+def _numbered(pieces: Iterator[tuple[list[Any], int]], first_line: int) -> Iterator[Batch]:
     for lines, bytes_in in pieces:
         if lines:
-            yield Batch(range(first_line, first_line + len(lines)), lines, bytes_in)
+            numbers = range(first_line, first_line + len(lines))
+            yield Batch(numbers, numbers, lines, bytes_in)
             first_line += len(lines)
 
 
@@ -179,6 +196,7 @@ class _Text(NamedTuple):
     offset: int  # of the first byte in the (decompressed) file
     format: TextFormat
     whole: bool  # all of the file, so that it can be decoded as a stream
+    keep_bad: bool  # lines that cannot be decoded are given as Undecodable
 
     def undecodable(self, error: UnicodeDecodeError, offset: int) -> InputEncodingError:
         packed = " of its decompressed text" if self.format.compression else ""
@@ -190,12 +208,12 @@ class _Text(NamedTuple):
         )
 
 
-def _text_of(split: FileText | BlockText) -> _Text:
+def _text_of(split: FileText | BlockText, keep_bad: bool) -> _Text:
     whole = split.start == 0 and (isinstance(split, BlockText) or split.end == split.file_size)
-    return _Text(split.path, split.start, split.format, whole)
+    return _Text(split.path, split.start, split.format, whole, keep_bad)
 
 
-def _lines(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:
+def _lines(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[Any], int]]:
     """Lists of lines, with how many bytes were read up to there."""
     try:
         if text.whole and not text.format.has_byte_lines:
@@ -208,15 +226,17 @@ def _lines(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], i
         ) from error
 
 
-def _lines_of_bytes(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:
+def _lines_of_bytes(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[Any], int]]:
     encoding, errors = text.format.encoding, text.format.errors
     offset = text.offset
     rest: list[bytes] = []
 
-    def split_up(data: bytes) -> list[str]:
+    def split_up(data: bytes) -> list[Any]:
         try:
             return _split(data.decode(encoding, errors))
         except UnicodeDecodeError as error:
+            if text.keep_bad:
+                return [_decoded(line, text.format) for line in _byte_lines(data)]
             raise text.undecodable(error, offset) from error
 
     bytes_in = 0
@@ -231,6 +251,22 @@ def _lines_of_bytes(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[lis
         offset += len(head)
     if tail := b"".join(rest):
         yield split_up(tail), bytes_in
+
+
+def _byte_lines(data: bytes) -> list[bytes]:
+    """Each with its line end."""
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
+
+
+def _decoded(line: bytes, form: TextFormat) -> str | Undecodable:
+    try:
+        [text] = _split(line.decode(form.encoding, form.errors))
+    except UnicodeDecodeError as error:
+        where = f"byte 0x{error.object[error.start]:02x} at offset {error.start} of the line"
+        return Undecodable(line.rstrip(b"\r\n"), f"not {form.encoding}: {where}: {error.reason}")
+    return text
 
 
 def _lines_of_stream(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[list[str], int]]:

@@ -7,17 +7,17 @@ sequential run's, and the dict in hand is as small as it can be. Keys need no or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from map_reduce.errors import BadKeyError, ConfigError, MapReduceError, ReduceError
-from map_reduce.execution.failures import Stopped, shown
+from map_reduce.execution.failures import Spot, Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import PLAIN, are_plain, hashes_of
 from map_reduce.execution.pickles import dump_lists, pickles
 from map_reduce.execution.segments import HASHES, Header, Segment
-from map_reduce.execution.tracker import Stretch, Tracker
+from map_reduce.execution.tracker import Note, Stretch, Tracker
 
 
 class Results(NamedTuple):
@@ -34,9 +34,10 @@ class ReduceSide:
         self,
         functions: LoadedFunctions,
         tracker: Tracker,
-        note: Callable[[str], None] | None = None,
+        note: Note | None = None,
     ) -> None:
         self.results = Results([], [])
+        self.keys = 0  # reduced, or left out
         self.values_in = 0
         self.bytes_in = 0
         self._functions = functions
@@ -88,35 +89,43 @@ class ReduceSide:
     def _reduce(self, groups: Groups, bytes_before: int) -> None:
         keys = list(groups)
         taken = iter(keys)
-        stretch = Stretch(
-            len(self.results.keys),
-            len(keys),
-            taken,
-            lambda position: f"key {shown(keys[position])}",
-            bytes_before,
-            self.bytes_in,
-        )
-        self._tracker.enter(stretch)
+        stretch = self._enter(keys, taken, bytes_before)
         noted = taken if self._note is None else self._noting(taken, self._note)
         try:
             values = list(map(self._functions.reduce, noted, groups.values()))
         except BaseException as error:
-            where = f"in reduce, at {stretch.name(stretch.position())}"
-            raise Stopped(ReduceError, where, original=error) from error
+            raise self._stop(keys, stretch.position(), original=error) from error
         if len(values) != len(keys):  # list() took it for the end
-            raise Stopped(
-                ReduceError,
-                f"in reduce, at key {shown(keys[len(values)])}",
-                "StopIteration: raised in reduce, by next() where nothing is left",
-                StopIteration(),
-            )
+            told = "StopIteration: raised in reduce, by next() where nothing is left"
+            raise self._stop(keys, len(values), told, StopIteration())
+        self.keys += len(keys)
         self.results.keys.extend(keys)
         self.results.values.extend(values)
 
-    def _noting(self, keys: Iterator[Any], note: Callable[[str], None]) -> Iterator[Any]:
-        for key in keys:
-            note(f"key {shown(key)}")
+    def _enter(self, keys: list[Any], taken: Iterator[Any], bytes_before: int) -> Stretch:
+        """Go on to these keys, which ``taken`` gives."""
+        name = lambda at: f"key {shown(keys[at])}"  # noqa: E731
+        stretch = Stretch(self.keys, len(keys), taken, name, bytes_before, self.bytes_in)
+        self._tracker.enter(stretch)
+        return stretch
+
+    def _noting(self, keys: Iterator[Any], note: Note) -> Iterator[Any]:
+        for position, key in enumerate(keys, self.keys):
+            note_key(note, position, key)
             yield key
+        note("", -1, "", "")
+
+    def _stop(
+        self,
+        keys: list[Any],
+        at: int,
+        headline: str = "",
+        original: BaseException | None = None,
+    ) -> Stopped:
+        """At one of the keys at hand."""
+        key = f"key {shown(keys[at])}"
+        spot = Spot("reduce", self.keys + at, key, "")
+        return Stopped(ReduceError, f"in reduce, at {key}", headline, original, spot=spot)
 
     def pickled(self) -> bytes:
         """The results as a pickled ([keys], [values]).
@@ -138,8 +147,16 @@ class ReduceSide:
                         f"reduce returned a {type(value).__name__}, which cannot be sent to "
                         f"another process ({why}); return plain data, such as a number, a str, "
                         "a list or a dict",
+                        unpicklable=True,
                     ) from error
             raise Stopped(ReduceError, "from reduce", original=error) from error
+
+
+def note_key(note: Note, position: int, key: Any) -> None:
+    """Note that a key is begun: first without its repr, where that is made by user code."""
+    if type(key) not in PLAIN:
+        note("reduce", position, f"key number {position}", "")
+    note("reduce", position, f"key {shown(key)}", "")
 
 
 def _names(kinds: list[type]) -> str:

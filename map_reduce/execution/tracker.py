@@ -40,15 +40,18 @@ class Stretch(NamedTuple):
 _NOTHING = Stretch(0, 0, iter([]), lambda position: "", 0, 0)
 
 
+Note = Callable[[str, int, str, str], None]
+"""``note(phase, position, where, record)``: that one is begun; phase "" when none is any more."""
+
+
 class Tracker:
     """What a watcher thread may read at any time while an attempt runs.
 
     Attributes:
-        note: in a careful attempt, called with each record's description before it is mapped,
-            and with each key's before it is reduced.
+        note: in a careful attempt, called before each record is mapped and each key reduced.
     """
 
-    def __init__(self, note: Callable[[str], None] | None = None) -> None:
+    def __init__(self, note: Note | None = None) -> None:
         self.note = note
         self._stretch = _NOTHING
 

@@ -246,6 +246,8 @@ class JobMaster:
             work=effect.work,
             timeout_s=scheduler.timeout_s,
             careful=effect.careful,
+            skipping=effect.skipping,
+            memory_mb_max=scheduler.spec.rules.memory_mb_max,
         )
         try:
             reply = around.peers.request(effect.node.address, order, Done, Busy)

@@ -30,6 +30,9 @@ ITEMS_PER_CHUNK = 16
 DHT_REPLICATION_SIZE = 5
 """Copies of functions, input blocks and results in the ring (``MR_DHT_REPLICATION_SIZE``)."""
 
+WORKER_MEMORY_MB_MIN = 128
+"""A lower bound on the memory of worker processes would not let them start."""
+
 ENVIRONMENT_PREFIX = "MR_"
 
 
@@ -178,6 +181,9 @@ class NodeConfig(_Settings):
     worker_variables: str = _setting(
         "", "WORKER_VARIABLES", about="environment variables it gets although they look secret"
     )
+    worker_memory_mb_max: int = _setting(
+        0, "WORKER_MEMORY_MB_MAX", 0, 1 << 20, "MiB a worker may use for an attempt; 0: no bound"
+    )
     result_ttl_s: float = _setting(
         3600.0, "RESULT_TTL", 1, 365 * 86400, "seconds that results are kept after a job's end"
     )
@@ -201,3 +207,11 @@ class NodeConfig(_Settings):
     record_move_after_s: float = _setting(
         30.0, "RECORD_MOVE_AFTER", 0.1, 86400, "seconds after which a lost node's records are moved"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.worker_memory_mb_max < WORKER_MEMORY_MB_MIN:
+            raise ConfigError(
+                f"worker_memory_mb_max (MR_WORKER_MEMORY_MB_MAX) is {self.worker_memory_mb_max}; a "
+                f"worker process needs {WORKER_MEMORY_MB_MIN} MiB, and 0 means no bound"
+            )

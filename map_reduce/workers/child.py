@@ -71,6 +71,8 @@ class Child:
         self.attempts = 0
         self.closed = False
         """The process has closed its end of the connection: it has ended, or is lost to us."""
+        self.killed = False
+        """It was ended by SIGKILL, and not by us: by the kernel, out of memory, or by somebody."""
         self._errors = tempfile.TemporaryFile(dir=launch.scratch)  # noqa: SIM115  closed by end()
         self._fault = ""
         self._reader = daemon_side()
@@ -174,6 +176,7 @@ class Child:
             # left to it; subprocess reaps it later.
             self._popen.wait(REAP_WAIT_S)
         if by_itself:
+            self.killed = self._popen.returncode == -signal.SIGKILL
             return exit_in_words(self._popen.returncode)
         return self._fault or "ended by its node"
 

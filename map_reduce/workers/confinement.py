@@ -46,10 +46,11 @@ SECRET_WORDS = (
 
 
 class Limits(NamedTuple):
-    """What a worker process may take."""
+    """What a worker process may take. ``memory_mb_max`` is for each attempt (``memory.py``)."""
 
     open_files_max: int = 4096
     file_mb_max: int = 65536
+    memory_mb_max: int = 0  # no bound
 
 
 DEFAULT_LIMITS = Limits()

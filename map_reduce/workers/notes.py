@@ -13,10 +13,40 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 _HALF_BYTES = 2048
 _TEXT_BYTES_MAX = _HALF_BYTES - 2
 _FILE_BYTES = 1 + 2 * _HALF_BYTES
+
+
+_WHERE_CHARACTERS_MAX = 1000
+_SEPARATOR = "\0"
+
+
+class Noted(NamedTuple):
+    """What is noted of a record: that a worker has begun to work on it."""
+
+    phase: str  # "map", or "reduce" for a key
+    position: int
+    begun_s: float  # by the machine's monotonic clock
+    where: str  # "line 17 of /data/a.txt"
+    record: str  # its repr, cut; "" where it is not there (yet)
+
+    def text(self) -> str:
+        where = self.where[:_WHERE_CHARACTERS_MAX].replace(_SEPARATOR, " ")
+        numbers = (str(self.position), repr(self.begun_s))
+        return _SEPARATOR.join((self.phase, *numbers, where, self.record))
+
+    @classmethod
+    def parse(cls, text: str) -> Noted | None:
+        """What :meth:`text` gave; None for any other text."""
+        parts = text.split(_SEPARATOR, 4)
+        try:
+            phase, position, begun_s, where, record = parts
+            return cls(phase, int(position), float(begun_s), where, record)
+        except ValueError:
+            return None
 
 
 class Note:

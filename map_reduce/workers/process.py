@@ -22,12 +22,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
 import msgspec
 
-from map_reduce.core.messages import MapOutput, Outcome, ReduceOutput
+from map_reduce.core.messages import Failed, MapOutput, Outcome, ReduceOutput
 from map_reduce.errors import ProtocolError
 from map_reduce.execution.attempt import Tracker, run_attempt
 from map_reduce.execution.failures import sendable
@@ -35,7 +36,8 @@ from map_reduce.workers.confinement import Limits, confine
 from map_reduce.workers.failures import escaped
 from map_reduce.workers.leftovers import Surroundings
 from map_reduce.workers.loaded import LoadedByJob
-from map_reduce.workers.notes import Note
+from map_reduce.workers.memory import bounded, lower_of
+from map_reduce.workers.notes import Note, Noted
 from map_reduce.workers.protocol import (
     EXIT_CONNECTION_CLOSED,
     Ended,
@@ -92,9 +94,10 @@ class Connection:
 class WorkerProcess:
     """What one worker process does, once it has its connection."""
 
-    def __init__(self, connection: Connection, node: str) -> None:
+    def __init__(self, connection: Connection, node: str, memory_mb_max: int) -> None:
         self._connection = connection
         self._node = node
+        self._memory_mb_max = memory_mb_max
         self._functions = LoadedByJob()
         self._inbox: SimpleQueue[ToWorker] = SimpleQueue()
         self._running: Run | None = None
@@ -122,19 +125,22 @@ class WorkerProcess:
             self._tracker = tracker = Tracker()
             if run.order.careful:
                 note = Note(run.note_path())
-                tracker.note = note.write
+                tracker.note = _writing(note)
             local = run.local_input()
-            functions = self._functions.get(run.order, local.functions)
-            outcome, path = run_attempt(
-                run.order, local, run.output_path(), tracker, functions, self._node
-            )
+            mb_max = lower_of(run.order.memory_mb_max, self._memory_mb_max)
+            order = msgspec.structs.replace(run.order, memory_mb_max=mb_max)
+            with bounded(mb_max):
+                functions = self._functions.get(order, local.functions)
+                outcome, path = run_attempt(
+                    order, local, run.output_path(), tracker, functions, self._node
+                )
         except BaseException as error:  # noqa: BLE001  user code may raise SystemExit and worse
             outcome, path = escaped(error, run.order.attempt, self._node), None
         self._running = None
         if note is not None:
             note.close()
         outcome = _with_cpu(outcome, time.process_time() - cpu_s)
-        recycle = _flush() or surroundings.restore()
+        recycle = _flush() or surroundings.restore() or _mistrusted(outcome)
         try:
             self._connection.send(Ended(outcome, path is not None, recycle))
         except ProtocolError as error:
@@ -176,12 +182,27 @@ def _report(run: Run, tracker: Tracker) -> Report:
     return Report(run.number, tracker.records, tracker.bytes_in, current)
 
 
+def _writing(note: Note) -> Callable[[str, int, str, str], None]:
+    def write(phase: str, position: int, where: str, record: str) -> None:
+        noted = Noted(phase, position, time.monotonic(), where, record)
+        note.write(noted.text() if phase else "")
+
+    return write
+
+
 def _with_cpu(outcome: Outcome, cpu_s: float) -> Outcome:
     """The outcome with the processor time it took, where it has counts."""
     if isinstance(outcome, MapOutput | ReduceOutput):
         counts = msgspec.structs.replace(outcome.counts, user_s=cpu_s)
         return msgspec.structs.replace(outcome, counts=counts)
     return outcome
+
+
+def _mistrusted(outcome: Outcome) -> str:
+    """Why the process must be replaced after this: the next attempt is to be made in another."""
+    if isinstance(outcome, Failed) and outcome.retry:
+        return f"an attempt failed in it ({outcome.failure.kind}) that is to be made again"
+    return ""
 
 
 def _flush() -> str:
@@ -221,16 +242,17 @@ def _volunteer() -> None:
 
 def main() -> None:
     """Entry point; the arguments are those that ``workers/child.py`` gives."""
-    node, connection, lifeline, errors, niceness, *limits = sys.argv[1:]
+    node, connection, lifeline, errors, niceness, *numbers = sys.argv[1:]
+    limits = Limits(*map(int, numbers))
     del sys.argv[1:]
     _die_with(int(lifeline))
     _volunteer()
     os.nice(int(niceness))
-    confine(Limits(*map(int, limits)))
+    confine(limits)
     sock = socket.socket(fileno=int(connection))
     for descriptor in (int(connection), int(lifeline)):
         os.set_inheritable(descriptor, False)
-    worker = WorkerProcess(Connection(sock), node)
+    worker = WorkerProcess(Connection(sock), node, limits.memory_mb_max)
     # Until here, errors went to a file that the node reads if we do not get this far.
     os.dup2(int(errors), 2)
     os.close(int(errors))

@@ -17,7 +17,7 @@ from pathlib import Path
 from map_reduce.core.messages import Failed, Outcome
 from map_reduce.workers import failures
 from map_reduce.workers.child import Child, Launch
-from map_reduce.workers.notes import read_note
+from map_reduce.workers.notes import Noted, read_note
 from map_reduce.workers.protocol import Ended, Forget, FromWorker, Report, run_of
 from map_reduce.workers.tasks import Task
 
@@ -183,11 +183,14 @@ class Slot:
                 self._replace_child()
                 return None, None
             if child.closed:
-                how, place = self._replace_child(), _place(task, note)
-                return failures.died(task.order, self._launch.node, how, place), None
+                how = self._replace_child()
+                place = _place(task, note)
+                return failures.died(task.order, self._launch.node, how, child.killed, place), None
             if time.monotonic() >= deadline_s:
                 self._replace_child()
-                return failures.timed_out(task.order, self._launch.node, _place(task, note)), None
+                now_s = time.monotonic()
+                place = _place(task, note)
+                return failures.timed_out(task.order, self._launch.node, place, now_s), None
 
     def _note_progress(self, task: Task, report: Report) -> None:
         if report.number == task.number:
@@ -274,5 +277,5 @@ def _milliseconds(timeout_s: float) -> int:
     return math.ceil(1000 * min(max(timeout_s, 0.0), 86400.0))
 
 
-def _place(task: Task, note: Path) -> str:
-    return failures.place_in_words(read_note(note), task.current, task.records)
+def _place(task: Task, note: Path) -> failures.Place:
+    return failures.Place(Noted.parse(read_note(note)), task.current, task.records)

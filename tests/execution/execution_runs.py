@@ -24,6 +24,7 @@ from map_reduce.core.messages import (
     Outcome,
     ReduceOutput,
     ReduceWork,
+    Skipping,
     Source,
     Split,
     StartAttempt,
@@ -38,9 +39,12 @@ NODE = Address("127.0.0.1", 9000)
 PHASES = {MapWork: "map", ReduceWork: "reduce", WholeWork: "whole"}
 
 
-def order_for(work: Work, careful: bool = False, task: int = 3) -> StartAttempt:
+def order_for(
+    work: Work, careful: bool = False, task: int = 3, skipping: Skipping | None = None
+) -> StartAttempt:
     attempt = AttemptId("job", PHASES.get(type(work), "check"), task, 0)
-    return StartAttempt(attempt, 1, NODE, Functions(b"", None, b""), work, 60.0, careful)
+    functions = Functions(b"", None, b"")
+    return StartAttempt(attempt, 1, NODE, functions, work, 60.0, careful, skipping)
 
 
 def items_split(items: list[Any], first_index: int = 0, keyed: bool = False) -> InlineItems:
@@ -54,9 +58,10 @@ def attempt(
     local: LocalInput | None = None,
     tracker: Tracker | None = None,
     careful: bool = False,
+    skipping: Skipping | None = None,
 ) -> tuple[Outcome, Path | None]:
     return run_attempt(
-        order_for(work, careful),
+        order_for(work, careful, skipping=skipping),
         local or LocalInput(),
         output,
         tracker or Tracker(),
@@ -127,7 +132,6 @@ def failure_of_map(
         assert path is None
         assert not list(here.iterdir())
     assert isinstance(outcome, Failed), outcome
-    assert not outcome.retry
     return outcome
 
 
@@ -139,7 +143,6 @@ def failure_of_reduce(reduce: Callable[[Any, list[Any]], Any], items: list[Any])
         assert path is None
         assert not list(here.iterdir())
     assert isinstance(outcome, Failed), outcome
-    assert not outcome.retry
     return outcome
 
 

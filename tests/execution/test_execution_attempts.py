@@ -68,11 +68,26 @@ def test_a_careful_attempt_notes_each_record_before_it(tmp_path: Path, careful: 
 
     functions = LoadedFunctions(map, reduce, None)
     work = WholeWork(items_split(["a", "b"]))
-    tracker = Tracker(said.append)
+
+    def note(phase: str, position: int, where: str, record: str) -> None:
+        said.append(f"{phase} {position}, {where}: {record}" if phase else "nothing")
+
+    tracker = Tracker(note)
     outcome, path = attempt(work, functions, tmp_path / "o", tracker=tracker, careful=careful)
     assert results_of(outcome, path) == [("a", 1), ("b", 1)]
-    noted = ["item 0", "map a", "item 1", "map b", "key 'a'", "reduce a", "key 'b'", "reduce b"]
-    assert said == (noted if careful else noted[1::2])
+    done = ["map a", "map b", "reduce a", "reduce b"]
+    assert [text for text in said if text in done] == done
+    noted = [
+        "map 0, item 0: 'a'",
+        "map 1, item 1: 'b'",
+        "reduce 0, key 'a': ",
+        "reduce 1, key 'b': ",
+    ]
+    if careful:  # and nothing, while no record or key is worked on
+        pairs = [text for both in zip(noted, done, strict=True) for text in both]
+        assert said == ["nothing", *pairs[:4], "nothing", *pairs[4:], "nothing"]
+    else:
+        assert said == done
 
 
 def test_counts(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_an_exception_in_map_in_full(tmp_path: Path) -> None:
     functions = LoadedFunctions(map, lambda key, values: values, None)
     outcome, output = attempt(MapWork(file_split(path), 2), functions, tmp_path / "out")
     assert isinstance(outcome, Failed)
-    assert (output, outcome.retry, outcome.lost_source) == (None, False, None)
+    assert (output, outcome.retry, outcome.lost_source) == (None, True, None)
     first = inner.__code__.co_firstlineno
     assert outcome.failure.kind == "MapError"
     assert outcome.failure.message.splitlines() == [

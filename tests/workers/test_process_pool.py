@@ -136,7 +136,7 @@ def test_what_runs_too_long_is_ended(
     ends = start(pool, order(telling(gate, then), [0], timeout_s=0.3))
     pid = int(gate.wait())
     failed = ends.failed()
-    assert (failed.failure.kind, failed.retry) == ("TaskTimeoutError", False)
+    assert (failed.failure.kind, failed.retry) == ("TaskTimeoutError", True)
     for part in ("whole task 0, attempt 1", NODE, "0.3 s", "MR_MAX_TASK_TIMEOUT"):
         assert part in failed.failure.message
     wait_until_gone(pid)
@@ -213,6 +213,59 @@ def test_a_careful_attempt_names_the_very_record_it_died_at(
 
     failed = start(pool, order(die_at, list(range(50)), careful=True)).failed()
     assert re.search(rf"^  at .*\b{last}\b", failed.failure.message, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("end", "cause", "sure"),
+    [
+        (_exit, "WorkerDiedError", True),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "WorkerDiedError", True),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "WorkerDiedError", False),
+        (forever, "TaskTimeoutError", True),
+    ],
+    ids=["exit", "crash", "kill", "forever"],
+)
+def test_a_careful_attempt_tells_the_record_that_it_ended_at(
+    pool: ProcessWorkerPool, end: Callable[[], Any], cause: str, sure: bool
+) -> None:
+    def ends_at(index: int, item: Any) -> Any:
+        if index == 7:
+            end()
+        return []
+
+    items = [f"item no {number}" for number in range(20)]
+    suspect = start(pool, order(ends_at, items, careful=True, timeout_s=2.0)).failed().suspect
+    assert suspect is not None
+    assert (suspect.phase, suspect.position, suspect.cause) == ("map", 7, cause)
+    assert (suspect.bad.where, suspect.bad.record) == ("item 7", "'item no 7'")
+    assert suspect.sure == sure
+
+
+def test_a_record_that_was_merely_the_last_before_the_time_was_up_is_not_blamed(
+    pool: ProcessWorkerPool,
+) -> None:
+    def busy(index: int, item: Any) -> Any:
+        while item > 0:
+            item -= 1
+        return []
+
+    failed = start(pool, order(busy, [10_000] * 500_000, careful=True, timeout_s=1.0)).failed()
+    assert failed.failure.kind == "TaskTimeoutError"
+    assert failed.suspect is None
+    assert re.search(r"at item \d+", failed.failure.message)
+
+
+def test_no_record_is_blamed_for_a_death_between_records(pool: ProcessWorkerPool) -> None:
+    class Deadly:
+        def __reduce__(self) -> Any:
+            os._exit(3)
+
+    def gives(index: int, item: Any) -> Any:
+        return [(index, Deadly())]
+
+    failed = start(pool, order(gives, ["a"], careful=True)).failed()
+    assert failed.failure.kind == "WorkerDiedError"
+    assert failed.suspect is None
 
 
 def test_a_death_is_seen_though_a_forked_child_lives_on(

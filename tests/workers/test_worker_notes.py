@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from map_reduce.workers.notes import Note, read_note
+from map_reduce.workers.notes import Note, Noted, read_note
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=100), min_size=1))
@@ -63,3 +63,29 @@ def test_a_death_in_the_middle_of_writing_leaves_the_text_before(tmp_path: Path)
             torn[place] = after[place]
         path.write_bytes(torn)
         assert read_note(path) == "second"
+
+
+@given(
+    st.sampled_from(["map", "reduce"]),
+    st.integers(0, 1 << 62),
+    st.floats(0, 1e9),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
+)
+def test_what_is_noted_of_a_record_is_read_again(
+    phase: str, position: int, begun_s: float, where: str, record: str
+) -> None:
+    noted = Noted(phase, position, begun_s, where, record)
+    assert Noted.parse(noted.text()) == noted
+
+
+@pytest.mark.parametrize("text", ["", "item 3", "map\0x\01.0\0where\0", "map\01\0", "\0\0\0\0"])
+def test_a_text_that_tells_of_no_record(text: str) -> None:
+    assert Noted.parse(text) is None
+
+
+def test_a_long_place_is_cut_and_the_record_still_told() -> None:
+    noted = Noted("map", 3, 1.0, "x" * 5000, "'r'")
+    read = Noted.parse(noted.text())
+    assert read is not None
+    assert (read.where, read.record) == ("x" * 1000, "'r'")

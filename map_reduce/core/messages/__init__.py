@@ -135,6 +135,8 @@ from map_reduce.core.messages.tally import (
     COUNT_MAX,
     COUNTERS_MAX,
     BadRecord,
+    Skipping,
+    Suspect,
     Tally,
 )
 
@@ -254,12 +256,14 @@ __all__ = [
     "Request",
     "Route",
     "Running",
+    "Skipping",
     "Source",
     "Split",
     "StartAttempt",
     "StopAttempt",
     "StopNode",
     "SubmitJob",
+    "Suspect",
     "Tally",
     "TaskRules",
     "TextFormat",

@@ -8,7 +8,7 @@ from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.base import Message
 from map_reduce.core.messages.inputs import Split
 from map_reduce.core.messages.jobs import Failure, Functions, OutputPart
-from map_reduce.core.messages.tally import Tally
+from map_reduce.core.messages.tally import Skipping, Suspect, Tally
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
@@ -66,6 +66,7 @@ class StartAttempt(Message, frozen=True):
 
     ``careful``: note each record before it is mapped, so that the one that kills the process
     can be named. ``epoch`` is the master's; a node refuses lower ones than it has seen.
+    ``skipping``: where bad records may be left out. ``memory_mb_max`` 0: no bound but the node's.
     """
 
     attempt: AttemptId
@@ -75,6 +76,8 @@ class StartAttempt(Message, frozen=True):
     work: Work
     timeout_s: float
     careful: bool
+    skipping: Skipping | None = None
+    memory_mb_max: int = 0
 
 
 class StopAttempt(Message, frozen=True):
@@ -115,11 +118,12 @@ class Checked(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """``lost_source``: the map output that could not be fetched, where that is why.
-    ``retry``: whether another attempt may end better."""
+    ``retry``: whether another attempt may end better. ``suspect``: what it failed at, if known."""
 
     failure: Failure
     retry: bool
     lost_source: Source | None = None
+    suspect: Suspect | None = None
 
 
 Outcome = MapOutput | ReduceOutput | Checked | Failed

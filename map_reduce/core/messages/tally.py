@@ -26,6 +26,32 @@ class BadRecord(msgspec.Struct, frozen=True, array_like=True):
     error: str
 
 
+class Suspect(msgspec.Struct, frozen=True, array_like=True):
+    """The record ("map") or key ("reduce") of a task at which an attempt failed.
+
+    ``position`` is the same in every attempt at the task: the line's number or the item's, the
+    key's place. ``cause`` says what it failed with, in a word; "" where it may pass, as a lost
+    connection does. ``sure``: there is no need to see it a second time.
+    """
+
+    phase: str
+    position: int
+    bad: BadRecord
+    cause: str = ""
+    sure: bool = False
+
+
+class Skipping(msgspec.Struct, frozen=True, array_like=True):
+    """For an attempt at a job that allows bad records to be left out.
+
+    ``left``: how many the attempt may leave out at most; negative: as many as there are.
+    ``known``: those that ended earlier attempts, to be left out unseen.
+    """
+
+    left: int = -1
+    known: tuple[Suspect, ...] = ()
+
+
 class Tally(msgspec.Struct, frozen=True, array_like=True):
     """Of an attempt, or of all attempts of a job whose outputs count.
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 import msgspec
 
 from map_reduce.core.identifiers import Member
-from map_reduce.core.messages import AttemptId, Failure, OutputPart, Work
+from map_reduce.core.messages import AttemptId, Failure, OutputPart, Skipping, Work
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Have the node run this. ``careful``: an earlier attempt ended badly, note each record."""
+    """Have the node run this. ``careful``: an earlier attempt ended badly, note each record.
+    ``skipping``: where bad records may be left out."""
 
     node: Member
     attempt: AttemptId
     work: Work
     careful: bool
+    skipping: Skipping | None = None
 
 
 class Stop(msgspec.Struct, frozen=True):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages import AttemptId, Failure, Outcome
+from map_reduce.core.messages import AttemptId, BadRecord, Failure, Outcome
 from map_reduce.core.scheduling.tasks import Task
 from map_reduce.errors import (
+    BadRecordsError,
     ClusterError,
     CounterError,
     InputMissingError,
@@ -19,6 +20,9 @@ from map_reduce.errors import (
 
 NAMED_MAX = 8
 """Nodes that a sentence names before it counts the rest."""
+
+BAD_NAMED_MAX = 5
+"""Bad records that a sentence names."""
 
 
 def gave_up(task: Task, last: Failure) -> Failure:
@@ -34,6 +38,39 @@ def gave_up(task: Task, last: Failure) -> Failure:
         f"{last.message}\nThis was the last of {len(task.endings)} failed attempts at "
         f"{task.phase} task {task.index}: {tries}.",
         last.exception,
+    )
+
+
+def repeated(task: Task, last: Failure) -> Failure:
+    """It failed before in the same way."""
+    tries = " and ".join(
+        f"attempt {ending.attempt.number + 1} on {ending.node}" for ending in task.endings
+    )
+    return Failure(
+        last.kind,
+        f"{last.message}\nThe same has happened in {tries}, so it was not tried again.",
+        last.exception,
+    )
+
+
+def too_many_bad(excess: str, skipped: Sequence[BadRecord]) -> Failure:
+    """More was left out than the job allows."""
+    told = f"{excess} left out (on_bad_record). The first ones:{_listed(skipped)}"
+    return Failure(BadRecordsError.__name__, told)
+
+
+def with_those_before(last: Failure, skipped: Sequence[BadRecord]) -> Failure:
+    """An attempt has left out too much; what other tasks have left out belongs to it."""
+    if last.kind != BadRecordsError.__name__ or not skipped:
+        return last
+    told = f"{last.message}\nLeft out in other tasks before, among others:{_listed(skipped)}"
+    return Failure(last.kind, told)
+
+
+def _listed(skipped: Sequence[BadRecord]) -> str:
+    return "".join(
+        f"\n  {bad.where}{': ' if bad.record else ''}{bad.record}: {bad.error}"
+        for bad in skipped[:BAD_NAMED_MAX]
     )
 
 

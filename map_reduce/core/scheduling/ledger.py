@@ -49,6 +49,8 @@ class Ledger:
         self.reduce_planned = False
         self.partition_bytes: list[int] = []  # of all map outputs that count
         self.tally = JobTally()  # of all attempts that count
+        self.records = 0  # of the input, mapped by attempts that count
+        self.keys = 0  # reduced by attempts that count
 
     def cut(self, splits: tuple[Split, ...], slots: int, input_bytes: int) -> None:
         """Make the first tasks of a job: one that does it all, or a map task for each split."""
@@ -120,8 +122,12 @@ class Ledger:
             node.outputs[task] = None
             self.partition_bytes = list(map(add, self.partition_bytes, made.sizes))
             self.maps_missing -= 1
+            self.records += made.counts.records_in
         elif isinstance(task, FinalTask) and isinstance(made, ReduceOutput):
             task.part, task.tally = made.part, tally
+            self.keys += made.part.records
+            if isinstance(task, WholeTask):
+                self.records += made.counts.records_in
             self.finals_missing -= 1
 
     def lose_output(self, task: MapTask) -> StoredOutput:
@@ -131,6 +137,7 @@ class Ledger:
         task.step(TaskStep.OUTPUT_LOST)
         task.output = task.winner = None
         self.tally.take_back(task.phase, task.index, output.tally)
+        self.records -= output.counts.records_in
         self.partition_bytes = list(map(sub, self.partition_bytes, output.sizes()))
         self.maps_missing += 1
         return output

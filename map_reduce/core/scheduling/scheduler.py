@@ -24,10 +24,11 @@ The rules:
 3.  **Commit.** The first attempt of a task that succeeds counts; no other ever does. What is
     reported by an attempt that is not in flight (a repeat, a late one, one given up) is ignored.
 4.  **Whose fault.** An attempt that fails for good fails the job. One that fails by its own doing
-    (its process died, its time ran out) is repeated, with care and if possible elsewhere, until
-    ``attempts_max`` have. One lost by no fault of its own (its node is gone or silent, a map
-    output could not be fetched) is repeated too, up to ``losses_max``. One that was not taken
-    does not count; its node is left alone for a while.
+    (user code raised, its process died, its time ran out) is repeated, with care and if possible
+    elsewhere, until that is hopeless or a record is found guilty (``blame``). One lost by no
+    fault of its own (its node is gone or silent, a map output could not be fetched) is repeated
+    too, up to ``losses_max``. One that was not taken does not count; its node is left alone for a
+    while.
 5.  **Lost output.** A map output is gone with its node, or when a reduce attempt could not fetch
     it. If a reduce task still needs it, the map task runs again, in the middle of the reduce
     phase if need be; reduce tasks that were committed stay so. A node whose outputs cannot be
@@ -67,6 +68,7 @@ from map_reduce.core.messages import (
 from map_reduce.core.scheduling import failures
 from map_reduce.core.scheduling.account import Account
 from map_reduce.core.scheduling.backups import Backups
+from map_reduce.core.scheduling.blame import Blame
 from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.events import (
     AttemptEnded,
@@ -84,7 +86,6 @@ from map_reduce.core.scheduling.pending import Pending
 from map_reduce.core.scheduling.states import JOB_TRANSITIONS, JobPhase, JobStep, TaskStep, after
 from map_reduce.core.scheduling.tasks import (
     Attempt,
-    Ending,
     FinalTask,
     MapTask,
     ReduceTask,
@@ -141,6 +142,7 @@ class JobScheduler:
 
         self.phase = JobPhase.WAITING
         self.ledger = Ledger()
+        self.blame = Blame(spec.rules, attempts_max, self.ledger)
         self.nodes = Nodes(spec.readers)
         self.attempts: dict[AttemptId, Attempt] = {}  # in flight
         self.map_queue = Pending()
@@ -285,7 +287,8 @@ class JobScheduler:
             node.heard_s = self._now_s
         node.attempts[id_] = self.attempts[id_] = attempt
         self.nodes.place(node)
-        self._effects.append(Start(node.member, id_, self.ledger.work(task), bool(task.endings)))
+        work, careful = self.ledger.work(task), bool(task.endings or task.known_bad)
+        self._effects.append(Start(node.member, id_, work, careful, self.blame.skipping(task)))
 
     # -------------------------------------------------------------- attempts end
 
@@ -349,27 +352,30 @@ class JobScheduler:
                 self._drop(other, stop=True)
             if not isinstance(task, ReduceTask):
                 self._account.add(outcome.counts)
-            if too_much := self.ledger.tally.too_much():
-                self._fail(failures.too_many_counters(too_much))
+            self._check_tally()
         else:
             failure = failures.wrong_output(attempt.id, event.node, outcome)
             self._attempt_failed(attempt, Failed(failure, retry=True))
+
+    def _check_tally(self) -> None:
+        """Fail the job if its user code has counted or left out more than it may."""
+        ledger = self.ledger
+        if too_much := ledger.tally.too_much():
+            self._fail(failures.too_many_counters(too_much))
+        mapped = not ledger.maps_missing
+        reduced = mapped and ledger.reduce_planned and not ledger.finals_missing
+        if excess := self.blame.excess(mapped=mapped, reduced=reduced):
+            self._fail(excess)
 
     def _attempt_failed(self, attempt: Attempt, outcome: Failed) -> None:
         task = attempt.task
         self._account.attempts_failed += 1
         if outcome.lost_source is not None and isinstance(task, ReduceTask):
             self._source_lost(attempt, outcome.lost_source)
-        elif not outcome.retry:
-            self._fail(outcome.failure)
+        elif (failure := self.blame.verdict(attempt, outcome)) is not None:
+            self._fail(failure)
         else:
-            kind = outcome.failure.kind
-            task.endings += (Ending(attempt.id, attempt.node.member, kind),)
-            task.avoid |= {attempt.node.member}
-            if len(task.endings) >= self.attempts_max:
-                self._fail(failures.gave_up(task, outcome.failure))
-            else:
-                self._back_to_pending(task)
+            self._back_to_pending(task)
 
     # -------------------------------------------------------------- losses
 

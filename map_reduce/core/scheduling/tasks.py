@@ -20,6 +20,7 @@ from map_reduce.core.messages import (
     OutputPart,
     Source,
     Split,
+    Suspect,
     Tally,
 )
 from map_reduce.core.scheduling.states import (
@@ -59,6 +60,7 @@ class Ending:
     attempt: AttemptId
     node: Member
     kind: str
+    suspect: Suspect | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +76,7 @@ class Task:
     attempts_begun: int = 0
     winner: AttemptId | None = None  # the attempt whose output counts
     endings: tuple[Ending, ...] = ()
+    known_bad: tuple[Suspect, ...] = ()  # that ended attempts, and are left out from now on
     losses: int = 0  # attempts and outputs lost by no doing of the task
     avoid: frozenset[Member] = frozenset()  # nodes to give it to only where there is no other
 

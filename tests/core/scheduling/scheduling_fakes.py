@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
     AttemptId,
+    BadRecord,
     Counts,
     Failed,
     Failure,
@@ -27,7 +28,9 @@ from map_reduce.core.messages import (
     ReduceOutput,
     ReduceWork,
     Running,
+    Skipping,
     Split,
+    Suspect,
     Tally,
     TextFormat,
     Work,
@@ -92,6 +95,7 @@ def sizes_of(split: int, partitions: int) -> tuple[int, ...]:
 class FakeNode:
     slots: int
     running: dict[AttemptId, Work] = field(default_factory=dict)
+    skipping: dict[AttemptId, Skipping] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)  # name -> split
 
 
@@ -168,6 +172,7 @@ class FakeCluster:
         if node is None:
             return AttemptRefused(start.attempt, start.node, False, "no reply")
         node.running[start.attempt] = start.work
+        node.skipping[start.attempt] = start.skipping or Skipping()
         return AttemptTaken(start.attempt, start.node)
 
     def take_all(self) -> None:
@@ -185,7 +190,9 @@ class FakeCluster:
             name = f"{attempt.task}-{attempt.number}"
             node.outputs[name] = attempt.task
             sizes = sizes_of(attempt.task, work.partitions)
-            return MapOutput(name, sizes, Counts(10, 100), tally_of(attempt))
+            return MapOutput(
+                name, sizes, Counts(10, 100), tally_of(attempt, node.skipping[attempt])
+            )
         pieces: list[tuple[int, int]] = [(0, 0)]
         if isinstance(work, ReduceWork):
             pieces = []
@@ -197,7 +204,7 @@ class FakeCluster:
                 split = holders[0].outputs[source.name]
                 pieces += self._cut(split, work, source.offset, source.length_bytes)
         part = OutputPart(len(pieces), json.dumps(pieces).encode(), None)
-        return ReduceOutput(part, Counts(10, 100), tally_of(attempt))
+        return ReduceOutput(part, Counts(10, 100), tally_of(attempt, node.skipping[attempt]))
 
     @staticmethod
     def _cut(split: int, work: ReduceWork, offset: int, length: int) -> list[tuple[int, int]]:
@@ -267,8 +274,12 @@ def name_of(attempt: AttemptId) -> str:
     return f"{attempt.phase} {attempt.task}.{attempt.number}"
 
 
-def tally_of(attempt: AttemptId) -> Tally:
-    return Tally(((attempt.phase, 1), (name_of(attempt), 1)))
+def tally_of(attempt: AttemptId, skipping: Skipping) -> Tally:
+    """As a worker tells it that leaves out what is known to be bad."""
+    counters = (attempt.phase, 1), (name_of(attempt), 1)
+    bad = tuple(known.bad for known in skipping.known)
+    records = sum(known.phase == "map" for known in skipping.known)
+    return Tally(counters, records, len(bad) - records, bad)
 
 
 def died(text: str = "the worker process died") -> Failed:
@@ -277,3 +288,12 @@ def died(text: str = "the worker process died") -> Failed:
 
 def raised(text: str = "map raised ValueError") -> Failed:
     return Failed(Failure("MapError", text, b"exception"), retry=False)
+
+
+def failed_at(
+    phase: str, position: int, cause: str = "ValueError", sure: bool = False, kind: str = "MapError"
+) -> Failed:
+    """It raised, or died, at a record."""
+    bad = BadRecord(f"record {position}", repr(position), cause or "it may pass")
+    suspect = Suspect(phase, position, bad, cause, sure)
+    return Failed(Failure(kind, f"at record {position}: {cause}"), retry=True, suspect=suspect)

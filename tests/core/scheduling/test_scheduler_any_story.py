@@ -2,12 +2,23 @@
 come late, twice and out of order. After every event the invariants hold; when the trouble stops
 the job ends, and if it is done then its result is whole."""
 
+import msgspec
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from scheduling_fakes import FakeCluster, died, items, job, lines, member, raised, scheduler_of
+from scheduling_fakes import (
+    FakeCluster,
+    died,
+    failed_at,
+    items,
+    job,
+    lines,
+    member,
+    raised,
+    scheduler_of,
+)
 
-from map_reduce.core.messages import AttemptId, Checked, Counts, MapOutput, Running
+from map_reduce.core.messages import AttemptId, Checked, Counts, MapOutput, Running, TaskRules
 from map_reduce.core.scheduling.effects import Finish
 from map_reduce.core.scheduling.events import (
     AttemptEnded,
@@ -29,12 +40,15 @@ class AnyStory(RuleBasedStateMachine):
         ports=st.sets(st.integers(0, PORTS - 1), min_size=1),
         slots=st.integers(1, 3),
         begin_in=st.sampled_from(["map", "reduce"]),
+        skips_max=st.sampled_from([None, -1, 0, 2, 100]),
     )
-    def begin(self, splits, files, readers, ports, slots, begin_in):
+    def begin(self, splits, files, readers, ports, slots, begin_in, skips_max):
         kind = lines if files else items
         where = tuple(member(port).address for port in sorted(readers)) if files else ()
         mixed = (kind(i) if i % 3 else items(i) for i in range(splits))
-        self.cluster = FakeCluster(scheduler_of(job(*mixed, readers=where)))
+        rules = TaskRules() if skips_max is None else TaskRules(True, skips_max, 0.5)
+        spec = msgspec.structs.replace(job(*mixed, readers=where), rules=rules)
+        self.cluster = FakeCluster(scheduler_of(spec))
         self.lives = 1
         self.told = []
         self.cluster.join(*(member(port) for port in sorted(ports)), slots=slots)
@@ -105,6 +119,17 @@ class AnyStory(RuleBasedStateMachine):
     def an_attempt_dies(self, number, really):
         if really == 0:
             self.send(self.cluster.end(*self.one(self.cluster.running(), number), died()))
+
+    @precondition(lambda self: self.cluster.running())
+    @rule(
+        number=pick,
+        position=st.integers(-1, 2),
+        cause=st.sampled_from(["", "ValueError"]),
+        sure=st.booleans(),
+    )
+    def an_attempt_fails_at_a_record(self, number, position, cause, sure):
+        failed = failed_at("map", position, cause, sure)
+        self.send(self.cluster.end(*self.one(self.cluster.running(), number), failed))
 
     @precondition(lambda self: self.cluster.running())
     @rule(number=pick, sizes=st.lists(st.integers(-1, 3), max_size=3), really=st.integers(0, 5))
