@@ -12,8 +12,10 @@ FROM ${PYTHON_IMAGE} AS build
 RUN python3 -m venv /opt/map-reduce
 ENV PATH=/opt/map-reduce/bin:$PATH
 WORKDIR /build
-COPY requirements.txt ./
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+COPY requirements.txt requirements-dev.txt ./
+# cryptography, pinned among the tools: a container can make certificates too (compose.yaml).
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt \
+    && pip install --no-cache-dir --disable-pip-version-check -c requirements-dev.txt cryptography
 COPY LICENSE README.md pyproject.toml setup.py ./
 COPY map_reduce ./map_reduce
 RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . \

@@ -10,6 +10,7 @@
 #   MR_SUBNET=172.18.0.0/16 MR_IP_RANGE=172.18.1.0/25 MR_GATEWAY=172.18.1.254
 #   MR_NODE_PORT=9000                      the port of every node
 #   MR_CONTAINERS_FOLDER=...               where certificates are kept (default: in the state folder)
+#   MR_BUILD_OPTIONS=... MR_RUN_OPTIONS=...   further options of docker build and docker create
 #   DOCKER=docker                          the client's command
 
 DOCKER=${DOCKER:-docker}
@@ -26,7 +27,7 @@ STOP_S_MAX=30
 NODES_MAX=200
 
 # Settings of the scripts, which mean nothing inside a container.
-OURS='MR_IMAGE|MR_PYTHON_IMAGE|MR_NETWORK|MR_SUBNET|MR_IP_RANGE|MR_GATEWAY|MR_NODE_PORT|MR_CONTAINERS_FOLDER|MR_HOST|MR_PORT|MR_CERTS_FOLDER|MR_DATA_FOLDER'
+OURS='MR_IMAGE|MR_PYTHON_IMAGE|MR_NETWORK|MR_SUBNET|MR_IP_RANGE|MR_GATEWAY|MR_NODE_PORT|MR_CONTAINERS_FOLDER|MR_BUILD_OPTIONS|MR_RUN_OPTIONS|MR_TEST_BASE|MR_CLUSTER_ID|MR_HOST|MR_PORT|MR_CERTS_FOLDER|MR_DATA_FOLDER'
 
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
@@ -173,7 +174,7 @@ follow() {
 
 # Runs a program in a container of its own beside the cluster: run_in_container NAME PROGRAM ARGS...
 run_in_container() {
-    local name=$1 program=$2 address container status=0 options=(--init --rm)
+    local name=$1 program=$2 address status=0 options=(--init --rm)
     shift 2
     address=$("$DOCKER" inspect --format \
         "{{(index .NetworkSettings.Networks \"$NETWORK\").IPAddress}}" \
@@ -181,7 +182,7 @@ run_in_container() {
         fail "no container of the cluster '$name' runs; start it with scripts/batch_run $name 3"
     docker_quietly image inspect "$IMAGE" || fail "there is no image '$IMAGE'"
     if [ -t 0 ] && [ -t 1 ]; then options+=(--tty --interactive); fi
-    container=map-reduce-$name-client-$$
+    container=map-reduce-$name-client-$$ # for the trap too, which runs after this function
     "$DOCKER" create "${options[@]}" --name "$container" --network "$NETWORK" \
         --label "$LABEL=$name-client" --volume "$PWD:$PWD:ro" --workdir "$PWD" \
         --env MAP_REDUCE_ADDRESS="$address:$NODE_PORT" --entrypoint "$program" \

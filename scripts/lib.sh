@@ -203,7 +203,7 @@ install_package() {
         --disable-pip-version-check --no-input --constraint "$wanted" "$@"
 }
 
-# prepare core|test|dev: afterwards VENV holds the package and what that extra names.
+# prepare core|certs|test|dev: afterwards VENV holds the package and what that extra names.
 prepare() {
     local extra=$1 has
     if is_prepared "$extra"; then return; fi
@@ -214,10 +214,11 @@ prepare() {
         cd "$ROOT"
         case $extra in
             core) install_package requirements.txt "and what it needs" --editable . ;;
+            certs) install_package requirements-dev.txt "and what makes certificates" --editable '.[certs]' ;;
             test) install_package requirements-dev.txt "and its test tools" --editable '.[test]' ;;
             dev) install_package requirements-dev.txt "and all its tools" --editable '.[test,dev]' ;;
         esac
-        for has in core test dev; do
+        for has in core certs test dev; do
             stamp_of "$(environment_version)" >"$VENV/.installed-$has"
             if [ "$has" = "$extra" ]; then break; fi
         done

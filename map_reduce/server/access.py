@@ -19,7 +19,7 @@ from map_reduce._version import PYTHON
 from map_reduce.core.chord.lookup import lookup
 from map_reduce.core.chord.survey import survey
 from map_reduce.core.identifiers import Address, Identifier, Member, distance
-from map_reduce.core.messages import Cluster, GetCluster
+from map_reduce.core.messages import Cluster, GetCluster, Ping, Pong
 from map_reduce.core.procedure import perform
 from map_reduce.errors import ClusterError, ConfigError, NoNodeError
 from map_reduce.ports import Transport
@@ -30,6 +30,7 @@ from map_reduce.runtime.threads import MonotonicClock
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.node import Node
 from map_reduce.transport.memory import EMBEDDED, MemoryNetwork, MemoryTransport
+from map_reduce.transport.resolver import is_ip_address
 
 CONNECT_TIMEOUT_S = 3.0
 
@@ -157,7 +158,7 @@ def connect(addresses: Sequence[Address], transport: Transport) -> Access:
             )
         return Access(
             peers=peers,
-            entries=[address],
+            entries=[_known_as(peers, address)],
             cluster=_settings_of(about),
             cluster_id=about.cluster_id,
             closers=[transport.close],
@@ -166,6 +167,17 @@ def connect(addresses: Sequence[Address], transport: Transport) -> Access:
         f"no node answers at {' or '.join(map(str, addresses))} ({'; '.join(problems)}); "
         "start one there, or name another address"
     )
+
+
+def _known_as(peers: Peers, address: Address) -> Address:
+    """The address that the ring knows a node by; a client may have named it otherwise. Where the
+    node does not say so in time, the one that it was named by has to do."""
+    if is_ip_address(address.host):
+        return address
+    try:
+        return peers.request(address, Ping(), Pong).member.address
+    except ClusterError:
+        return address
 
 
 def _settings_of(about: Cluster) -> ClusterConfig:

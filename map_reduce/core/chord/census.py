@@ -74,7 +74,8 @@ def census(start: Sequence[Address]) -> Procedure[Census]:
         if not isinstance(reply, Place):
             failures[address] = f"{address} answered {type(reply).__name__}"
             continue
-        places[address] = reply
+        places[reply.member.address] = reply  # which a name that stands for it is not
+        seen.add(reply.member.address)
         named = [*(member.address for member in _counted_on(reply)), *reply.contacts]
         news = [each for each in dict.fromkeys(named) if each not in seen]
         seen.update(news)

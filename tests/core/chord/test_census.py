@@ -27,6 +27,14 @@ def test_everybody_is_found_from_anywhere_once_in_ring_order():
         assert found.ring() == ring.state()
 
 
+def test_a_name_that_stands_for_a_node_is_not_counted_beside_it():
+    ring = settled(ADDRESSES[:4], successors_max=3)
+    name = Address("node", 9000)
+    ring.up[name] = ring.up[ADDRESSES[2]]
+    found = perform(census([name, ADDRESSES[0]]), ring.ask)
+    assert [place.member.address for place in found.places] == ring_order(ADDRESSES[:4])
+
+
 def test_the_dead_that_are_still_counted_on_are_named_with_the_reason():
     ring = settled(ADDRESSES, successors_max=4)
     dead = ring.up.pop(ADDRESSES[5]).me
