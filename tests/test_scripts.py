@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = ("demo", "test", "check", "bench", "lock")
+SCRIPTS = ("demo", "test", "check", "bench", "lock", "test_containers")
+CONTAINER_SCRIPTS = ("batch_run", "batch_kill", "batch_tail", "run_client", "run_container")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)$", re.MULTILINE)
 
 
@@ -52,13 +53,15 @@ def lib(clone: Path, command: str, **env: str) -> subprocess.CompletedProcess[st
     return run("bash", "-c", f'. "{clone}/scripts/lib.sh"; {command}', **env)
 
 
-@pytest.mark.parametrize("path", [*(f"scripts/{name}" for name in SCRIPTS), ".ci/run"])
+@pytest.mark.parametrize(
+    "path", [*(f"scripts/{name}" for name in (*SCRIPTS, *CONTAINER_SCRIPTS)), ".ci/run"]
+)
 def test_script_can_be_run_and_is_well_formed(path: str) -> None:
     assert os.access(ROOT / path, os.X_OK)
     assert run("bash", "-n", ROOT / path).stderr == ""
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [*SCRIPTS, *CONTAINER_SCRIPTS])
 def test_help_tells_the_usage(name: str) -> None:
     result = run(ROOT / "scripts" / name, "--help")
     assert result.returncode == 0
@@ -215,3 +218,50 @@ def test_yardstick_counts_right(tmp_path: Path, how: str) -> None:
     )  # fmt: skip
     assert result.stderr == ""
     assert json.loads(result.stdout) == Counter(text.split())
+
+
+# ------------------------------------------------------------------ nodes in containers, without any
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "name the cluster and the number of nodes"),
+        (["server"], "name the cluster and the number of nodes"),
+        (["server", "three"], "'three' is no number of nodes"),
+        (["server", "0"], "'0' is no number of nodes"),
+        (["server", "500"], "too many for one machine"),
+        (["Server!", "3"], "'Server!' is no name of a cluster"),
+        (["server", "3", "4"], "unexpected argument 4"),
+        (["server", "3", "-dx"], "unknown option -x"),
+        (["server", "3", "--memory"], "--memory needs a value"),
+    ],
+)
+def test_batch_run_names_what_is_wrong_with_its_arguments(
+    tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    result = run(ROOT / "scripts/batch_run", *arguments, DOCKER=str(tmp_path / "none"))
+    assert result.returncode == 1
+    assert says in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["batch_run", "server", "3", "-dt"],
+        ["batch_kill", "server"],
+        ["batch_tail", "server"],
+        ["run_container", "server", "status"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_without_an_engine_is_said_what_to_do(tmp_path: Path, command: list[str]) -> None:
+    name, *arguments = command
+    result = run(ROOT / "scripts" / name, *arguments, DOCKER=str(tmp_path / "none"))
+    assert result.returncode == 1
+    assert "there is no command" in result.stderr
+    client = stand_in(tmp_path, "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+    result = run(ROOT / "scripts" / name, *arguments, DOCKER=str(client))
+    assert result.returncode == 1
+    assert "no Docker engine answers (Cannot connect" in result.stderr
+    assert "map-reduce cluster --nodes 3" in result.stderr
