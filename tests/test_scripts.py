@@ -220,7 +220,7 @@ def test_yardstick_counts_right(tmp_path: Path, how: str) -> None:
     assert json.loads(result.stdout) == Counter(text.split())
 
 
-# ------------------------------------------------------------------ nodes in containers, without any
+# ------------------------------------------------------------------ containers, without any
 
 
 @pytest.mark.parametrize(
