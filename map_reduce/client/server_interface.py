@@ -13,6 +13,7 @@ from typing import Any
 
 from map_reduce.client.handle import JobHandle
 from map_reduce.client.submission import submit
+from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import GetNode, Node
 from map_reduce.errors import ClusterError, JobError, NoNodeError
 from map_reduce.job import Job, MapFunction, Options, ReduceFunction
@@ -101,7 +102,8 @@ class ServerInterface:
         """
         job = Job(map, reduce, combine, name, options or Options())
         self._access.check_usable()
-        submitted = submit(self._access, job, data, self._slots())
+        slots, loads = self._capacity()
+        submitted = submit(self._access, job, data, slots, loads)
         handle = JobHandle(
             self._access, submitted, job.name, show_progress=self._progress, keeper=self
         )
@@ -130,14 +132,19 @@ class ServerInterface:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _slots(self) -> int:
-        slots = 0
+    def _capacity(self) -> tuple[int, dict[Member, float]]:
+        """The worker processes of all nodes, and about how many bytes each node owns."""
+        slots, held = 0, dict[Member, float]()
         for member in self._access.members():
             try:
-                slots += self._access.peers.request(member.address, GetNode(), Node).slots
+                node = self._access.peers.request(member.address, GetNode(), Node)
             except ClusterError as error:
                 log.info("node %s does not tell its slots: %s", member, error)
-        return max(1, slots)
+                continue
+            slots += node.slots
+            held[member] = node.block_bytes
+        copies = max(1, min(self._access.cluster.replicas, len(held)))
+        return max(1, slots), {member: size / copies for member, size in held.items()}
 
 
 def _close_in_a_thread(access: Access) -> None:

@@ -17,7 +17,7 @@ import itertools
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from map_reduce._version import PYTHON
@@ -27,6 +27,7 @@ from map_reduce.client.items import item_chunks
 from map_reduce.client.shipping import pickle_functions
 from map_reduce.client.text import file_blocks, file_plan
 from map_reduce.core import names
+from map_reduce.core.chord.placement import CHOICES, Placement
 from map_reduce.core.digests import digest_of
 from map_reduce.core.identifiers import Member, identifier_of
 from map_reduce.core.messages import (
@@ -65,18 +66,22 @@ class Submitted(NamedTuple):
     master: Member
 
 
-def submit(access: Access, job: Job, data: Any, slots: int) -> Submitted:
+def submit(
+    access: Access, job: Job, data: Any, slots: int, loads: Mapping[Member, float] | None = None
+) -> Submitted:
     """Submit a job.
 
     Args:
         slots: worker processes in the cluster, which the size of splits goes by.
+        loads: the nodes, and how many bytes each owns, as far as that is known; blocks of the
+            input are placed by it.
 
     Raises:
         UserCodeError, InputError: the functions or the data can't be used; nothing has run.
         ClusterError: the cluster can't be reached or did not take it.
     """
     access.check_usable()
-    submission = _Submission(access, job, slots)
+    submission = _Submission(access, job, slots, loads or {})
     try:
         return submission.submit(data)
     except BaseException:  # Ctrl-C and whatever the user's iterator raises, too
@@ -85,12 +90,13 @@ def submit(access: Access, job: Job, data: Any, slots: int) -> Submitted:
 
 
 class _Submission:
-    def __init__(self, access: Access, job: Job, slots: int) -> None:
+    def __init__(self, access: Access, job: Job, slots: int, loads: Mapping[Member, float]) -> None:
         self._access = access
         self._job = job
         self._slots = slots
         self._id = uuid.uuid4().hex
         self._blocks = itertools.count()
+        self._placement = Placement(loads, loads)
         self._stored = False
         self._master: Member | None = None
 
@@ -182,7 +188,9 @@ class _Submission:
 
     def _put_input(self, data: bytes) -> Any:
         self._stored = True
-        return self._access.blocks.put(names.input_block(self._id, next(self._blocks)), data)
+        number = next(self._blocks)
+        choices = [names.input_block(self._id, number, choice) for choice in range(CHOICES)]
+        return self._access.blocks.put(self._placement.choose(choices, len(data)), data)
 
     # ------------------------------------------------------------------ files
 

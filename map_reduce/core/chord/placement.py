@@ -32,7 +32,8 @@ class Placement:
     """The choices of one who places blocks, with an account of what it has placed where.
 
     Args:
-        members: of the ring, in any order, as far as they are known; at least one.
+        members: of the ring, in any order, as far as they are known. Where none is, every block
+            has the first of its names.
         loads: what they already own, in bytes or any other unit; nothing, where not named.
     """
 
@@ -58,6 +59,8 @@ class Placement:
                 placement.choose([f"{key}~{choice}" for choice in range(d)], 1)
             placement.loads  # keys by owner
         """
+        if not self._ring:
+            return names[0]
         owners = [self.owner(name) for name in names]
         chosen = min(range(len(names)), key=lambda number: self.loads[owners[number]])
         self.loads[owners[chosen]] += size
