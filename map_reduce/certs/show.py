@@ -36,10 +36,10 @@ def _authorities(path: Path) -> list[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cafile=path)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{path} holds no certificate in PEM form ({error.reason})") from error
+        certificates: list[dict[str, Any]] = context.get_ca_certs()
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"{path} holds no certificate in PEM form ({error})") from error
     lines = []
-    certificates: list[dict[str, Any]] = context.get_ca_certs()
     for certificate in certificates:
         name = common_name(certificate) or "an authority"
         lines.append(f"{name}: {_until(str(certificate.get('notAfter', '')))}")

@@ -279,7 +279,10 @@ def _own_certificate(server: ssl.SSLContext, certificate: Path, key: Path) -> di
             raise ConfigError(f"{certificate} cannot be used: {why_rejected(error)}") from error
         except ssl.SSLError as error:
             raise ConfigError(f"{certificate} cannot be used: {error.reason}") from error
-    return answering.getpeercert() or {}
+    try:
+        return answering.getpeercert() or {}
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"{certificate} has names that cannot be read ({error})") from error
 
 
 _CLOCK = "(or this machine's clock is wrong)"

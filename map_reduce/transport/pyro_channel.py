@@ -112,8 +112,12 @@ class Channel:
             raise Cut(f"the TLS handshake: {error}", midway=False) from error
 
     def certificate(self) -> dict[str, Any] | None:
-        """What the other end's certificate says, once :meth:`encrypt` has checked it."""
-        return self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
+        """What the other end's certificate says, once :meth:`encrypt` has checked it; None where
+        OpenSSL lets it pass and cannot read its names."""
+        try:
+            return self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
+        except (ssl.SSLError, ValueError):
+            return None
 
     def send(
         self, kind: int, sequence: int, head: bytes, body: bytes | memoryview, deadline: float

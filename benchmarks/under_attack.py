@@ -1,0 +1,121 @@
+"""What strangers cost a ring: the same job undisturbed, and while all attacks are made on it.
+
+    python benchmarks/under_attack.py [--rounds 5] [--certificates]
+
+Rings of three processes with one worker each; the job computes for about a second and a half. The
+attacks are those of ``tests/attacks.py``, from another process at the lowest priority: what they
+take from the same processors is no doing of the ring's, but cannot be told apart here, so the
+ratio is an upper bound. Of each round both times are printed; ratios of best and of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from map_reduce import ServerInterface
+from map_reduce.certs.folders import issue_to, make_authority
+from map_reduce.core.identifiers import Address
+from map_reduce.core.messages import GetPiece, Request
+from map_reduce.core.roles import Role
+from map_reduce.server.local_cluster import LocalCluster
+from map_reduce.server.trust import credentials
+from map_reduce.transport.pyro import PyroTransport
+
+TESTS = Path(__file__).parents[1] / "tests"
+ITEMS = 120
+WAIT_S = 300.0
+
+
+def work(number: int, item: int) -> list[tuple[int, int]]:
+    return [(item % 7, sum(range(400_000)) and item)]
+
+
+def total(key: int, values: list[int]) -> int:
+    return sum(values)
+
+
+EXPECTED = {key: sum(range(key, ITEMS, 7)) for key in range(7)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--certificates", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_authority(folder / "foreign")
+        foreign = issue_to(folder / "foreign", "eve", Role.CLIENT, [], 30)
+        if options.certificates:
+            make_authority(folder / "own")
+            node = issue_to(folder / "own", "node", Role.NODE, ["127.0.0.1"], 30)
+            os.environ["MR_CERTS_FOLDER"] = str(node)
+        with LocalCluster(3, slots=1, output=subprocess.DEVNULL) as cluster:
+            measure(cluster, foreign, options.rounds)
+
+
+def measure(cluster: LocalCluster, foreign: Path, rounds: int) -> None:
+    """Run the job so many times both ways, and print what it took."""
+    addresses = [node.address for node in cluster.nodes]
+    ports = [port for address in addresses for port in ports_of(address)]
+    command = [sys.executable, str(TESTS / "attacks.py"), "/nonexistent/marker", *map(str, ports)]
+    quiet_s, attacked_s, made = [], [], 0
+    before = memory_mb(cluster)
+    with ServerInterface(str(addresses[0]), quiet=True) as server:
+        took_s(server)
+        for _ in range(rounds):
+            quiet_s.append(took_s(server))
+            with subprocess.Popen(
+                [*command, "--certs", str(foreign)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            ) as attackers:
+                assert attackers.stdout is not None
+                os.setpriority(os.PRIO_PROCESS, attackers.pid, 19)
+                attackers.stdout.readline()
+                attacked_s.append(took_s(server))
+                output, _ = attackers.communicate(b"", WAIT_S)
+            made += sum(json.loads(output).values())
+            print(f"{quiet_s[-1]:.2f} s undisturbed, {attacked_s[-1]:.2f} s attacked", flush=True)
+    best = min(attacked_s) / min(quiet_s)
+    median = statistics.median(attacked_s) / statistics.median(quiet_s)
+    rate = made / sum(attacked_s)
+    grown = max(now - then for then, now in zip(before, memory_mb(cluster), strict=True))
+    print(f"ratio {best:.2f} of the best, {median:.2f} of the medians; {rate:.0f} attacks a second")
+    print(f"{len(cluster.running())} of 3 nodes run; the one that grew most, by {grown:.0f} MiB")
+
+
+def took_s(server: ServerInterface) -> float:
+    """Seconds for the job."""
+    start = time.perf_counter()
+    assert server.startup(list(range(ITEMS)), work, total).result(WAIT_S) == EXPECTED
+    return time.perf_counter() - start
+
+
+def ports_of(address: Address) -> list[Address]:
+    """Of a node's two daemons."""
+    transport = PyroTransport(credentials())
+    transport.call(address, Request("", None, GetPiece("x", 0, 1)), WAIT_S)
+    plane = transport._pool.bulk_plane(address)
+    transport.close()
+    assert plane is not None
+    return [address, plane.at(address)]
+
+
+def memory_mb(cluster: LocalCluster) -> list[float]:
+    """Of each node's process."""
+    return [psutil.Process(n.process.pid).memory_info().rss / (1 << 20) for n in cluster.nodes]
+
+
+if __name__ == "__main__":
+    main()
