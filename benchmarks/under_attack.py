@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from map_reduce import ServerInterface
 from map_reduce.certs.folders import issue_to, make_authority
