@@ -27,6 +27,11 @@ LATE = {"leave-without-hand-over"}
 """Found, but not within a few seeds."""
 
 
+@pytest.mark.parametrize("seed", [269, 10106, 10703, 100244])
+def test_seeds_that_once_found_something_hold(seed, capsys):
+    assert main(["--seed", str(seed)]) == 0, capsys.readouterr().out
+
+
 def test_a_slice_of_seeds_holds(capsys):
     assert main(["--seeds", "25"]) == 0, capsys.readouterr().out
 

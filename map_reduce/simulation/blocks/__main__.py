@@ -81,7 +81,8 @@ def _many(flags: argparse.Namespace) -> int:
         outcome = _run(flags, draw_plan(seed))
         work += outcome.work
         quiet_s.append(outcome.quiet_s)
-        total.update(events=outcome.events, checks=outcome.checks, restarted=outcome.restarted)
+        total.update(events=outcome.events, checks=outcome.checks)
+        total.update(restarted=int(outcome.restarted))
         total.update(failed=int(outcome.violation is not None))
         if outcome.violation:
             again = f"{COMMAND} --seed {seed}"

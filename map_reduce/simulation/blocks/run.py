@@ -36,6 +36,10 @@ QUIET_S_MAX = 300
 """Within so much quiet the ring is ideal, or the operator starts it anew, and all blocks are where
 they belong."""
 
+REFUSES_S = 40
+"""If nobody serves for so long, the operator does that: members that are left go on asking for each
+other meanwhile."""
+
 
 @dataclass
 class Outcome:
@@ -269,9 +273,10 @@ class Run:
             wrong = world.judge.after_quiet() or world.blocks.flaws()
             if not wrong:
                 break
-            if waited_s == QUIET_S_MAX // 3 and self._refuses():
+            if waited_s == REFUSES_S and self._refuses():
                 outcome.restarted = True
                 self._go_dark(min(world.lasting, default=0), 1)
+            self._start_all()
             world.run_until(world.now_us + SECOND_US)
         else:
             raise Violation(f"not in order after {QUIET_S_MAX} s of quiet: " + "; ".join(wrong[:8]))
@@ -286,7 +291,7 @@ class Run:
         for process in self.world.nodes():
             process.seeds = tuple(self.world.addresses)
         for number in range(self._plan.nodes):
-            if number in self.world.lasting:
+            if number in self.world.lasting and self.world.node(number) is None:
                 self._perform(Act(0, Kind.JOIN, (number, *seeds)))
 
     def _read_all(self) -> None:
