@@ -133,14 +133,14 @@ class JobMaster:
                 tally=self._tally() if tally or (ended and not first_part) else Tally(),
             )
 
-    def line(self) -> JobLine:
+    def line(self, counters: bool = True) -> JobLine:
         with self._lock:
             tally = self._tally()
             return JobLine(
                 self.job_id,
                 "" if self._spec is None else self._spec.name,
                 self._progress(),
-                tally.counters[:COUNTERS_IN_LINE_MAX],
+                tally.counters[:COUNTERS_IN_LINE_MAX] if counters else (),
                 tally.records_skipped + tally.keys_skipped,
             )
 

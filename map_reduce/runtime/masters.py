@@ -29,6 +29,9 @@ from map_reduce.runtime.master import JobMaster, Surroundings
 
 log = logging.getLogger(__name__)
 
+COUNTING_JOBS_MAX = 100
+"""Jobs, the latest ones, whose lines tell their counters: a reply has its bounds."""
+
 
 class Masters:
     """The jobs that this node is master of.
@@ -85,7 +88,8 @@ class Masters:
     def lines(self) -> tuple[JobLine, ...]:
         with self._lock:
             jobs = list(self._jobs.values())
-        return tuple(job.line() for job in jobs)
+        oldest = len(jobs) - COUNTING_JOBS_MAX
+        return tuple(job.line(counters=at >= oldest) for at, job in enumerate(jobs))
 
     def _job(self, job_id: str) -> JobMaster | None:
         with self._lock:

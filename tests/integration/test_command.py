@@ -57,6 +57,31 @@ def test_run_counts_words_with_functions_of_a_file_and_of_a_module(folder):
         assert sorted(done.stdout.splitlines()) == ["one\t1", "three\t3", "two\t2"]
 
 
+def test_run_leaves_out_bad_records_and_tells_what_was_counted(folder):
+    (folder / "numbers.txt").write_text("1\n2\nthree\n4\n")
+    (folder / "sums.py").write_text(
+        "from map_reduce import counter\n"
+        "def number(at, line):\n"
+        "    counter('lines').add()\n"
+        "    return [('sum', int(line))]\n"
+        "def total(key, values):\n"
+        "    return sum(values)\n"
+    )
+    arguments = ["run", "numbers.txt", "--map", "sums.py:number", "--reduce", "sums.py:total"]
+    done = call(*arguments, "--on-bad-record", "skip:1", "--task-timeout", "30", "--no-backups",
+                folder=folder)  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "sum\t7\n"), done.stderr
+    assert "map-reduce: lines: 3\n" in done.stderr
+    assert "map-reduce: 1 bad records and keys were left out:\n" in done.stderr
+    assert "numbers.txt: 'three': ValueError: invalid literal" in done.stderr
+    done = call(*arguments, folder=folder)
+    assert done.returncode == 1
+    assert "line 2 of" in done.stderr
+    done = call(*arguments, "--on-bad-record", "maybe", folder=folder)
+    assert done.returncode == 2
+    assert "it may be 'fail', 'skip:10' (up to ten) or 'skip:1%'" in done.stderr
+
+
 def test_run_writes_json(folder):
     done = call("run", "text.txt", "--map", "jobs.py:words", "--reduce", "jobs.py:total", "--json",
                 folder=folder)  # fmt: skip

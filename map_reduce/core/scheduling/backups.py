@@ -14,7 +14,8 @@ An attempt lags if ``left`` is well over ``expected``, for then a new one will p
 before it. Where nothing is committed yet to compare with, as in a job of a single task, it lags
 when half the time is over after which it would be ended anyway.
 
-A backup runs on another node than the attempt it is for, and on none that has been slow itself.
+An attempt that still waits behind the slots of its node needs no backup: it is moved. A backup
+runs on another node than the attempt it is for, and on none that has been slow itself.
 There are at most two attempts at a task at a time, and backups in at most a quarter of the slots.
 """
 
@@ -30,6 +31,9 @@ from map_reduce.core.scheduling.tasks import Attempt, Task
 
 BACKUP_AFTER_S_MIN = 1.0
 """An attempt is left alone for so long at least: what takes less is not worth a second one."""
+
+MOVE_AFTER_S = 1.0
+"""How long an attempt waits behind the slots of its node before it goes to an idle one."""
 
 MARGIN = 1.2
 """An attempt lags if it needs so many times what a new one would, its start included."""
@@ -111,6 +115,22 @@ class Backups:
                 room -= 1
                 if not room:
                     return
+
+    def to_move(
+        self, attempts: Mapping[AttemptId, Attempt], kind: type[Task], nodes: Nodes, now_s: float
+    ) -> Iterator[tuple[Attempt, NodeState]]:
+        """Attempts at tasks of a kind that wait behind the slots of their node while another node
+        is idle, and that node; one after another, as in :meth:`wanted`."""
+        free = nodes.with_room(readers_only=False, queueing=False)
+        if not free:
+            return
+        for attempt in [one for one in attempts.values() if one.waits]:
+            patient = now_s - attempt.since_s < MOVE_AFTER_S
+            if patient or len(attempt.task.attempts) > 1 or not isinstance(attempt.task, kind):
+                continue
+            node = node_for(attempt, free)
+            if node is not None:
+                yield attempt, node
 
     def _lagging(self, attempts: list[Attempt], now_s: float) -> list[Attempt]:
         """The one that needs longest first."""

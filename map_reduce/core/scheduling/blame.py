@@ -78,15 +78,20 @@ class Blame:
             max(0, left - self._ledger.tally.skipped) if left >= 0 else -1, task.known_bad
         )
 
-    def excess(self, *, mapped: bool, reduced: bool) -> Failure | None:
-        """What the job fails with where more is left out than it allows.
+    def excess(self) -> Failure | None:
+        """What the job fails with where its user code has counted or left out more than it may.
 
-        ``mapped``, ``reduced``: all of it is; before that a share cannot be told.
+        A share is judged when all records are mapped, or all keys reduced: before that it cannot
+        be told.
         """
         rules, ledger = self._rules, self._ledger
         tally = ledger.tally
+        if too_much := tally.too_much():
+            return failures.too_many_counters(too_much)
         if not rules.skips or not tally.skipped:
             return None
+        mapped = not ledger.maps_missing
+        reduced = mapped and ledger.reduce_planned and not ledger.finals_missing
         if rules.skips_max >= 0:
             return self._too_many([]) if tally.skipped > rules.skips_max else None
         for whole, skipped, total, what in (

@@ -19,7 +19,7 @@ The rules:
     reduce tasks when all map output is measured (``plan``).
 2.  **Give.** A node with a free slot is given a task at once, the least loaded node first, and
     those that were slow last. While tasks are plenty, one more waits at each node that is not
-    slow, so that no worker waits for the network.
+    slow, so that no worker waits for the network; it goes elsewhere where it waits in vain.
     As long as a map output is missing, only map tasks are given: every reduce task needs it.
 3.  **Commit.** The first attempt of a task that succeeds counts; no other ever does. What is
     reported by an attempt that is not in flight (a repeat, a late one, one given up) is ignored.
@@ -256,9 +256,14 @@ class JobScheduler:
                 heapq.heappush(rooms, (slow, node.load, order, node))
 
     def _back_up(self) -> None:
-        """Begin tasks that lag a second time, once no task waits and slots are free."""
+        """Once no task waits and slots are free: move what waits behind others to them, and begin
+        tasks that lag a second time."""
         if not self._queue:
             kind = MapTask if self.ledger.maps_missing else FinalTask
+            for attempt, node in self.backups.to_move(self.attempts, kind, self.nodes, self._now_s):
+                self._drop(attempt, stop=True)
+                attempt.task.step(TaskStep.ALL_ATTEMPTS_GONE)
+                self._start(attempt.task, node)
             for task, node in self.backups.wanted(self.attempts, kind, self.nodes, self._now_s):
                 self._start(task, node)
 
@@ -352,20 +357,11 @@ class JobScheduler:
                 self._drop(other, stop=True)
             if not isinstance(task, ReduceTask):
                 self._account.add(outcome.counts)
-            self._check_tally()
+            if (failure := self.blame.excess()) is not None:
+                self._fail(failure)
         else:
             failure = failures.wrong_output(attempt.id, event.node, outcome)
             self._attempt_failed(attempt, Failed(failure, retry=True))
-
-    def _check_tally(self) -> None:
-        """Fail the job if its user code has counted or left out more than it may."""
-        ledger = self.ledger
-        if too_much := ledger.tally.too_much():
-            self._fail(failures.too_many_counters(too_much))
-        mapped = not ledger.maps_missing
-        reduced = mapped and ledger.reduce_planned and not ledger.finals_missing
-        if excess := self.blame.excess(mapped=mapped, reduced=reduced):
-            self._fail(excess)
 
     def _attempt_failed(self, attempt: Attempt, outcome: Failed) -> None:
         task = attempt.task

@@ -227,6 +227,25 @@ def test_a_slow_node_is_given_tasks_last_and_none_to_wait_there():
     assert on_nodes == {A: 1, B: 2, C: 2}
 
 
+@pytest.mark.parametrize("backups", [True, False])
+def test_what_waits_behind_a_slot_goes_to_a_node_that_is_idle(backups):
+    cluster = cluster_of(job(*map(lines, range(3))), backups=backups)
+    cluster.join(A, slots=1)  # so that one task waits behind another
+    cluster.take_all()
+    waiting = cluster.all_starts[1].attempt
+    assert [start.node for start in cluster.all_starts] == [A, A]
+    cluster.join(B, C, slots=1)
+    cluster.take_all()
+    assert len(cluster.all_starts) == 3  # not at once
+    pass_time(cluster, 1.5)
+    assert [(stop.node, stop.attempt) for stop in cluster.stops] == [(A, waiting)]
+    [moved] = [start for start in cluster.all_starts if start.node == C]
+    assert (moved.attempt.task, moved.attempt.number, moved.careful) == (waiting.task, 1, False)
+    pass_time(cluster, 60.0)
+    cluster.settle()
+    cluster.check_result()
+
+
 def test_there_are_not_many_at_a_time():
     nodes = [member(port) for port in range(1, 9)]
     cluster = cluster_of(job(*map(items, range(9))))
