@@ -264,7 +264,13 @@ class Node:
 
     def _open_records(self) -> RecordStore:
         folder = self.config.data_folder
-        return MemoryRecordStore() if folder is None else open_records(folder / "records")
+        if folder is None:
+            return MemoryRecordStore()
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"cannot keep data in {folder}: {error.strerror}") from error
+        return open_records(folder / "records")
 
     def _enter(self, join: Sequence[Address], found: bool) -> None:
         """Start answering, and become a member."""

@@ -63,7 +63,7 @@ class DiskBlockStore:
         self._whole: dict[str, BlockRef] = {}
         self._changed: Callable[[str], None] = unwatched
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._find_blocks()
         except OSError as error:
             raise ConfigError(f"cannot keep blocks in {folder}: {error.strerror}") from error

@@ -96,7 +96,7 @@ class OsFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = path
         self._lock = open(path / LOCK_NAME, "a")  # noqa: SIM115  # held until close
         try:

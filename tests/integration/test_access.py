@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ from map_reduce.client.status import cluster_status, open_cluster, stop_cluster
 from map_reduce.core.messages import Done, StopNode
 from map_reduce.core.roles import Role
 from map_reduce.errors import ConfigError, NoNodeError, Refused
+from map_reduce.server.access import embed
+from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.local_cluster import LocalCluster
 from map_reduce.transport.credentials import AUTHORITIES_NAME
 
@@ -126,3 +130,9 @@ def test_a_node_away_from_loopback_needs_certificates(capsys: pytest.CaptureFixt
 def test_certificates_that_cannot_be_used_are_an_error_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no"):
         ServerInterface("127.0.0.1:9", certs=tmp_path, quiet=True)
+
+
+def test_a_data_folder_that_a_node_makes_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "data"
+    with contextlib.closing(embed(ClusterConfig(), NodeConfig(slots=1, data_folder=folder))):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
