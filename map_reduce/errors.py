@@ -27,6 +27,7 @@
     └── ClusterError               a peer or the ring
         ├── NoNodeError                nobody answers at the given address
         ├── Unreachable                no answer in time: it may or may not have been done
+        │   ├── NotListening               no process listens at the address: it was not done
         │   ├── NotTrusted                 one of the two ends did not prove that it belongs here
         │   └── Undecided                  a record was perhaps changed: read it before you retry
         ├── Refused                    the peer answered that it won't; names its reason
@@ -152,6 +153,10 @@ class NoNodeError(ClusterError):
 
 class Unreachable(ClusterError):
     """No reply within the deadline. The request may or may not have been carried out."""
+
+
+class NotListening(Unreachable):
+    """The connection was refused: no process listens at the address. Nothing was carried out."""
 
 
 class NotTrusted(Unreachable):

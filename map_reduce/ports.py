@@ -57,6 +57,7 @@ class Transport(Protocol):
 
         Raises:
             Unreachable: no reply within ``timeout_s``; the request may have been carried out.
+            NotListening: the connection was refused; it was not carried out.
             ProtocolError: the peer's reply is not a message, or the request is too large.
         """
 

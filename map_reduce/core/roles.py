@@ -18,6 +18,7 @@ from typing import NamedTuple
 from map_reduce.core import names
 from map_reduce.core.messages import (
     AcceptRecord,
+    Accounts,
     ArcBlocks,
     ArcEqual,
     ArcParts,
@@ -46,6 +47,9 @@ from map_reduce.core.messages import (
     GetPlace,
     GetRecord,
     GetReplica,
+    Gossip,
+    Gossiped,
+    HeardOf,
     JobStatus,
     Leaving,
     Message,
@@ -102,7 +106,7 @@ CLIENTS_ASK: frozenset[type[Message]] = frozenset(
 
 NODES_ASK: frozenset[type[Message]] = frozenset(
     {
-        *(Notify, Leaving),
+        *(Notify, Leaving, Gossip, HeardOf),
         *(CompareArc, WhichMissing, DamagedBlock),
         *(PrepareRecord, AcceptRecord),
         *(StartAttempt, StopAttempt, AttemptEnded, AttemptsRunning, EndJob),
@@ -114,7 +118,7 @@ NODES_ASK: frozenset[type[Message]] = frozenset(
 REPLIES: frozenset[type[Message]] = frozenset(
     {
         *(Done, Busy, No, WrongCluster),
-        *(Cluster, Neighbours, Route, Node, Pong, Place),
+        *(Cluster, Neighbours, Route, Node, Pong, Place, Gossiped, Accounts),
         *(CheckVerdict, FilesSeen, PieceStored, Piece, NoBlock, JobStatus, NoJob),
         *(ArcEqual, ArcBlocks, ArcParts, ArcSummaries, MissingBlocks),
         *(ReplicaIs, RecordHeld, RecordAccepted, RecordBuried, RecordConflict),

@@ -55,7 +55,7 @@ class Ring:
         with self._lock:
             if sender is not None:
                 self._member.heard_from(sender)
-            return self._member.handle(message)
+            return self._member.handle(message, sender)
 
     def view(self) -> tuple[Member | None, tuple[Member, ...]]:
         """Predecessor and successors now."""

@@ -117,7 +117,10 @@ class ClusterConfig(_Settings):
         0.5, "STABILIZE_INTERVAL", 0.01, 60, "seconds between two rounds of ring maintenance"
     )
     dead_after_s: float = _setting(
-        5.0, "DEAD_AFTER", 0.1, 600, "seconds without any answer after which a peer counts as dead"
+        5.0, "DEAD_AFTER", 0.1, 600, "seconds of refused connections after which a node is dead"
+    )
+    silent_after_s: float = _setting(
+        10.0, "SILENT_AFTER", 0.1, 600, "seconds of mere silence after which a node is dead"
     )
     attempts_max: int = _setting(
         3, "ATTEMPTS_MAX", 1, 100, "attempts at a task that ended their process or lost their node"

@@ -252,6 +252,7 @@ class Node:
             now_s=self._clock.now_s,
             successors_max=cluster.successors,
             dead_after_s=cluster.dead_after_s,
+            silence_s=cluster.silent_after_s,
             pause_s_max=max(2.0, 2 * (cluster.stabilize_interval_s + cluster.request_timeout_s)),
         )
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from map_reduce.core.chord.member import RingMember
+from map_reduce.core.chord.view import MEMBERS_MAX
 from map_reduce.simulation import mutants
 from map_reduce.simulation.explore import explore
 from map_reduce.simulation.faults import draw_plan
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=flags.seed,
         members=flags.members,
         placed=min(flags.placed, flags.members),
+        view_max=flags.view,
         seconds=flags.seconds,
         successors_max=flags.successors,
         faults=flags.faults,
@@ -49,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--members", type=int, default=8, help="nodes (default 8)")
     parser.add_argument(
         "--placed", type=int, default=0, help="so many are an ideal ring already (default 0)"
+    )
+    parser.add_argument(
+        "--view", type=int, default=MEMBERS_MAX, help=f"members in a view (default {MEMBERS_MAX})"
     )
     parser.add_argument("--seconds", type=int, default=60, help="of faults (default 60)")
     parser.add_argument("--successors", type=int, default=4, help="length of lists (default 4)")

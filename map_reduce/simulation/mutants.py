@@ -51,7 +51,7 @@ class Hasty(RingMember):
         failed: set[Member] = self.__dict__.setdefault("_failed_members", set())
         return failed
 
-    def failed(self, member: Member) -> None:
+    def failed(self, member: Member, error: Exception | None = None) -> None:
         self._failed.add(member)
 
     def heard_from(self, member: Member) -> None:
@@ -68,8 +68,8 @@ class Uninjected(RingMember):
 class NeverBusy(RingMember):
     """A list in the making is given away."""
 
-    def handle(self, message: Message) -> Message | None:
+    def handle(self, message: Message, sender: Member | None = None) -> Message | None:
         stabilizing, self._stabilizing = self._stabilizing, False
-        reply = super().handle(message)
+        reply = super().handle(message, sender)
         self._stabilizing = stabilizing
         return reply

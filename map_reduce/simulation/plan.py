@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from map_reduce.core.chord.view import MEMBERS_MAX
+
 SECOND_US = 1_000_000
 
 
@@ -64,11 +66,14 @@ class Settings:
     timeouts, anything may happen, and the ring has to be ideal again after quiet.
 
     ``placed``: so many of the members are an ideal ring when the run begins; the others join.
+    ``view_max``: members in each membership view, of which large rings take much memory.
+    ``drift_ppm_max``: each node's clock runs faster or slower by at most so much.
     """
 
     seed: int
     members: int = 8
     placed: int = 0
+    view_max: int = MEMBERS_MAX
     seconds: int = 60
     successors_max: int = 4
     accurate: bool = False
@@ -76,13 +81,16 @@ class Settings:
     interval_us: int = 500_000
     timeout_us: int = 500_000
     dead_after_us: int = 5 * SECOND_US
+    silence_us: int = 10 * SECOND_US
+    drift_ppm_max: int = 20_000
     quiet_s_max: int = 600
 
     def flags(self) -> str:
         """As on the command line."""
         accurate = " --accurate" if self.accurate else ""
         placed = f" --placed {self.placed}" if self.placed else ""
+        view = f" --view {self.view_max}" if self.view_max != MEMBERS_MAX else ""
         return (
-            f"--seed {self.seed} --members {self.members}{placed} --seconds {self.seconds} "
+            f"--seed {self.seed} --members {self.members}{placed}{view} --seconds {self.seconds} "
             f"--successors {self.successors_max} --faults {self.faults}{accurate}"
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from map_reduce.core.chord.detector import FailureDetector
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages import Message
+from map_reduce.core.messages import Account, Message
 from map_reduce.core.procedure import Procedure
 from map_reduce.errors import ClusterError
 from map_reduce.simulation.draws import Draws
@@ -22,27 +22,57 @@ JOIN_RETRY_US = 300_000
 REUNITE_US = 30 * SECOND_US
 
 
-class Oracle:
-    """A failure detector that is never wrong: dead is who is not up."""
+class Certain:
+    """Of a failure detector that is never wrong: evidence from others is of no use to it."""
+
+    def tick(self) -> Collection[Member]:
+        return ()
+
+    def heard(self, member: Member) -> None: ...
+
+    def failed(self, member: Member, *, refused: bool = False) -> None: ...
+
+    def left(self, member: Member) -> None: ...
+
+    def told(self, by: Member, account: Account) -> None: ...
+
+    def refuted(self, member: Member) -> None: ...
+
+    def missed(self) -> None: ...
+
+    def account(self, member: Member) -> Account:
+        return Account(member, None, failing=False, refused=False, ended=self.ended(member))
+
+    def heard_s(self, member: Member) -> float | None:
+        return None
+
+    def silent_since_s(self, member: Member) -> float | None:
+        return None
+
+    def isolated(self) -> bool:
+        return False
+
+    def doubted(self) -> tuple[Member, ...]:
+        return ()
+
+    def ended(self, member: Member) -> bool:
+        """Whether it is not up."""
+        raise NotImplementedError
+
+    def suspects(self, member: Member) -> bool:
+        return self.ended(member)
+
+    def dead(self, member: Member) -> bool:
+        return self.ended(member)
+
+
+class Oracle(Certain):
+    """Knows of a death at once: dead is who is not up."""
 
     def __init__(self, is_up: Callable[[Member], bool]) -> None:
         self._is_up = is_up
 
-    def tick(self) -> None: ...
-
-    def heard(self, member: Member) -> None: ...
-
-    def failed(self, member: Member) -> None: ...
-
-    def left(self, member: Member) -> None: ...
-
     def ended(self, member: Member) -> bool:
-        return not self._is_up(member)
-
-    def suspects(self, member: Member) -> bool:
-        return not self._is_up(member)
-
-    def dead(self, member: Member) -> bool:
         return not self._is_up(member)
 
 
@@ -104,9 +134,11 @@ class Process(Asker):
         detector: FailureDetector | None = Oracle(world.is_up) if settings.accurate else None
         self.ring = world.kind(
             me,
-            now_s=world.now_s,
+            now_s=self._clock(number),
             successors_max=settings.successors_max,
+            view_max=settings.view_max,
             dead_after_s=settings.dead_after_us / SECOND_US,
+            silence_s=settings.silence_us / SECOND_US,
             pause_s_max=max(2.0, 2 * (settings.interval_us + settings.timeout_us) / SECOND_US),
             detector=detector,
         )
@@ -117,6 +149,16 @@ class Process(Asker):
     def answer(self, message: Message, reply: Callable[[Message], None]) -> None:
         """Answer, now or later, what is not the ring's."""
         raise AssertionError(f"{message} is no message of the ring")
+
+    def _clock(self, number: int) -> Callable[[], float]:
+        """Seconds on the node's own clock, which began at another time and runs at another rate."""
+        settings = self.world.settings
+        draws = Draws(settings.seed, f"clock {number}")
+        began_us = draws.below(1000 * SECOND_US)
+        drift_ppm = draws.within(-settings.drift_ppm_max, settings.drift_ppm_max)
+        rate = (1 + drift_ppm / 1_000_000) / SECOND_US
+        world = self.world
+        return lambda: (began_us + world.now_us) * rate
 
     def create(self) -> None:
         self.ring.create()

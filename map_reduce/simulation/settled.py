@@ -1,11 +1,10 @@
 """A ring as it is after a long quiet, without simulating the way there.
 
 To let ten thousand members join one after the other takes hours of virtual time; what is measured
-then begins where nothing changes any more. So lists, predecessors and fingers are put where the
-protocol leads them in the end: lists and predecessors outright, the fingers through the production
-table, which asks for one start after the other and is told each owner. Then every member runs the
-production's stabilize twice, which fills in what else a member knows. That is less than a member
-of a ring that grew: it has heard of none but those that these rounds name.
+then begins where nothing changes any more. So lists, predecessors, views and fingers are put where
+the protocol leads them in the end: the fingers through the production table, which asks for one
+start after the other and is told each owner. Then every member runs the production's stabilize
+twice, which fills in what else a member knows.
 ``tests/simulation/test_settled.py`` compares both.
 """
 
@@ -19,7 +18,7 @@ from map_reduce.core.chord.state import Standing
 from map_reduce.core.identifiers import Address, Identifier, Member
 from map_reduce.core.messages import Message
 from map_reduce.core.procedure import Ask, perform
-from map_reduce.errors import Unreachable
+from map_reduce.errors import NotListening
 
 ROUNDS = 2
 """Of stabilize: by the second everything is as the first one left it."""
@@ -57,6 +56,11 @@ def settle(rings: Sequence[RingMember], successors_max: int) -> Circle:
         ring.predecessor = circle.members[place - 1]
         ring.successors = behind or (ring.me,)
         ring.standing = Standing.MEMBER
+        view = ring.acquaintances.members
+        view.learn(
+            circle.from_place((place + 1) % len(rings), min(view.members_max, len(rings) - 1))
+        )
+        view.tell_nothing()
         _fill_fingers(ring, circle, successors_max)
     for _ in range(ROUNDS):
         for ring in rings:
@@ -67,6 +71,8 @@ def settle(rings: Sequence[RingMember], successors_max: int) -> Circle:
 def _fill_fingers(ring: RingMember, circle: Circle, successors_max: int) -> None:
     if ring.alone or len(ring.successors) < successors_max:
         return  # as in fix_finger: the list goes round the ring
+    if not ring.acquaintances.members.is_full:
+        return  # the view holds all of it
     covered = ring.successors[-1].identifier
     while (start := ring.fingers.next_start(covered)) is not None:
         ring.fingers.found(start, circle.owner(start))
@@ -80,10 +86,10 @@ def directly(
     def ask(wanted: Ask) -> Message:
         ring = rings.get(wanted.address)
         if ring is None:
-            raise Unreachable(f"{wanted.address} refuses connections")
+            raise NotListening(f"{wanted.address} refuses connections")
         if sender is not None:
             ring.heard_from(sender)
-        reply = ring.handle(wanted.message)
+        reply = ring.handle(wanted.message, sender)
         assert reply is not None, f"{wanted.message} is no message of the ring"
         return reply
 

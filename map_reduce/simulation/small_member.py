@@ -18,14 +18,14 @@ from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import Message
 from map_reduce.core.procedure import Ask
 from map_reduce.errors import Unreachable
-from map_reduce.simulation.process import Oracle
+from map_reduce.simulation.process import Certain, Oracle
 
 Stabilize = Generator[Ask, Message, None]
 
 NOBODY: frozenset[Member] = frozenset()
 
 
-class Asking:
+class Asking(Certain):
     """A failure detector that knows of a death by an unanswered question alone.
 
     In a small ring only the dead do not answer, so it is never wrong, but it may be the last to
@@ -35,22 +35,10 @@ class Asking:
     def __init__(self) -> None:
         self.silent: set[Member] = set()
 
-    def tick(self) -> None: ...
-
-    def heard(self, member: Member) -> None: ...
-
-    def failed(self, member: Member) -> None:
+    def failed(self, member: Member, *, refused: bool = False) -> None:
         self.silent.add(member)
 
-    def left(self, member: Member) -> None: ...
-
     def ended(self, member: Member) -> bool:
-        return member in self.silent
-
-    def suspects(self, member: Member) -> bool:
-        return member in self.silent
-
-    def dead(self, member: Member) -> bool:
         return member in self.silent
 
 

@@ -17,7 +17,7 @@ from map_reduce.core.chord.state import Standing
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message, Neighbours, Notify
 from map_reduce.core.procedure import Ask
-from map_reduce.errors import ClusterError, Unreachable
+from map_reduce.errors import ClusterError, NotListening, Unreachable
 from map_reduce.simulation.draws import Draws
 from map_reduce.simulation.judge import Judge
 from map_reduce.simulation.network import Network
@@ -159,7 +159,8 @@ class World:
         process = self.process(pending.peer)
         asker = pending.asker
         if process is None:
-            self._reply(pending, Unreachable(f"{self.addresses[pending.peer]} refuses connections"))
+            address = self.addresses[pending.peer]
+            self._reply(pending, NotListening(f"{address} refuses connections"))
             return
         if process.paused_until_us > self.now_us:
             wait_us = process.paused_until_us - self.now_us
@@ -168,7 +169,7 @@ class World:
         self.trace.note(self.now_us, REQUESTED, asker.number, pending.peer)
         if asker.sender is not None:
             process.ring.heard_from(asker.sender)
-        reply = process.ring.handle(message)
+        reply = process.ring.handle(message, asker.sender)
         if reply is None:
             process.answer(message, lambda reply: self._reply(pending, reply))
             return

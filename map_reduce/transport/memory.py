@@ -18,7 +18,7 @@ import time
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import Message, Request
 from map_reduce.core.roles import THIS_PROCESS
-from map_reduce.errors import ConfigError, PortTakenError, Unreachable
+from map_reduce.errors import ConfigError, NotListening, PortTakenError, Unreachable
 from map_reduce.ports import Handler
 from map_reduce.transport import wire
 from map_reduce.transport.answering import answer
@@ -79,7 +79,7 @@ class MemoryNetwork:
                     raise Unreachable(f"{peer}: this node's own transport is closed")
                 transport = self._listening.get(peer)
                 if transport is None:
-                    raise Unreachable(f"{peer}: no node of this process listens there")
+                    raise NotListening(f"{peer}: no node of this process listens there")
                 if transport.answers:
                     return transport
                 if not self._changed.wait(max(0.0, deadline - time.monotonic())):

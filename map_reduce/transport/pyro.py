@@ -34,7 +34,14 @@ import time
 
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import BULK, Message, Request
-from map_reduce.errors import ConfigError, NotTrusted, PortTakenError, ProtocolError, Unreachable
+from map_reduce.errors import (
+    ConfigError,
+    NotListening,
+    NotTrusted,
+    PortTakenError,
+    ProtocolError,
+    Unreachable,
+)
 from map_reduce.ports import Handler
 from map_reduce.transport import wire
 from map_reduce.transport.credentials import Credentials, Token
@@ -187,7 +194,7 @@ class PyroTransport:
                 f"{peer}: no reply to {name} within {timeout_s:g} s ({error})"
             ) from error
         except ConnectionRefusedError as error:
-            raise Unreachable(f"{peer}: nobody listens there (connection refused)") from error
+            raise NotListening(f"{peer}: nobody listens there (connection refused)") from error
         except OSError as error:
             raise Unreachable(f"{peer}: no reply to {name}: {error}") from error
         except ProtocolError as error:

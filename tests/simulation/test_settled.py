@@ -6,6 +6,7 @@ import pytest
 
 from map_reduce.core.chord.fingers import Fingers
 from map_reduce.core.chord.invariants import flaws
+from map_reduce.core.chord.view import MEMBERS_MAX
 from map_reduce.core.identifiers import Address, Identifier
 from map_reduce.simulation.faults import draw_plan
 from map_reduce.simulation.plan import SECOND_US, Settings
@@ -15,13 +16,13 @@ from map_reduce.simulation.world import World
 QUIET_S = 120
 
 
-def world_of(members: int, successors_max: int) -> World:
-    settings = Settings(3, members=members, successors_max=successors_max)
+def world_of(members: int, successors_max: int, view_max: int) -> World:
+    settings = Settings(3, members=members, successors_max=successors_max, view_max=view_max)
     return World(settings, [Address(f"n{number}", 1) for number in range(members)])
 
 
-def joined(members: int, successors_max: int) -> World:
-    world = world_of(members, successors_max)
+def joined(members: int, successors_max: int, view_max: int = MEMBERS_MAX) -> World:
+    world = world_of(members, successors_max, view_max)
     world.start(0).create()
     for number in range(1, members):
         world.at(number * SECOND_US // 4, None, lambda n=number: world.start(n).join(SEEDS))  # type: ignore[misc]
@@ -32,8 +33,8 @@ def joined(members: int, successors_max: int) -> World:
 SEEDS = [Address("n0", 1)]
 
 
-def settled(members: int, successors_max: int) -> World:
-    world = world_of(members, successors_max)
+def settled(members: int, successors_max: int, view_max: int = MEMBERS_MAX) -> World:
+    world = world_of(members, successors_max, view_max)
     world.settle(members)
     return world
 
@@ -46,6 +47,7 @@ def known(world: World) -> dict[str, tuple[object, ...]]:
             [str(member) for member in ring.successors],
             sorted(str(member) for member in ring.fingers.members()),
             [str(member) for member in ring._whole_ring],
+            [str(member) for member in ring.acquaintances.view()],
             ring.standing,
             ring.settled,
         )
@@ -53,22 +55,14 @@ def known(world: World) -> dict[str, tuple[object, ...]]:
     }
 
 
-@pytest.mark.parametrize(("members", "successors_max"), [(1, 4), (2, 4), (4, 4), (5, 4), (40, 3)])
-def test_it_is_what_joining_leads_to(members: int, successors_max: int) -> None:
-    there = settled(members, successors_max)
+@pytest.mark.parametrize(
+    ("members", "successors_max", "view_max"),
+    [(1, 4, 9), (2, 4, 9), (4, 4, 9), (5, 4, 9), (40, 3, 60), (40, 3, 8)],
+)
+def test_it_is_what_joining_leads_to(members: int, successors_max: int, view_max: int) -> None:
+    there = settled(members, successors_max, view_max)
     assert flaws(there.judge.ring(), successors_max) == []
-    assert known(there) == known(joined(members, successors_max))
-
-
-def test_its_views_name_nobody_that_a_grown_ring_has_not_heard_of() -> None:
-    grown = {
-        str(p.ring.me): set(map(str, p.ring.acquaintances.view()))
-        for p in joined(40, 3).processes()
-    }
-    for process in settled(40, 3).processes():
-        mine = set(map(str, process.ring.acquaintances.view()))
-        assert mine <= grown[str(process.ring.me)]
-        assert {str(member) for member in process.ring.successors} <= mine
+    assert known(there) == known(joined(members, successors_max, view_max))
 
 
 def test_left_alone_it_stays_as_it_is() -> None:
@@ -79,9 +73,9 @@ def test_left_alone_it_stays_as_it_is() -> None:
 
 
 def test_without_a_finger_it_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    grown = known(joined(40, 3))
+    grown = known(joined(40, 3, 8))
     monkeypatch.setattr(Fingers, "found", lambda self, start, owner: self.skip(start))
-    assert known(settled(40, 3)) != grown
+    assert known(settled(40, 3, 8)) != grown
 
 
 @pytest.mark.parametrize("accurate", [True, False])

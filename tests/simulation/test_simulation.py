@@ -15,7 +15,7 @@ from map_reduce.simulation.plan import Settings
 from map_reduce.simulation.run import Outcome, carry_out
 from map_reduce.simulation.shrinking import shrink
 
-TRACES = {True: "8d921db09c2505d4ddb2b8f43e0203b5", False: "c7e71c88e012ca5cddb5b3c0f05fbeb7"}
+TRACES = {True: "b6069d7d89060ce4e2e4dac14c24d3e3", False: "f225820ed4c5d8abd2d7a171f2df195f"}
 """Of seed 7: equal on every version of Python."""
 
 REGRESSIONS = [
@@ -29,6 +29,8 @@ REGRESSIONS = [
     Settings(20117, members=8),
     # Members that were dropped by mistake were remembered, asked, and not taken back.
     Settings(20163, members=12),
+    # Clocks that drift: what a witness had heard long ago seemed to become younger.
+    Settings(108, members=8),
     # A member that had the place of an earlier incarnation was counted as in every list.
     Settings(6, members=8, successors_max=4, faults=12, accurate=True),
 ]

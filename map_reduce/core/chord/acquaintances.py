@@ -2,8 +2,9 @@
 
 Two memories heal what the list alone cannot:
 
-- the **view**: members that replies have named lately. Stabilize takes the nearest live one
-  between itself and its successor as a candidate, and this undoes every wrong drop;
+- the **view** (``view.py``): who is in the ring, as far as it is known here. Stabilize takes the
+  nearest live one between itself and its successor as a candidate, and this undoes every wrong
+  drop;
 - the **remembered**: a few addresses that once were members and were dropped, and the seeds.
   Asked now and then, they are how two halves find each other after a partition.
 
@@ -12,52 +13,47 @@ Nothing in here is trusted: a member is adopted only once it answered itself.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 
-from map_reduce.core.identifiers import Address, Member, distance
-
-VIEW_MAX = 64
-"""Members in the view: the nearest clockwise are kept."""
+from map_reduce.core.chord.view import MEMBERS_MAX, MembershipView
+from map_reduce.core.identifiers import Address, Member
 
 REMEMBERED_MAX = 8
 """Dropped members and seeds, each, that are remembered."""
+
+GOLDEN = 0.6180339887498949
+"""Steps of this part of a list come near every place of it early, and repeat none for long."""
 
 
 class Acquaintances:
     """The view and the remembered of one member."""
 
-    def __init__(self, me: Member) -> None:
+    def __init__(self, me: Member, members_max: int = MEMBERS_MAX) -> None:
         self._me = me
-        self._view: list[Member] = []  # nearest clockwise first
-        self._distances: list[int] = []  # of each in the view
+        self.members = MembershipView(me, members_max)
         self._dropped: dict[Address, None] = {}
         self._seeds: dict[Address, None] = {}
         self._turn = 0
+        self._step = me.identifier & 0xFFFF  # each member visits the others in another order
 
     def view(self) -> tuple[Member, ...]:
         """Nearest clockwise first."""
-        return tuple(self._view)
+        return self.members.living()
 
     def learn(self, members: Iterable[Member]) -> None:
         """Note members that somebody named; of one address the latest incarnation stays."""
-        here = self._me.identifier
-        for member in members:
-            away = distance(here, member.identifier)
-            at = bisect_left(self._distances, away)
-            if at < len(self._view) and self._distances[at] == away:
-                if self._view[at].incarnation < member.incarnation:
-                    self._view[at] = member
-            elif away and at < VIEW_MAX:
-                self._view.insert(at, member)
-                self._distances.insert(at, away)
-        del self._view[VIEW_MAX:], self._distances[VIEW_MAX:]
+        self.members.learn(members)
 
     def forget(self, member: Member) -> None:
         """Take out of the view."""
-        at = bisect_left(self._distances, distance(self._me.identifier, member.identifier))
-        if at < len(self._view) and self._view[at] == member:
-            del self._view[at], self._distances[at]
+        self.members.forget(member)
+
+    def next_partner(self) -> Member | None:
+        """One of the view after the other, in an order that looks drawn."""
+        if not (living := self.members.living()):
+            return None
+        self._step += 1
+        return living[int(self._step * GOLDEN * len(living)) % len(living)]
 
     def remember_dropped(self, member: Member) -> None:
         _bounded(self._dropped, member.address)

@@ -58,5 +58,9 @@ class Fingers:
         """The lookup of this start failed: go on with the next."""
         self._reached = max(self._reached, distance(self._here, start))
 
+    def clear(self) -> None:
+        """None is needed."""
+        self._owners.clear()
+
     def forget(self, member: Member) -> None:
         self._owners = {i: owner for i, owner in self._owners.items() if owner != member}

@@ -46,29 +46,30 @@ should the other one live after all. So of two nodes either carries on without t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import nsmallest
 
 from map_reduce.core.chord.joining import find_place
 from map_reduce.core.chord.lookup import lookup
-from map_reduce.core.chord.state import RingState, Standing
+from map_reduce.core.chord.state import Standing
 from map_reduce.core.chord.successors import goes_round, truncated
-from map_reduce.core.identifiers import Address, Identifier, Member, between, distance
-from map_reduce.core.messages import (
-    GetNeighbours,
-    Leaving,
-    Message,
-    Neighbours,
-    Notify,
-    Ping,
-    Pong,
+from map_reduce.core.chord.touch import InTouch
+from map_reduce.core.identifiers import (
+    RING_SIZE,
+    Address,
+    Identifier,
+    Member,
+    between,
+    distance,
 )
-from map_reduce.core.procedure import Ask, Procedure, T
+from map_reduce.core.messages import Leaving, Neighbours, Notify, Ping, Pong
+from map_reduce.core.procedure import Ask, Procedure
 from map_reduce.errors import ClusterError
 
-PROBES_MAX = 3
-"""Successors that one probe asks while those before them do not answer."""
+LAST_RESORTS_MAX = 64
+"""Members that are asked when the whole list is dead."""
 
 
-class RingMember(RingState):
+class RingMember(InTouch):
     """The state of one member, what it answers, and the steps that keep it in its place.
 
     Not thread-safe: whoever drives it holds one lock around each step of a procedure, each
@@ -78,15 +79,16 @@ class RingMember(RingState):
         me: address and incarnation; a new incarnation is a new object.
         now_s: monotonic seconds, for the detector.
         successors_max: length of the successor list.
-        dead_after_s: silence after which a member may be called dead.
+        dead_after_s: refused connections after which a member may be called dead (``detector.py``).
+        silence_s: silence after which a member may be called dead.
         pause_s_max: a longer gap in this process's own life is a pause (``detector.py``); more
             than the interval of ticks plus one request timeout.
+        view_max: members in the view (``view.py``).
         detector: in place of the usual one.
     """
 
     _whole_ring: tuple[Member, ...] = ()  # the others, where the last list named all
     _stabilized_place: tuple[Member | None, tuple[Member, ...]] = (None, ())
-    _probe_turn = 0
     _reconnect_turn = 0
     settled = False
     """Whether the last stabilize found everything as the one before it had left it."""
@@ -135,12 +137,18 @@ class RingMember(RingState):
         """Zave, ``Stabilize``, begun by a candidate. Does nothing while another one runs."""
         if self._stabilizing or not self.joined:
             return
-        self.detector.tick()
+        self._failed_this_round.clear()
+        for dead in self.detector.tick():
+            self._bury(dead)
         self._stabilizing = True
         try:
             yield from self._stabilize()
         finally:
             self._stabilizing = False
+        if not self.alone and self.detector.isolated():
+            self.cut_off = True
+        elif self.cut_off and not self.believed_dead(self.successor):
+            self.cut_off = False
         place = (self.predecessor, self.successors)
         self.settled = place == self._stabilized_place
         self._stabilized_place = place
@@ -185,8 +193,12 @@ class RingMember(RingState):
 
     def _candidate(self) -> Member | None:
         """The nearest member heard of between me and my successor (candidate injection)."""
+        here = self.me.identifier
+        reach = distance(here, self.successor.identifier) or RING_SIZE
         for member in self.acquaintances.view():
-            if self._is_nearer(member):
+            if distance(here, member.identifier) >= reach:
+                return None
+            if not self.suspects(member):
                 return member
         return None
 
@@ -231,7 +243,9 @@ class RingMember(RingState):
         if self.predecessor is not None:
             known.add(self.predecessor)
         alive = [m for m in known if m != self.me and not self.suspects(m)]
-        return sorted(alive, key=lambda m: distance(self.me.identifier, m.identifier))
+        return nsmallest(
+            LAST_RESORTS_MAX, alive, key=lambda m: distance(self.me.identifier, m.identifier)
+        )
 
     def _is_last_of_its_ring(self) -> bool:
         """Whether all but at most one of the last whole ring have certainly ended."""
@@ -244,28 +258,14 @@ class RingMember(RingState):
         elif self.predecessor is not None and self.believed_dead(self.predecessor):
             self.predecessor = self.me  # a joiner died before I took it for my successor
 
-    # -------------------------------------------------------------- keeping in touch
-
-    def probe(self) -> Procedure[None]:
-        """Ping the predecessor, one acquaintance in turn, and, while the successor is suspected,
-        the next ones, so that all the dead of a mass failure are found at the same time."""
-        if not self.joined:
-            return
-        wanted = [self.predecessor] if self.predecessor else []
-        known = list(dict.fromkeys((*self.successors, *self.acquaintances.view())))
-        if known:
-            self._probe_turn = (self._probe_turn + 1) % len(known)
-            wanted.append(known[self._probe_turn])
-        for peer in dict.fromkeys(wanted):
-            yield from self._ping(peer)
-        for peer in self.successors[:PROBES_MAX]:
-            if not self.suspects(peer):
-                break
-            yield from self._ping(peer)
+    # -------------------------------------------------------------- ways and other rings
 
     def fix_finger(self) -> Procedure[None]:
-        """Look up one finger, or none where the list goes round the ring."""
+        """Look up one finger, or none where the view holds the whole ring."""
         if not self.joined or self.alone or len(self.successors) < self._successors_max:
+            return
+        if self._view_reaches_far and not self.acquaintances.members.is_full:
+            self.fingers.clear()
             return
         start = self.fingers.next_start(self.successors[-1].identifier)
         if start is None:
@@ -311,66 +311,3 @@ class RingMember(RingState):
         if self.owns(target):
             return self._route(target).members
         return (yield from self._noting(lookup(target, [self.me])))
-
-    # -------------------------------------------------------------- asking
-
-    def _noting(self, procedure: Procedure[T]) -> Procedure[T]:
-        """Run it, answer what it asks of me myself, and note who answered and who did not."""
-        try:
-            ask = next(procedure)
-            while True:
-                own = self.handle(ask.message) if ask.address == self.me.address else None
-                try:
-                    reply = own if own is not None else (yield ask)
-                except ClusterError as error:
-                    if isinstance(ask.peer, Member):
-                        self.failed(ask.peer)
-                    ask = procedure.throw(error)
-                else:
-                    if isinstance(ask.peer, Member):
-                        self.heard_from(ask.peer)
-                    ask = procedure.send(reply)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    def _ask(self, peer: Member, message: Message) -> Procedure[Message | None]:
-        """The reply of this very incarnation, or None; notes life and silence."""
-        try:
-            reply = yield Ask(peer, message)
-        except ClusterError:
-            self.failed(peer)
-            return None
-        answered = reply.member if isinstance(reply, Pong | Neighbours) else peer
-        self.heard_from(answered)
-        if answered != peer:
-            return None  # another incarnation: the detector now knows that this one has ended
-        return reply
-
-    def _ask_place(self, peer: Member) -> Procedure[Neighbours | None]:
-        """Where the peer stands, or None if it is busy, silent or in no ring."""
-        reply = yield from self._ask(peer, GetNeighbours())
-        if not isinstance(reply, Neighbours):
-            return None
-        if not reply.successors:
-            self.acquaintances.forget(peer)
-            if peer in self.successors:
-                self.detector.left(peer)
-            return None
-        self._learn([peer, *reply.successors])
-        if reply.predecessor is not None:
-            self._learn([reply.predecessor])
-        return reply
-
-    def _tell(self, peer: Member, message: Message) -> Procedure[None]:
-        yield from self._ask(peer, message)
-
-    def _ping(self, peer: Member) -> Procedure[bool]:
-        """Whether it answers, being another than me."""
-        if peer == self.me:
-            return False
-        reply = yield from self._ask(peer, Ping())
-        if self.believed_dead(peer):
-            self.acquaintances.forget(peer)
-            self.fingers.forget(peer)
-        return reply is not None

@@ -12,7 +12,9 @@ from enum import Enum
 from map_reduce.core.chord.acquaintances import Acquaintances
 from map_reduce.core.chord.detector import Detector, FailureDetector
 from map_reduce.core.chord.fingers import Fingers
+from map_reduce.core.chord.view import MEMBERS_MAX
 from map_reduce.core.identifiers import (
+    RING_SIZE,
     Address,
     Identifier,
     Member,
@@ -21,11 +23,16 @@ from map_reduce.core.identifiers import (
     in_arc,
 )
 from map_reduce.core.messages import (
+    Account,
+    Accounts,
     Busy,
     Done,
     FindSuccessor,
     GetNeighbours,
     GetPlace,
+    Gossip,
+    Gossiped,
+    HeardOf,
     Leaving,
     Message,
     Neighbours,
@@ -35,7 +42,21 @@ from map_reduce.core.messages import (
     Place,
     Pong,
     Route,
+    Sighting,
 )
+from map_reduce.errors import NotListening
+
+ASKED_ABOUT_MAX = 8
+"""Suspects of others that a member remembers to ping."""
+
+NAMED_MAX = 16
+"""Members on each side of a target that a route names."""
+
+DENSITY_SAMPLE = 16
+"""Members by whose distance the size of the ring is estimated."""
+
+DENSITY_ERROR_MAX = 4
+"""By what factor that may be wrong."""
 
 CLOSEST_MAX = 16
 """Members named in a route that leads on: as many as a list has. With four, and half of the ring
@@ -60,21 +81,30 @@ class RingState:
         now_s: Callable[[], float],
         successors_max: int = 16,
         dead_after_s: float = 5.0,
+        silence_s: float = 10.0,
         pause_s_max: float = 2.0,
+        view_max: int = MEMBERS_MAX,
         detector: FailureDetector | None = None,
     ) -> None:
         self.me = me
+        self._now_s = now_s
         self.standing = Standing.OUTSIDE
         self.predecessor: Member | None = None
         self.successors: tuple[Member, ...] = ()
         self.cut_off = False
         self.fingers = Fingers(me)
-        self.acquaintances = Acquaintances(me)
+        self.acquaintances = Acquaintances(me, view_max)
         self.detector = detector or Detector(
-            now_s, dead_after_s=dead_after_s, pause_s_max=pause_s_max
+            now_s,
+            dead_after_s=dead_after_s,
+            silence_s=silence_s,
+            pause_s_max=pause_s_max,
+            others=self.acquaintances.view,
         )
+        self._asked_about: dict[Member, None] = {}  # suspects of others, to be pinged
         self._successors_max = successors_max
         self._stabilizing = False
+        self._failed_this_round: set[Member] = set()
 
     # -------------------------------------------------------------- what it knows
 
@@ -103,6 +133,17 @@ class RingState:
             return False
         return in_arc(self.predecessor.identifier, identifier, self.me.identifier)
 
+    @property
+    def _view_reaches_far(self) -> bool:
+        """Whether the view has as many members as the ring, to judge by how dense the nearest
+        ones stand; or as many as it can hold. One that is still filling has gaps."""
+        living = self.acquaintances.view()
+        if self.acquaintances.members.is_full or not living:
+            return True
+        near = living[:DENSITY_SAMPLE]
+        reach = distance(self.me.identifier, near[-1].identifier)
+        return DENSITY_ERROR_MAX * reach * len(living) >= len(near) * RING_SIZE
+
     def believed_dead(self, member: Member) -> bool:
         return self.detector.dead(member)
 
@@ -118,15 +159,38 @@ class RingState:
 
     def heard_from(self, member: Member) -> None:
         """A request or reply of this very member arrived, of whatever kind."""
+        if member == self.me:
+            return  # that I answer myself says nothing of the others
         self.detector.heard(member)
+        if self.acquaintances.members.is_gone(member) and not self.detector.ended(member):
+            self.acquaintances.members.heard(member, self._now_s())
 
-    def failed(self, member: Member) -> None:
+    def failed(self, member: Member, error: Exception | None = None) -> None:
         """A request of whatever kind to the member failed."""
-        self.detector.failed(member)
+        self._failed_this_round.add(member)
+        self.detector.failed(member, refused=isinstance(error, NotListening))
+        if self.believed_dead(member):
+            self._bury(member)
+
+    def _bury(self, member: Member) -> None:
+        """It is dead, or not in the ring any more: say so."""
+        since_s = self.detector.silent_since_s(member)
+        self.acquaintances.members.gone(member, self._now_s() if since_s is None else since_s)
+        self.fingers.forget(member)
+
+    def _merge(self, sightings: Iterable[Sighting], *, news: bool) -> None:
+        """Take over what somebody told. Who is refuted to be gone gets all its time again."""
+        for member in self.acquaintances.members.merge(
+            sightings, self._now_s(), self.detector.heard_s, news=news
+        ):
+            if member == self.me:
+                self.detector.missed()
+            else:
+                self.detector.refuted(member)
 
     # -------------------------------------------------------------- what it answers
 
-    def handle(self, message: Message) -> Message | None:
+    def handle(self, message: Message, sender: Member | None = None) -> Message | None:
         """The answer to a message of the ring, at once; None for any other message."""
         match message:
             case Ping():
@@ -141,6 +205,10 @@ class RingState:
                 return self._rectify(member)
             case Leaving():
                 return self._part_from(message)
+            case HeardOf(members):
+                return self._tell_of(members)
+            case Gossip():
+                return self._gossip_back(message, sender)
             case _:
                 return None
 
@@ -194,14 +262,36 @@ class RingState:
     def _part_from(self, message: Leaving) -> Message:
         """The leaver is as good as dead from now on; stabilize closes over it."""
         self.detector.left(message.member)
-        self.acquaintances.forget(message.member)
-        self.fingers.forget(message.member)
+        self._bury(message.member)
         named = (*message.successors, *([message.predecessor] if message.predecessor else []))
         self._learn(named)
         return Done()
 
+    def _tell_of(self, members: Iterable[Member]) -> Accounts:
+        """What I know of them at first hand; those that I did not hear lately I shall ping."""
+        accounts = []
+        for member in members:
+            if member.address == self.me.address:
+                earlier = member.incarnation < self.me.incarnation
+                ago_s = 0.0 if member == self.me else None
+                accounts.append(Account(member, ago_s, failing=False, refused=False, ended=earlier))
+                continue
+            accounts.append(self.detector.account(member))
+            if len(self._asked_about) < ASKED_ABOUT_MAX:
+                self._asked_about[member] = None
+        return Accounts(tuple(accounts))
+
+    def _gossip_back(self, message: Gossip, asker: Member | None) -> Gossiped:
+        """What the asker does not know, after I took over its news. See ``view.py``."""
+        now_s = self._now_s()
+        members = self.acquaintances.members
+        rest = members.differing(message.digests, asker, now_s)
+        self._merge(message.news, news=True)
+        return Gossiped(members.news(now_s), rest)
+
     def _route(self, target: Identifier) -> Route:
-        """One step of a lookup (``lookup.py``).
+        """One step of a lookup (``lookup.py``): the owner by all that I know, those after it,
+        and those before it.
 
         Suspects are avoided as a way, but named where they may be the owner: a member that is
         wrongly suspected must not lose its keys to the next one.
@@ -209,18 +299,21 @@ class RingState:
         listed = [m for m in self.successors if m != self.me and not self.believed_dead(m)]
         if self.owns(target):
             return Route(True, (self.me, *listed))
-        before = self.me
-        for index, member in enumerate(listed):
-            if in_arc(before.identifier, target, member.identifier):
-                return Route(False, (*listed[index:], *reversed(listed[:index])))
-            before = member
-        ways = {m for m in (*listed, *self.fingers.members()) if not self.suspects(m)}
-        ways = ways or set(listed)
-        closest = sorted(ways, key=lambda m: distance(m.identifier, target))[:CLOSEST_MAX]
+        seen = self.acquaintances.members.around(target) if self._view_reaches_far else []
+        seen = [m for m in seen if not self.believed_dead(m)]
+        away = distance(self.me.identifier, target)
+        known = sorted({*listed, *seen}, key=lambda m: distance(self.me.identifier, m.identifier))
+        at = sum(distance(self.me.identifier, m.identifier) < away for m in known)
         behind = self.predecessor  # the owner, where it is so new that few know it
-        if behind is not None and behind != self.me and not self.believed_dead(behind):
-            closest.append(behind)
-        return Route(False, tuple(dict.fromkeys(closest)))
+        if at < len(known):
+            members = [*known[at : at + NAMED_MAX], *known[max(0, at - NAMED_MAX) : at][::-1]]
+        else:
+            ways = {m for m in (*known, *self.fingers.members()) if not self.suspects(m)}
+            ways = ways or set(listed)
+            members = sorted(ways, key=lambda m: distance(m.identifier, target))[:CLOSEST_MAX]
+            if behind is not None and behind != self.me and not self.believed_dead(behind):
+                members.append(behind)
+        return Route(False, tuple(dict.fromkeys(members)))
 
     def _learn(self, members: Iterable[Member]) -> None:
         self.acquaintances.learn(m for m in members if not self.believed_dead(m))

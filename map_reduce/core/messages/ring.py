@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.base import Bytes20, Message
 
@@ -67,6 +69,55 @@ class Route(Message, frozen=True):
 
     owns: bool
     members: tuple[Member, ...]
+
+
+class HeardOf(Message, frozen=True):
+    """When did you last hear of these? I cannot reach them. -> Accounts"""
+
+    members: tuple[Member, ...]
+
+
+class Account(msgspec.Struct, frozen=True, array_like=True):
+    """What a member knows of another at first hand."""
+
+    member: Member
+    ago_s: float | None  # since the last sign of life of this very incarnation; None: never
+    failing: bool  # the last request to it failed
+    refused: bool  # because nobody listens at its address
+    ended: bool  # it left, or a later incarnation was heard
+
+
+class Accounts(Message, frozen=True):
+    """One for each member asked about, of which the asked one tells all that it knows."""
+
+    accounts: tuple[Account, ...]
+
+
+class Sighting(msgspec.Struct, frozen=True, array_like=True):
+    """What is said of a member; see ``core/chord/view.py`` for which of two counts."""
+
+    member: Member
+    version: int
+    gone: bool
+    silent_s: float  # where gone: for how long, by now
+
+
+class Gossip(Message, frozen=True):
+    """Here is what is new of the ring's members; what do you know? -> Gossiped
+
+    ``digests`` are 64 bits each, of the members in each sector; empty where they are not to be
+    compared.
+    """
+
+    news: tuple[Sighting, ...]
+    digests: tuple[int, ...]
+
+
+class Gossiped(Message, frozen=True):
+    """``rest``: what is known of the sectors whose digests differ."""
+
+    news: tuple[Sighting, ...]
+    rest: tuple[Sighting, ...]
 
 
 class GetCluster(Message, frozen=True):

@@ -6,16 +6,18 @@ from collections.abc import Iterable
 
 from map_reduce.core.chord.invariants import Ring, ring_of, state_of
 from map_reduce.core.chord.member import RingMember
+from map_reduce.core.chord.view import MEMBERS_MAX
 from map_reduce.core.identifiers import Address, Identifier, Member, distance
 from map_reduce.core.messages import Message
 from map_reduce.core.procedure import Ask, perform
-from map_reduce.errors import Unreachable
+from map_reduce.errors import NotListening
 
 
 class SmallRing:
     """Members by address; who is taken out of ``up`` does not answer."""
 
-    def __init__(self, successors_max: int = 4) -> None:
+    def __init__(self, successors_max: int = 4, view_max: int = MEMBERS_MAX) -> None:
+        self.view_max = view_max
         self.successors_max = successors_max
         self.now = 0.0
         self.up: dict[Address, RingMember] = {}
@@ -28,6 +30,7 @@ class SmallRing:
             Member(address, self._incarnation),
             now_s=lambda: self.now,
             successors_max=self.successors_max,
+            view_max=self.view_max,
             dead_after_s=5.0,
         )
         self.up[address] = member
@@ -37,7 +40,7 @@ class SmallRing:
         self.asked.append(ask)
         peer = self.up.get(ask.address)
         if peer is None:
-            raise Unreachable(f"{ask.address} does not answer")
+            raise NotListening(f"{ask.address} does not answer")
         reply = peer.handle(ask.message)
         assert reply is not None
         return reply
@@ -70,9 +73,11 @@ class SmallRing:
         return min((m.me for m in self.up.values()), key=lambda m: distance(target, m.identifier))
 
 
-def settled(addresses: Iterable[Address], successors_max: int = 4) -> SmallRing:
+def settled(
+    addresses: Iterable[Address], successors_max: int = 4, view_max: int = MEMBERS_MAX
+) -> SmallRing:
     """A ring of these that has come to rest."""
-    ring = SmallRing(successors_max)
+    ring = SmallRing(successors_max, view_max)
     first, *others = addresses
     ring.begin(first)
     for address in others:

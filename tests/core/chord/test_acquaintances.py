@@ -3,9 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from map_reduce.core.chord.acquaintances import REMEMBERED_MAX, VIEW_MAX, Acquaintances
+from map_reduce.core.chord.acquaintances import REMEMBERED_MAX, Acquaintances
 from map_reduce.core.identifiers import Address, Member, distance
 
+VIEW_MAX = 64
 ME = Member(Address("me", 1), 1)
 CROWD = [
     Member(Address("peer", port), incarnation) for port in range(100) for incarnation in (1, 2)
@@ -14,7 +15,7 @@ CROWD = [
 
 @given(st.lists(st.sampled_from(CROWD), max_size=250))
 def test_the_view_keeps_the_nearest_and_of_each_the_latest(learnt: list[Member]) -> None:
-    acquaintances = Acquaintances(ME)
+    acquaintances = Acquaintances(ME, VIEW_MAX)
     acquaintances.learn(learnt)
     latest: dict[Address, Member] = {}
     for member in learnt:

@@ -29,18 +29,18 @@ def times() -> Times:
 
 
 def test_one_failure_makes_a_suspect_and_no_dead(times: Times) -> None:
-    times.detector.failed(PEER)
+    times.detector.failed(PEER, refused=True)
     times.pass_s(60)
     assert times.detector.suspects(PEER)
     assert not times.detector.dead(PEER)
 
 
-def test_three_failures_over_five_seconds_make_a_dead(times: Times) -> None:
-    times.detector.failed(PEER)
+def test_three_refusals_over_five_seconds_make_a_dead(times: Times) -> None:
+    times.detector.failed(PEER, refused=True)
     times.pass_s(2)
-    times.detector.failed(PEER)
+    times.detector.failed(PEER, refused=True)
     times.pass_s(2.5)
-    times.detector.failed(PEER)
+    times.detector.failed(PEER, refused=True)
     assert not times.detector.dead(PEER)
     times.pass_s(0.5)
     assert times.detector.dead(PEER)
@@ -48,7 +48,7 @@ def test_three_failures_over_five_seconds_make_a_dead(times: Times) -> None:
 
 def test_any_sign_of_life_ends_both_verdicts(times: Times) -> None:
     for _ in range(3):
-        times.detector.failed(PEER)
+        times.detector.failed(PEER, refused=True)
     times.pass_s(6)
     assert times.detector.dead(PEER)
     times.detector.heard(PEER)
@@ -58,11 +58,11 @@ def test_any_sign_of_life_ends_both_verdicts(times: Times) -> None:
 
 def test_a_failure_after_a_sign_of_life_counts_anew(times: Times) -> None:
     for _ in range(3):
-        times.detector.failed(PEER)
+        times.detector.failed(PEER, refused=True)
     times.pass_s(4)
     times.detector.heard(PEER)
     for _ in range(3):
-        times.detector.failed(PEER)
+        times.detector.failed(PEER, refused=True)
     times.pass_s(2)
     assert not times.detector.dead(PEER)
 
@@ -86,12 +86,12 @@ def test_who_left_is_dead_for_ever_and_its_next_incarnation_is_not(times: Times)
 
 def test_no_verdict_by_an_observer_that_was_paused(times: Times) -> None:
     for _ in range(3):
-        times.detector.failed(PEER)
+        times.detector.failed(PEER, refused=True)
     times.now += 30  # stopped, and continued
     assert not times.detector.dead(PEER), "before the first tick after the pause"
     times.detector.tick()
     for _ in range(3):
-        times.detector.failed(PEER)
+        times.detector.failed(PEER, refused=True)
         assert not times.detector.dead(PEER)
     times.pass_s(4.5)
     assert not times.detector.dead(PEER), "silence counts from the end of the pause"
@@ -105,7 +105,7 @@ def test_verdicts_come_back_only_after_three_clean_ticks() -> None:
     now[0] += 10
     detector.tick()  # notices the pause
     for _ in range(3):
-        detector.failed(PEER)
+        detector.failed(PEER, refused=True)
     for clean in range(3):
         assert not detector.dead(PEER), f"after {clean} clean ticks"
         now[0] += 0.5

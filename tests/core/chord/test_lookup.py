@@ -49,7 +49,17 @@ def test_the_owner_is_followed_by_its_successors(ring: SmallRing) -> None:
     assert tuple(rest) == ring.up[owner.address].successors
 
 
-def test_fingers_keep_lookups_short(ring: SmallRing) -> None:
+def test_with_the_view_the_first_asked_names_the_owner(ring: SmallRing) -> None:
+    for key in range(100):
+        ring.asked.clear()
+        perform(lookup(identifier_of(f"key {key}"), [ADDRESSES[key % 24]]), ring.ask)
+        assert len(ring.asked) <= 2
+    assert not any(member.fingers.members() for member in ring.up.values())
+
+
+def test_in_a_ring_larger_than_the_view_fingers_keep_lookups_short() -> None:
+    ring = settled(ADDRESSES, successors_max=4, view_max=5)
+    ring.rounds(20)  # for the fingers
     asks = []
     for key in range(100):
         ring.asked.clear()

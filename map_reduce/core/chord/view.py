@@ -1,0 +1,325 @@
+"""The membership view: who is in the ring, as far as one member knows.
+
+In rings of up to ``members_max`` (1024) every member knows nearly all others, so that a lookup
+mostly asks the owner at once and fingers are needed beyond that only (Gupta, Liskov and Rodrigues,
+NSDI 2004: in such rings full membership is nearly free). Everything in here is a **hint**: lookups
+end with the owner's own word, and a member is adopted only once it answered itself.
+
+**Sightings.** What is said of a member is a :class:`Sighting`: its incarnation, a *version*, and
+whether it is gone. Of two, the one with the higher incarnation counts; of one incarnation, the
+higher version; of one version, that it is gone. So whoever believes a member dead says "gone"
+with the version that it knows, and that is refuted, everywhere and for good, by "not gone" with
+the next version (SWIM, section 4.2, where the version is called incarnation). A member that
+learns that it is called gone says so itself. As everybody who hears from it directly has the same
+proof, they say so too; a sighting tells since when the member was silent, and who heard of it
+later than that does not believe it.
+
+**How sightings spread.** Each round every member has an exchange with another one, in an order
+that visits all and differs from member to member. The asker sends its *news*: what changed lately,
+each at most about 3 log2 N times, and a digest for each sixteenth of the circle. The asked answers
+with its own news and all that it knows of the sixteenths whose digests differ. So a change
+spreads as an epidemic, in a few rounds, and what an epidemic misses the digests find. In rings
+beyond ``members_max`` views differ by nature, and digests are left out: there the asked answers
+with the nearest that it knows, which are the asker's too.
+
+    a ──news, digests──▶ b        a ◀──news, what differs── b
+
+**Tombstones.** That a member is gone is remembered for the last ``TOMBSTONES_MAX`` of them, or
+else somebody who has not heard of it would bring it back. Where that happens all the same, whoever
+asks it next finds it dead.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from map_reduce.core.chord.detector import CLOCK_ERROR
+from map_reduce.core.identifiers import RING_BITS, Address, Identifier, Member, distance
+from map_reduce.core.messages import Sighting
+
+MEMBERS_MAX = 1024
+"""Members in the view: the nearest clockwise are kept."""
+
+TOMBSTONES_MAX = 256
+
+SECTORS = 16
+"""Equal parts of the circle, each with a digest of its own."""
+
+NEWS_MAX = 32
+"""Sightings in the news of one message."""
+
+ANSWER_MAX = 256
+"""Sightings in one answer, besides news."""
+
+NEAREST_TOLD = 16
+"""Sightings in an answer without digests: the nearest behind the asked one."""
+
+FRESH_TELLINGS = 4
+"""News that was told less often than this is *fresh*: it is worth more exchanges a round."""
+
+AROUND_MAX = 16
+"""Members on each side of a target that :meth:`MembershipView.around` names."""
+
+
+class _Tombstone(NamedTuple):
+    """That a member is gone: since when it was silent, on this process's clock."""
+
+    member: Member
+    version: int
+    since_s: float
+
+
+class MembershipView:
+    """The view of one member. It never names its owner.
+
+    Args:
+        members_max: how many it holds at most; in larger rings the nearest clockwise.
+    """
+
+    def __init__(self, me: Member, members_max: int = MEMBERS_MAX) -> None:
+        self._me = me
+        self._here = me.identifier
+        self.members_max = members_max
+        self._living: list[Member] = []  # nearest clockwise first
+        self._distances: list[int] = []  # of each of those
+        self._versions: dict[Address, int] = {}  # of those, where not 0
+        self._tombstones: dict[Address, _Tombstone] = {}  # the latest last
+        self._digests = [0] * SECTORS
+        self._news = {me.address: 0}  # how often told; what changed last comes last
+        self._told: tuple[Member, ...] | None = None
+        self.version = 0
+        """Of its owner: how often it refuted that it is gone."""
+
+    # -------------------------------------------------------------- what it holds
+
+    def living(self) -> tuple[Member, ...]:
+        """Those not known to be gone, nearest clockwise first."""
+        if self._told is None:
+            self._told = tuple(self._living)
+        return self._told
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the ring may be larger than the view."""
+        return len(self._living) >= self.members_max
+
+    @property
+    def has_fresh_news(self) -> bool:
+        return any(tellings < FRESH_TELLINGS for tellings in self._news.values())
+
+    def around(self, target: Identifier) -> list[Member]:
+        """The nearest on each side of the target, in ring order. Not past me."""
+        at = bisect_left(self._distances, distance(self._here, target))
+        return self._living[max(0, at - AROUND_MAX) : at + AROUND_MAX]
+
+    def is_gone(self, member: Member) -> bool:
+        """Whether this very incarnation is said to be gone."""
+        tombstone = self._tombstones.get(member.address)
+        return tombstone is not None and tombstone.member == member
+
+    # -------------------------------------------------------------- what it is told
+
+    def learn(self, members: Iterable[Member]) -> None:
+        """Members that somebody named. That is no proof of life: tombstones stay."""
+        for member in members:
+            at = self._place(member)
+            if at is not None and self._living[at].incarnation >= member.incarnation:
+                continue
+            tombstone = self._tombstones.get(member.address)
+            if tombstone is None or tombstone.member.incarnation < member.incarnation:
+                self._enter(member, 0)
+
+    def forget(self, member: Member) -> None:
+        """Take out, without saying that it is gone."""
+        at = self._place(member)
+        if at is not None and self._living[at] == member:
+            self._remove(at)
+            self._news.pop(member.address, None)
+
+    def gone(self, member: Member, since_s: float) -> None:
+        """I believe it dead, or it left; ``since_s`` is when it was first found silent."""
+        known = self.sighting(member.address, 0.0)
+        version = known.version if known is not None and known.member == member else 0
+        if self._bury(_Tombstone(member, version, since_s)):
+            self._tell(member.address)
+
+    def heard(self, member: Member, now_s: float) -> None:
+        """It spoke to me: refutes what is said about an earlier silence."""
+        tombstone = self._tombstones.get(member.address)
+        if tombstone is not None and tombstone.member == member and tombstone.since_s < now_s:
+            self._enter(member, tombstone.version + 1)
+            self._tell(member.address)
+
+    def merge(
+        self,
+        sightings: Iterable[Sighting],
+        now_s: float,
+        heard_s: Callable[[Member], float | None],
+        *,
+        news: bool,
+    ) -> list[Member]:
+        """Take over what somebody told; who thereby has been refuted to be gone.
+
+        Args:
+            heard_s: when I last heard from a member myself.
+            news: whether to tell it to others.
+        """
+        refuted: list[Member] = []
+        for told in sightings:
+            address = told.member.address
+            known = self.sighting(address, now_s)
+            if known is not None and _rank(known) >= _rank(told):
+                if known.gone and not told.gone:
+                    self._tell(address)  # somebody has not heard of it yet
+                continue
+            if address == self._me.address:
+                if told.member == self._me:  # I am called gone
+                    self.version = told.version + 1
+                    refuted.append(self._me)
+                    self._tell(address)
+                continue
+            version, since_s = told.version, now_s - told.silent_s * (1 - CLOCK_ERROR)
+            at_s = heard_s(told.member) if told.gone else None
+            if told.gone and (at_s is None or at_s <= since_s):
+                changed = self._bury(_Tombstone(told.member, version, since_s))
+            else:
+                changed = self._enter(told.member, version + told.gone)
+                if version + told.gone:
+                    refuted.append(told.member)
+            if changed and (news or told.gone):
+                self._tell(address)
+        return refuted
+
+    # -------------------------------------------------------------- exchanges
+
+    def tell_nothing(self) -> None:
+        """Nothing of what I know is news to anybody any more."""
+        self._news.clear()
+
+    def news(self, now_s: float) -> tuple[Sighting, ...]:
+        """The latest changes, to be told to one more."""
+        tellings_max = 3 * (len(self._living) + 1).bit_length()
+        told: list[Sighting] = []
+        for address in list(reversed(self._news))[:NEWS_MAX]:
+            sighting = self.sighting(address, now_s)
+            self._news[address] += 1
+            if sighting is None or self._news[address] >= tellings_max:
+                del self._news[address]
+            if sighting is not None:
+                told.append(sighting)
+        return tuple(told)
+
+    def digests(self) -> tuple[int, ...]:
+        """Of the living in each sector, me included; empty where the view is full."""
+        if self.is_full:
+            return ()
+        digests = list(self._digests)
+        digests[_sector(self._me)] ^= _digest(self._me, self.version)
+        return tuple(digests)
+
+    def differing(
+        self, digests: Sequence[int], asker: Member | None, now_s: float
+    ) -> tuple[Sighting, ...]:
+        """All that I know of the sectors whose digests are not mine, or, without digests, my
+        nearest; and that the asker is gone, if that is said."""
+        wanted: list[Address] = []
+        if asker is not None and self.is_gone(asker):
+            wanted.append(asker.address)
+        mine = self.digests()
+        if mine and len(digests) == SECTORS and digests != mine:
+            differ = [theirs != ours for theirs, ours in zip(digests, mine, strict=True)]
+            known = [self._me, *self._living, *(t.member for t in self._tombstones.values())]
+            wanted += [member.address for member in known if differ[_sector(member)]]
+        elif not mine or not digests:
+            wanted += [member.address for member in self._living[:NEAREST_TOLD]]
+        sightings = (self.sighting(address, now_s) for address in wanted[:ANSWER_MAX])
+        return tuple(sighting for sighting in sightings if sighting is not None)
+
+    def sighting(self, address: Address, now_s: float) -> Sighting | None:
+        """What is known of an address."""
+        if address == self._me.address:
+            return Sighting(self._me, self.version, False, 0.0)
+        if (tombstone := self._tombstones.get(address)) is not None:
+            silent_s = max(0.0, now_s - tombstone.since_s)
+            return Sighting(tombstone.member, tombstone.version, True, silent_s)
+        at = bisect_left(self._distances, distance(self._here, address.identifier))
+        if at == len(self._living) or self._living[at].address != address:
+            return None
+        return Sighting(self._living[at], self._versions.get(address, 0), False, 0.0)
+
+    # -------------------------------------------------------------- entries
+
+    def _tell(self, address: Address) -> None:
+        self._news.pop(address, None)
+        self._news[address] = 0
+
+    def _place(self, member: Member) -> int | None:
+        at = bisect_left(self._distances, distance(self._here, member.identifier))
+        if at < len(self._living) and self._living[at].address == member.address:
+            return at
+        return None
+
+    def _enter(self, member: Member, version: int) -> bool:
+        """Let it live, unless a later life or version is known; whether that changed anything."""
+        known = self.sighting(member.address, 0.0)
+        if known is not None and _rank(known) >= (member.incarnation, version, False):
+            return False
+        away = distance(self._here, member.identifier)
+        at = bisect_left(self._distances, away)
+        if at == self.members_max or not away:
+            return False
+        if known is not None and not known.gone:
+            self._remove(at)
+        self._tombstones.pop(member.address, None)
+        self._living.insert(at, member)
+        self._distances.insert(at, away)
+        if version:
+            self._versions[member.address] = version
+        self._count(member, version)
+        if len(self._living) > self.members_max:
+            self._remove(len(self._living) - 1)
+        return True
+
+    def _bury(self, tombstone: _Tombstone) -> bool:
+        """Let it be gone, unless a later life or version is known; whether that is new."""
+        address = tombstone.member.address
+        known = self.sighting(address, 0.0)
+        rank = (tombstone.member.incarnation, tombstone.version, True)
+        if known is not None and _rank(known) >= rank:
+            return False
+        at = self._place(tombstone.member)
+        if at is not None:
+            self._remove(at)
+        self._tombstones.pop(address, None)
+        self._tombstones[address] = tombstone
+        if len(self._tombstones) > TOMBSTONES_MAX:
+            del self._tombstones[next(iter(self._tombstones))]
+        return True
+
+    def _remove(self, at: int) -> None:
+        member = self._living.pop(at)
+        del self._distances[at]
+        self._count(member, self._versions.pop(member.address, 0))
+
+    def _count(self, member: Member, version: int) -> None:
+        """Count it in, or out: XOR does either."""
+        self._digests[_sector(member)] ^= _digest(member, version)
+        self._told = None
+
+
+def _rank(sighting: Sighting) -> tuple[int, int, bool]:
+    """Of two sightings of one address, the higher one counts."""
+    return sighting.member.incarnation, sighting.version, sighting.gone
+
+
+def _sector(member: Member) -> int:
+    return member.identifier * SECTORS >> RING_BITS
+
+
+def _digest(member: Member, version: int) -> int:
+    """64 bits that tell apart members, lives and versions."""
+    mixed = member.identifier + member.incarnation * 0x9E3779B97F4A7C15
+    mixed = (mixed + version * 0xC2B2AE3D27D4EB4F) & 0xFFFFFFFFFFFFFFFF
+    return mixed ^ mixed >> 29
