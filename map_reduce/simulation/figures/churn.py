@@ -68,6 +68,7 @@ def lookups_during(setup: Setup, seed: int) -> Lookups:
         seed,
         members=setup.members,
         successors_max=setup.successors_max,
+        view_max=setup.successors_max,  # the papers' rings have lists and fingers only
         interval_us=int(setup.interval_s * SECOND_US),
     )
     world = World(settings, [address_of(n) for n in range(setup.members + newcomers)])

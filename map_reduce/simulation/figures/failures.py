@@ -128,7 +128,9 @@ def healing(
         )
     )
     for share in shares:
-        settings = Settings(seed, members=members, successors_max=successors_max)
+        settings = Settings(
+            seed, members=members, successors_max=successors_max, view_max=successors_max
+        )
         world = World(settings, [address_of(number) for number in range(members)])
         world.settle(members)
         world.run_until(3 * SECOND_US)

@@ -22,7 +22,9 @@ def size(sizes: Iterable[int], successors_max: int, seconds: int, seed: int) -> 
     the process so far: give the sizes in rising order."""
     table = Table(("members", "list", "seconds", "events", "events each s", "GB", "KB each"))
     for members in sizes:
-        settings = Settings(seed, members=members, successors_max=successors_max)
+        settings = Settings(
+            seed, members=members, successors_max=successors_max, view_max=successors_max
+        )
         world = World(settings, [address_of(number) for number in range(members)])
         world.settle(members)
         began_s = time.process_time()

@@ -37,6 +37,7 @@ class StillRing:
                 Member(address_of(number, ring), 1),
                 now_s=lambda: 0.0,
                 successors_max=successors_max,
+                view_max=successors_max,  # the papers' rings have lists and fingers only
             )
             for number in range(members)
         ]

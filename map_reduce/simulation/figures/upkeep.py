@@ -81,7 +81,7 @@ def _row(
     end_us = (WARM_UP_S + seconds) * SECOND_US
     newcomers = 100 + int(2 * rate * (WARM_UP_S + seconds))
     world = World(
-        Settings(seed, members=members, successors_max=successors_max),
+        Settings(seed, members=members, successors_max=successors_max, view_max=successors_max),
         [address_of(number) for number in range(members + newcomers)],
         first_incarnation=FIRST_INCARNATION,
     )
