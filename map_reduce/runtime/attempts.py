@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from map_reduce.core import names
+from map_reduce.core.chord.placement import CHOICES
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import (
     AttemptEnded,
@@ -240,7 +241,9 @@ class Attempts:
             self._store.adopt_file(BlockRef(name, path.stat().st_size, b""), path)
             return msgspec.structs.replace(outcome, name=name)
         if isinstance(outcome, ReduceOutput) and outcome.part.ref is not None:
-            ref = msgspec.structs.replace(outcome.part.ref, name=names.result(order.attempt))
+            choices = [names.result(order.attempt, choice) for choice in range(CHOICES)]
+            name = self._blocks.choose(choices, outcome.part.ref.size_bytes)
+            ref = msgspec.structs.replace(outcome.part.ref, name=name)
             self._blocks.put_file(ref, path)
             return msgspec.structs.replace(
                 outcome, part=msgspec.structs.replace(outcome.part, ref=ref)

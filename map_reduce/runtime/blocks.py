@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,7 @@ from map_reduce.core.procedure import Ask, perform
 from map_reduce.errors import BlockCorruptError, BlockMissingError, Refused
 from map_reduce.ports import BlockStore
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.placing import Placing
 
 BULK_TIMEOUT_S = 10.0
 """For one piece of 1 MiB."""
@@ -44,15 +45,27 @@ class RingBlocks:
 
     Args:
         replicas: how many copies to keep, where the ring has as many members.
+        placing: chooses between names of a block.
     """
 
     def __init__(
-        self, peers: Peers, locate: Locate, *, replicas: int, store: BlockStore | None = None
+        self,
+        peers: Peers,
+        locate: Locate,
+        *,
+        replicas: int,
+        store: BlockStore | None = None,
+        placing: Placing | None = None,
     ) -> None:
         self._peers = peers
         self._locate = locate
         self._replicas = replicas
         self._store = store
+        self._placing = placing
+
+    def choose(self, names: Sequence[str], size_bytes: int) -> str:
+        """Under which of the names to store so many bytes."""
+        return names[0] if self._placing is None else self._placing.choose(names, size_bytes)
 
     def put(self, name: str, data: bytes) -> BlockRef:
         """Store bytes under a name.

@@ -76,6 +76,7 @@ from map_reduce.runtime.master import Surroundings
 from map_reduce.runtime.masters import Masters
 from map_reduce.runtime.own_replica import OwnReplica
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.placing import Placing
 from map_reduce.runtime.record_care import RecordCare
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.repair import Repair, RepairPace
@@ -180,7 +181,11 @@ class Node:
             interval_s=cluster.stabilize_interval_s,
         )
         self.blocks = RingBlocks(
-            self.peers, self._ring.locate, replicas=cluster.replicas, store=self._store
+            self.peers,
+            self._ring.locate,
+            replicas=cluster.replicas,
+            store=self._store,
+            placing=Placing(lambda: [node.member for node in self._directory.nodes]),
         )
         own = OwnReplica(address, kept)
         self.records = Records(
