@@ -15,6 +15,8 @@ Victims:   worker      a worker process that is in the middle of a task
            client      the process that submitted the job; another one attaches to it
            two         two nodes of the five at the same instant, whichever
            all but one one node after another, each once the ring has made its copies anew
+           majority    three nodes of the five at the same instant, which have data folders and are
+                       started again once the job says that it waits for them (or has ended)
 Moments:   submit      the client has stored half of the input
            map         some map tasks are done, every slot is in the middle of one
            between     a moment after the last map task has ended
@@ -59,7 +61,17 @@ from map_reduce.server.access import Access
 from map_reduce.testing import ChaosCluster, ChaosNode, sequential
 from points import Points
 
-VICTIMS = ("worker", "node", "master", "output", "input", "client", "two", "all but one")
+VICTIMS = (
+    "worker",
+    "node",
+    "master",
+    "output",
+    "input",
+    "client",
+    "two",
+    "all but one",
+    "majority",
+)
 MOMENTS = ("submit", "map", "between", "reduce", "commit", "fetch")
 STOPS = {"between": "last map"}
 """The point of ``points.py`` that a moment waits at, where it has another name."""
@@ -186,13 +198,28 @@ class ClientProcess:
 class Matrix:
     """A ring, and the jobs that run on it one after another."""
 
-    def __init__(self, seed: int, expected: dict[str, str]) -> None:
+    def __init__(self, seed: int, expected: dict[str, str], *, keep_data: bool) -> None:
         self.draw = random.Random(seed)
         self._expected = expected
-        self._cluster = ChaosCluster(NODES, seed=seed)
+        self._keep_data = keep_data
+        self._cluster = ChaosCluster(NODES, seed=seed, keep_data=keep_data)
 
     def close(self) -> None:
         self._cluster.close()
+
+    def fill(
+        self, victim: str, moment: str, cell: Cell, times: int, notes_path: Path | None
+    ) -> None:
+        """So many jobs; says on standard error, and in the notes, what came of them."""
+        for number in range(times):
+            known = len(cell.failures)
+            self.run(victim, moment, number, cell)
+            for failure in cell.failures[known:]:
+                print(f"FAILED {failure}", file=sys.stderr, flush=True)
+                if notes_path is not None:
+                    with open(notes_path, "a") as notes:
+                        notes.write(f"\n## {failure}\n")
+        print(f"{victim} / {moment}: {cell}", file=sys.stderr, flush=True)
 
     def run(self, victim: str, moment: str, number: int, cell: Cell) -> None:
         """One job. Whatever comes of it is noted in the cell."""
@@ -274,6 +301,8 @@ class Matrix:
             return lambda: cluster.kill_random(2)
         if victim == "all but one":
             return self._kill_all_but_one
+        if victim == "majority":
+            return lambda: self._kill_majority(running, at)
         node = self._node(victim, at)
         return lambda: cluster.kill(node)
 
@@ -281,6 +310,19 @@ class Matrix:
         for node in self.draw.sample(self._cluster.running, NODES - 1):
             self._cluster.kill(node)
             self._cluster.await_copies()
+
+    def _kill_majority(self, running: Running | ClientProcess, at: Points) -> None:
+        victims = self._cluster.kill_random(NODES // 2 + 1)
+        at.open()
+        until_s = time.monotonic() + POINT_S_MAX
+        while not running.ended and time.monotonic() < until_s:
+            # The job waits for some of those, and says so to whoever asks.
+            with contextlib.suppress(MapReduceError):
+                if running.job is not None and running.job.waiting_for:
+                    break
+            time.sleep(POLL_S)
+        for victim in victims:
+            self._cluster.restart(victim)
 
     def _node(self, victim: str, at: Points) -> ChaosNode:
         access = self._cluster.access()
@@ -344,7 +386,9 @@ class Matrix:
             if time.monotonic() > until_s:
                 print("    blocks of an ended job are left", file=sys.stderr, flush=True)
                 self._cluster.close()
-                self._cluster = ChaosCluster(NODES, seed=self._cluster.seed)
+                self._cluster = ChaosCluster(
+                    NODES, seed=self._cluster.seed, keep_data=self._keep_data
+                )
                 return
             time.sleep(0.1)
 
@@ -372,25 +416,16 @@ def main() -> int:
     maps = points.functions(Points(Path(), "none", 0))
     expected = points.texts(sequential(points.items(), *maps))
     cells: dict[tuple[str, str], Cell] = {}
-    matrix = Matrix(options.seed, expected)
-    try:
-        for victim in options.victims:
+    for victim in options.victims:
+        matrix = Matrix(options.seed, expected, keep_data=victim == "majority")
+        try:
             for moment in options.moments:
                 cell = cells[victim, moment] = Cell()
-                if (victim, moment) in NONE:
-                    continue
-                for number in range(options.times):
-                    known = len(cell.failures)
-                    matrix.run(victim, moment, number, cell)
-                    for failure in cell.failures[known:]:
-                        print(f"FAILED {failure}", file=sys.stderr, flush=True)
-                        if options.notes is not None:
-                            with open(options.notes, "a") as notes:
-                                notes.write(f"\n## {failure}\n")
-                print(f"{victim} / {moment}: {cell}", file=sys.stderr, flush=True)
-    finally:
-        matrix.close()
-        table(cells, options.victims, options.moments)
+                if (victim, moment) not in NONE:
+                    matrix.fill(victim, moment, cell, options.times, options.notes)
+        finally:
+            matrix.close()
+    table(cells, options.victims, options.moments)
     return 1 if any(cell.failures for cell in cells.values()) else 0
 
 
