@@ -2,12 +2,18 @@
 
 A block is acknowledged once a majority of its replica group has checked its digest and kept
 it. A reader takes it from whichever replica answers and checks the digest again.
+
+Where several nodes have just died, no majority answers until the ring has closed over them. So
+storing is tried again for a while, each time on the group as it is then.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -28,10 +34,17 @@ from map_reduce.core.digests import PIECE_BYTES, digest_of
 from map_reduce.core.identifiers import Address, Identifier, Member, identifier_of
 from map_reduce.core.messages import BULK, BlockRef, GetPiece, NoBlock, Piece
 from map_reduce.core.procedure import Ask, perform
-from map_reduce.errors import BlockCorruptError, BlockMissingError, Refused
+from map_reduce.errors import BlockCorruptError, BlockMissingError, Refused, Unreachable
 from map_reduce.ports import BlockStore
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.placing import Placing
+
+log = logging.getLogger(__name__)
+
+STORE_S_MAX = 20.0
+"""How long storing is tried again: several times as long as it takes to call a node dead."""
+
+STORE_RETRY_S = 0.5
 
 BULK_TIMEOUT_S = 10.0
 """For one piece of 1 MiB."""
@@ -46,6 +59,7 @@ class RingBlocks:
     Args:
         replicas: how many copies to keep, where the ring has as many members.
         placing: chooses between names of a block.
+        store_s_max: seconds after which storing is given up.
     """
 
     def __init__(
@@ -56,12 +70,15 @@ class RingBlocks:
         replicas: int,
         store: BlockStore | None = None,
         placing: Placing | None = None,
+        store_s_max: float = STORE_S_MAX,
     ) -> None:
         self._peers = peers
         self._locate = locate
         self._replicas = replicas
         self._store = store
         self._placing = placing
+        self._store_s_max = store_s_max
+        self._closing = threading.Event()
 
     def choose(self, names: Sequence[str], size_bytes: int) -> str:
         """Under which of the names to store so many bytes."""
@@ -71,18 +88,34 @@ class RingBlocks:
         """Store bytes under a name.
 
         Raises:
-            ClusterError: fewer than a majority of the replica group acknowledged them; names
-                the nodes and what each said.
+            ClusterError: fewer than a majority of the replica group acknowledged them, for 20
+                seconds; names the nodes and what each said.
         """
         ref = BlockRef(name, len(data), digest_of(data))
-        self._perform(store(ref, self._line(ref), replicas=self._replicas), _Memory(data))
+        self._put(ref, _Memory(data), None)
         return ref
 
     def put_file(self, ref: BlockRef, path: Path) -> None:
         """Store a finished file as a block; the file is used up. Raises as :meth:`put`."""
-        me = self._peers.me if self._store is not None else None
-        self._perform(store(ref, self._line(ref), replicas=self._replicas, me=me), _File(path))
-        path.unlink(missing_ok=True)
+        try:
+            self._put(ref, _File(path), self._peers.me if self._store is not None else None)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let nobody try again from now on."""
+        self._closing.set()
+
+    def _put(self, ref: BlockRef, here: _Here, me: Member | None) -> None:
+        give_up_s = time.monotonic() + self._store_s_max
+        while True:
+            try:
+                self._perform(store(ref, self._line(ref), replicas=self._replicas, me=me), here)
+                return
+            except Unreachable as error:
+                if time.monotonic() >= give_up_s or self._closing.wait(STORE_RETRY_S):
+                    raise
+                log.info("to be tried again: %s", error)
 
     def get(self, ref: BlockRef) -> bytes:
         """The block's bytes.

@@ -66,6 +66,7 @@ class Access:
             self.blocks = RingBlocks(peers, self.locate, replicas=cluster.replicas)
             self.records = self._client_records()
             self._closers.callback(self.records.close)
+        self._closers.callback(self.blocks.close)
         self._owner_pid = os.getpid()
         self._closed = False
 

@@ -210,6 +210,7 @@ class Node:
             give_up_s=MASTER_SILENCE_S_MAX,
         )
         self._closers.callback(self._attempts.close)
+        self._closers.callback(self.blocks.close)
         self.repair = Repair(
             peers=self.peers,
             view=self._ring.view,

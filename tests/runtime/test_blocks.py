@@ -57,7 +57,8 @@ def replicas():
 
 @pytest.fixture
 def blocks(replicas):
-    return RingBlocks(Peers(replicas, timeout_s=1), lambda target: MEMBERS, replicas=5)
+    peers = Peers(replicas, timeout_s=1)
+    return RingBlocks(peers, lambda target: MEMBERS, replicas=5, store_s_max=0)
 
 
 def test_a_block_is_on_the_owner_and_its_successors(blocks, replicas):
@@ -89,6 +90,51 @@ def test_a_majority_is_enough_and_less_is_not(blocks, replicas):
         blocks.put("job/y", b"hello")
     assert "disk is full" in str(caught.value)
     assert "n:1 does not answer" in str(caught.value)
+
+
+class ClosingRing:
+    """A lookup that names the dead, until it has been asked so often."""
+
+    def __init__(self, replicas, rounds):
+        self.asked = 0
+        self._replicas = replicas
+        self._rounds = rounds
+
+    def __call__(self, target):
+        self.asked += 1
+        if self.asked < self._rounds:
+            return MEMBERS
+        return tuple(m for m in MEMBERS if m.address not in self._replicas.dead)
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_storing_is_tried_again_until_the_ring_has_closed_over_the_dead(
+    replicas, tmp_path, monkeypatch, by_file
+):
+    monkeypatch.setattr("map_reduce.runtime.blocks.STORE_RETRY_S", 0.01)
+    replicas.dead = {member.address for member in MEMBERS[1:4]}
+    locate = ClosingRing(replicas, 4)
+    store = replicas.stores[MEMBERS[0].address]
+    peers = Peers(replicas, timeout_s=1, me=MEMBERS[0], handler=lambda request: None)
+    blocks = RingBlocks(peers, locate, replicas=5, store=store)
+    if by_file:
+        (path := tmp_path / "result").write_bytes(b"hello")
+        ref = BlockRef("job/x", 5, digest_of(b"hello"))
+        blocks.put_file(ref, path)
+        assert not path.exists()
+    else:
+        ref = RingBlocks(Peers(replicas, timeout_s=1), locate, replicas=5).put("job/x", b"hello")
+    assert locate.asked == 4
+    assert replicas.copies() == [1, 0, 0, 0, 1, 1, 1]
+    assert store.ref_of("job/x") == ref
+
+
+def test_closing_ends_the_wait_for_a_majority(replicas):
+    replicas.dead = {member.address for member in MEMBERS}
+    blocks = RingBlocks(Peers(replicas, timeout_s=1), lambda target: MEMBERS, replicas=5)
+    blocks.close()
+    with pytest.raises(Unreachable, match="0 of 5"):
+        blocks.put("job/x", b"hello")
 
 
 def test_a_damaged_copy_is_passed_over(blocks, replicas):

@@ -43,17 +43,19 @@ def store(
     Args:
         line: the owner of the name and its successors.
         me: the node whose store can adopt what is here; it does so last, when the others have
-            read it.
+            read it, and only if that makes a majority: what is here is still here otherwise.
 
     Raises:
         Unreachable: fewer than a majority of the group keep it; names what each said.
     """
     group = replica_group(line, replicas)
-    keepers = []
+    keepers: list[Member] = []
     problems = []
     for member in sorted(group, key=lambda member: member == me):
         try:
             if member == me:
+                if not is_acknowledged(group, [*keepers, me]):
+                    break
                 yield Adopt(ref)
             else:
                 yield from send(ref, member, piece_bytes=piece_bytes)
