@@ -7,16 +7,14 @@ import threading
 import time
 from typing import Any, NamedTuple
 
+from map_reduce.client.asking import ENDED, JobSource
 from map_reduce.client.failures import error_of
 from map_reduce.client.progress import Bar, JobProgress
 from map_reduce.client.shipping import unpickle
 from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
     CancelJob,
-    Done,
-    GetJob,
     JobStatus,
-    NoJob,
     ReleaseJob,
 )
 from map_reduce.errors import (
@@ -28,14 +26,13 @@ from map_reduce.errors import (
 )
 from map_reduce.server.access import Access
 
-MASTER_SILENCE_S_MAX = 15.0
-"""How long a master may stay without an answer before its job is given up."""
+SILENCE_S_MAX = 15.0
+"""How long there may be nobody who answers, or knows the job, before it is given up. A job whose
+master died is known to others all the time."""
 
 POLL_S_MIN, POLL_S_MAX, POLL_SHARE = 0.001, 0.2, 0.05
 """The pause between two questions is a share of the time waited so far, within bounds: so a
 short job is not kept waiting, and a long one not asked for without end."""
-
-ENDED = ("done", "failed", "cancelled")
 
 
 class Skipped(NamedTuple):
@@ -65,7 +62,7 @@ class JobHandle:
         self.id = submitted.job_id
         self.name = name
         self._access = access
-        self._master = submitted.master
+        self._source = JobSource(access, submitted.job_id, submitted.master)
         self._keeper = keeper
         self._show_progress = show_progress
         self._one_waiter = threading.Lock()  # of this handle alone: a second result() waits
@@ -82,9 +79,22 @@ class JobHandle:
 
         Raises:
             JobLostError: no node knows the job any more.
-            ClusterError: its master does not answer right now.
+            ClusterError: nobody who knows it answers right now.
         """
         return self.progress.phase
+
+    @property
+    def master(self) -> str | None:
+        """The address of the node that sees to the job now; None while there is none, or where
+        the job has ended and that node is gone. Raises as :attr:`state`."""
+        master = self._ask().master
+        return None if master is None else str(master)
+
+    @property
+    def waiting_for(self) -> tuple[str, ...]:
+        """Addresses of nodes without which the job can't go on: too few of those that keep its
+        record answer. It goes on when they are back. Raises as :attr:`state`."""
+        return tuple(map(str, self._ask().waiting_for))
 
     @property
     def progress(self) -> JobProgress:
@@ -126,7 +136,8 @@ class JobHandle:
                 can also be caught as its own type, as in ``except ZeroDivisionError``.
             JobCancelledError: it was cancelled.
             JobTimeoutError: it takes longer than ``timeout_s`` seconds; it goes on.
-            JobLostError: its master is gone.
+            JobLostError: for 15 seconds nobody answers, or nobody knows the job any more. That a
+                node died is no reason: another goes on with the job.
         """
         start_s = time.monotonic()
         if not self._one_waiter.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
@@ -147,7 +158,7 @@ class JobHandle:
         """Stop it. A job that has ended stays as it is. Raises ClusterError."""
         if self._ended is None:
             self._access.check_usable()
-            self._access.peers.request(self._master.address, CancelJob(self.id), Done, NoJob)
+            self._source.tell(CancelJob(self.id))
 
     def release(self) -> None:
         """Let the cluster forget the job and delete its data, results included.
@@ -159,12 +170,12 @@ class JobHandle:
             # Best effort: what is not released now is, after its time to live.
             with contextlib.suppress(ClusterError):
                 self._access.check_usable()
-                self._access.peers.request(self._master.address, ReleaseJob(self.id), Done)
+                self._source.tell(ReleaseJob(self.id))
 
     # ------------------------------------------------------------------ inside
 
     def _ask(self, first_part: int = 0, *, tally: bool = False) -> JobStatus:
-        """What the master says. Of one that has ended, the first parts are asked for once."""
+        """How the job is. Of one that has ended, the first parts are asked for once."""
         if self._ended is not None and not first_part:
             return self._ended
         if self._released:
@@ -173,14 +184,7 @@ class JobHandle:
             self._access.check_usable()
         except ClusterError as error:
             raise JobLostError(f"job {self.id} cannot be followed: {error}") from error
-        reply = self._access.peers.request(
-            self._master.address, GetJob(self.id, first_part, tally), JobStatus, NoJob
-        )
-        if isinstance(reply, NoJob):
-            raise JobLostError(
-                f"job {self.id} is not known any more to its master {self._master}: it was "
-                "restarted, or it kept the results for as long as it should. Submit the job again"
-            )
+        reply = self._source.status(first_part, tally)
         if reply.progress.phase in ENDED and not first_part:
             self._ended = reply
         return reply
@@ -196,13 +200,11 @@ class JobHandle:
                 now_s = time.monotonic()
                 try:
                     status = self._ask()
-                except JobLostError:
-                    raise
-                except ClusterError as error:
-                    if now_s - heard_s > MASTER_SILENCE_S_MAX:
+                except (ClusterError, JobLostError) as error:
+                    if now_s - heard_s > SILENCE_S_MAX or not self._access.is_open:
                         raise JobLostError(
-                            f"the master of job {self.id} has not answered for "
-                            f"{MASTER_SILENCE_S_MAX:g} s ({error}). Submit the job again"
+                            f"job {self.id} has been out of reach for {now_s - heard_s:.0f} s "
+                            f"({error})"
                         ) from error
                 else:
                     heard_s = now_s

@@ -11,8 +11,9 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from map_reduce.client.asking import JobSource
 from map_reduce.client.handle import JobHandle
-from map_reduce.client.submission import submit
+from map_reduce.client.submission import Submitted, submit
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import GetNode, Node
 from map_reduce.errors import ClusterError, JobError, NoNodeError
@@ -110,6 +111,25 @@ class ServerInterface:
         with self._lock:
             self._last = handle
         return handle
+
+    def attach(self, job_id: str) -> JobHandle:
+        """A handle of a job that was submitted by anybody, here or elsewhere.
+
+        Raises:
+            JobLostError: no node knows the job: it was released, or its results were kept for as
+                long as they should be.
+            ClusterError: the cluster can't be reached.
+        """
+        self._access.check_usable()
+        self._access.members()
+        status = JobSource(self._access, job_id, None).status()
+        return JobHandle(
+            self._access,
+            Submitted(job_id, status.master),
+            status.name,
+            show_progress=self._progress,
+            keeper=self,
+        )
 
     def await_results(
         self, job: JobHandle | None = None, timeout_s: float | None = None

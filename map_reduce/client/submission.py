@@ -4,6 +4,11 @@
     items ──chunks──▶ inline or blocks    ├─▶ JobSpec ──block──▶ SubmitJob to the owner of its id
     files ──plan──▶ byte ranges or blocks ┘
 
+The job's id is the hash of a *birth certificate*: a digest of the functions, a nonce, and the
+replicas that decide about the job's records. With the specification, which lies at the place of
+the id on the ring, the job is submitted: every node that holds it sees to it that the job is run.
+SubmitJob merely tells the owner not to wait.
+
 What is small travels inside the specification. Files are read where they lie by every node that
 sees the very same ones; where some node does not, their text is stored in the ring. Before
 anything big is stored, a node unpickles the functions once, since that is where most first jobs
@@ -14,13 +19,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from map_reduce._version import PYTHON
+from map_reduce.client.asking import JobSource
 from map_reduce.client.failures import error_of
 from map_reduce.client.inputs import FileInput, ItemInput, read_input
 from map_reduce.client.items import item_chunks
@@ -29,15 +36,15 @@ from map_reduce.client.text import file_blocks, file_plan
 from map_reduce.core import names
 from map_reduce.core.chord.placement import CHOICES, Placement
 from map_reduce.core.digests import digest_of
-from map_reduce.core.identifiers import Member, identifier_of
+from map_reduce.core.identifiers import Member, distance, identifier_of
 from map_reduce.core.messages import (
     BlockItems,
+    BlockRef,
     BlockText,
     CheckFiles,
     CheckFunctions,
     CheckVerdict,
     Done,
-    EndJob,
     FilesSeen,
     FileStamp,
     Functions,
@@ -49,10 +56,15 @@ from map_reduce.core.messages import (
     SubmitJob,
     TaskRules,
 )
+from map_reduce.core.registers.birth import Birth
+from map_reduce.core.scheduling.plan import partitions_for
 from map_reduce.errors import ClusterError, NoNodeError
 from map_reduce.job import Job, Options
 from map_reduce.server.access import Access
 
+log = logging.getLogger(__name__)
+
+NONCE_BYTES = 16
 INLINE_BYTES_MAX = 64 * 1024
 STAMPS_PER_MESSAGE_MAX = 2_000
 CHECK_S_MAX = 40.0
@@ -60,10 +72,10 @@ CHECK_POLL_S = 0.01
 
 
 class Submitted(NamedTuple):
-    """A job and the node that took it."""
+    """A job and the node that is to be asked for it first, if one has taken it."""
 
     job_id: str
-    master: Member
+    master: Member | None
 
 
 def submit(
@@ -81,9 +93,10 @@ def submit(
         ClusterError: the cluster can't be reached or did not take it.
     """
     access.check_usable()
+    source = read_input(data)
     submission = _Submission(access, job, slots, loads or {})
     try:
-        return submission.submit(data)
+        return submission.submit(source)
     except BaseException:  # Ctrl-C and whatever the user's iterator raises, too
         submission.clean_up()
         raise
@@ -94,14 +107,24 @@ class _Submission:
         self._access = access
         self._job = job
         self._slots = slots
-        self._id = uuid.uuid4().hex
+        self._pickled = pickle_functions(job)
+        self._birth = self._give_birth()
+        self._id = self._birth.name
         self._blocks = itertools.count()
         self._placement = Placement(loads, loads)
         self._stored = False
-        self._master: Member | None = None
 
-    def submit(self, data: Any) -> Submitted:
-        source = read_input(data)
+    def _give_birth(self) -> Birth:
+        """Draw the first members of the job's record from all nodes: a lookup's answer may know
+        fewer than there are."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        place = identifier_of(nonce.hex())
+        nodes = self._access.last_members or self._access.members()
+        line = sorted(nodes, key=lambda node: distance(place, node.identifier))
+        members = self._access.records.choose_odd_members(line)
+        return Birth(digest_of(self._pickled), nonce, members)
+
+    def submit(self, source: ItemInput | FileInput) -> Submitted:
         functions = self._functions()
         readers: tuple[Member, ...] = ()
         input_bytes = 0
@@ -113,10 +136,12 @@ class _Submission:
             splits, readers, input_bytes = self._file_splits(source, functions)
         spec = JobSpec(
             job_id=self._id,
+            birth=self._birth.encode(),
             name=self._job.name,
             functions=functions,
             combines=self._job.combine is not None,
             splits=splits,
+            partitions=partitions_for(len(splits), self._slots, input_bytes),
             readers=tuple(member.address for member in readers),
             input_bytes=input_bytes,
             python=PYTHON,
@@ -125,28 +150,31 @@ class _Submission:
         )
         ref = self._access.blocks.put(names.specification(self._id), spec.encode())
         self._stored = True
-        master = self._master = self._access.locate(identifier_of(self._id))[0]
-        self._access.peers.request(master.address, SubmitJob(self._id, ref), Done)
-        return Submitted(self._id, master)
+        return Submitted(self._id, self._tell_owner(ref))
+
+    def _tell_owner(self, ref: BlockRef) -> Member | None:
+        """Who has taken the job now. It is submitted in any case."""
+        try:
+            owner = self._access.locate(identifier_of(self._id))[0]
+            self._access.peers.request(owner.address, SubmitJob(self._id, ref), Done)
+        except ClusterError as error:
+            log.info("job %s is left to those who hold it: %s", self._id, error)
+            return None
+        return owner
 
     def clean_up(self) -> None:
         """Delete what was stored in vain."""
         if not self._stored:
             return
-        if self._master is not None:  # which may have taken the job, whatever it answered
-            with contextlib.suppress(ClusterError):
-                self._access.peers.request(self._master.address, ReleaseJob(self._id), Done)
-        # What can't be reached now has nothing to gain from this; its own clean-up comes later.
+        # Who can't be reached now has nothing to gain from this; its own clean-up comes later.
         with contextlib.suppress(ClusterError):
-            for member in self._access.members():
-                with contextlib.suppress(ClusterError):
-                    self._access.peers.request(member.address, EndJob(self._id, True), Done)
+            JobSource(self._access, self._id, None).tell(ReleaseJob(self._id))
 
     # ------------------------------------------------------------------ functions
 
     def _functions(self) -> Functions:
-        pickled = pickle_functions(self._job)
-        digest = digest_of(pickled)
+        pickled = self._pickled
+        digest = self._birth.about
         if len(pickled) <= INLINE_BYTES_MAX:
             return Functions(pickled, None, digest)
         self._stored = True

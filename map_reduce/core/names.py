@@ -1,7 +1,8 @@
 """The names of a job's blocks.
 
 All of a job's blocks start with its id, so they can be deleted together; what is needed only
-while it runs stands under prefixes of its own.
+while it runs stands under prefixes of its own. The specification's name is the id itself: its
+place on the ring is the job's own, and whoever holds it looks after the job.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from map_reduce.core.messages import AttemptId
 
 
 def of_job(job_id: str) -> str:
-    """The prefix of everything stored for a job."""
-    return f"{job_id}/"
+    """The prefix of everything stored for a job: ids are of one length."""
+    return job_id
 
 
 def while_running(job_id: str) -> tuple[str, ...]:
@@ -36,11 +37,16 @@ def is_only_for_running(name: str) -> bool:
 
 def is_made_by_workers(name: str) -> bool:
     """Whether nodes alone store such a block."""
-    return name.startswith((f"{job_of(name)}/map/", f"{job_of(name)}/result/"))
+    job_id = job_of(name)
+    return name.startswith((f"{job_id}/map/", f"{job_id}/result/", f"{job_id}/parts/"))
 
 
 def specification(job_id: str) -> str:
-    return f"{job_id}/spec"
+    return job_id
+
+
+def is_specification(name: str) -> bool:
+    return "/" not in name
 
 
 def functions(job_id: str) -> str:
@@ -53,12 +59,21 @@ def input_block(job_id: str, number: int, choice: int = 0) -> str:
 
 
 def map_output(attempt: AttemptId) -> str:
-    return f"{attempt.job_id}/map/{attempt.task}.{attempt.number}"
+    return f"{attempt.job_id}/map/{_of_attempt(attempt)}"
 
 
 def result(attempt: AttemptId, choice: int = 0) -> str:
-    return _chosen(f"{attempt.job_id}/result/{attempt.task}.{attempt.number}", choice)
+    return _chosen(f"{attempt.job_id}/result/{_of_attempt(attempt)}", choice)
+
+
+def result_parts(job_id: str, epoch: int) -> str:
+    """The list of a large result's parts, as the master of an epoch made it."""
+    return f"{job_id}/parts/{epoch}"
 
 
 def _chosen(name: str, choice: int) -> str:
     return f"{name}~{choice}" if choice else name
+
+
+def _of_attempt(attempt: AttemptId) -> str:
+    return f"{attempt.task}.{attempt.epoch}.{attempt.number}"

@@ -19,6 +19,7 @@ from map_reduce.core import names
 from map_reduce.core.messages import (
     AcceptRecord,
     Accounts,
+    AdoptJob,
     ArcBlocks,
     ArcEqual,
     ArcParts,
@@ -50,7 +51,10 @@ from map_reduce.core.messages import (
     Gossip,
     Gossiped,
     HeardOf,
+    JobAdopted,
+    JobOver,
     JobStatus,
+    JobsWatched,
     Leaving,
     Message,
     MissingBlocks,
@@ -79,6 +83,7 @@ from map_reduce.core.messages import (
     StopAttempt,
     StopNode,
     SubmitJob,
+    WatchJobs,
     WhichMissing,
     WrongCluster,
 )
@@ -110,6 +115,7 @@ NODES_ASK: frozenset[type[Message]] = frozenset(
         *(CompareArc, WhichMissing, DamagedBlock),
         *(PrepareRecord, AcceptRecord),
         *(StartAttempt, StopAttempt, AttemptEnded, AttemptsRunning, EndJob),
+        *(WatchJobs, AdoptJob),
         StopNode,
     }
 )
@@ -120,6 +126,7 @@ REPLIES: frozenset[type[Message]] = frozenset(
         *(Done, Busy, No, WrongCluster),
         *(Cluster, Neighbours, Route, Node, Pong, Place, Gossiped, Accounts),
         *(CheckVerdict, FilesSeen, PieceStored, Piece, NoBlock, JobStatus, NoJob),
+        *(JobOver, JobsWatched, JobAdopted),
         *(ArcEqual, ArcBlocks, ArcParts, ArcSummaries, MissingBlocks),
         *(ReplicaIs, RecordHeld, RecordAccepted, RecordBuried, RecordConflict),
     }

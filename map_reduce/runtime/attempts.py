@@ -8,9 +8,14 @@ The way of an attempt:
 *Fetching* brings what the work needs into local files: blocks of the ring, and for a reduce the
 map outputs of other nodes. It happens before the attempt takes a slot, so slots never wait for
 the network. *Keeping* makes the output available: a map output is served by this node, a large
-result goes to its replica group. An attempt is forgotten only once its master has taken the
-report, or says that it knows no such job; a master that stays silent for ``give_up_s`` is given
-up, and the job's data here with it.
+result goes to its replica group.
+
+Masters come and go. Each of their messages carries an epoch, and one with a lower epoch than was
+seen is refused. A new master *adopts* what is here: attempts go on and are reported to it, and
+those that ended without its knowing are reported again. Reports and signs of life go to the latest
+master; where that one is silent or knows nothing of the job, the node asks those who watch over it
+who is master now. Only who says that the job is *over* has it ended here; a job of which nobody
+has known anything for ``give_up_s`` is given up, and its data here with it.
 """
 
 from __future__ import annotations
@@ -19,6 +24,9 @@ import logging
 import shutil
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,12 +35,11 @@ from map_reduce.core import names
 from map_reduce.core.chord.placement import CHOICES
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import (
+    AdoptJob,
     AttemptEnded,
     AttemptId,
     AttemptsRunning,
-    BlockItems,
     BlockRef,
-    BlockText,
     Busy,
     CheckFunctions,
     CheckVerdict,
@@ -40,8 +47,10 @@ from map_reduce.core.messages import (
     Done,
     Failed,
     Failure,
+    JobAdopted,
+    JobOver,
+    JobStatus,
     MapOutput,
-    MapWork,
     Message,
     No,
     NoJob,
@@ -49,13 +58,14 @@ from map_reduce.core.messages import (
     ReduceOutput,
     ReduceWork,
     Running,
-    Source,
     StartAttempt,
-    WholeWork,
+    StopAttempt,
 )
 from map_reduce.errors import ClusterError, MapReduceError
-from map_reduce.ports import BlockStore, Clock, LocalInput, LocalSource, WorkerPool
-from map_reduce.runtime.blocks import RingBlocks, read_range
+from map_reduce.ports import BlockStore, Clock, WorkerPool
+from map_reduce.runtime.blocks import RingBlocks
+from map_reduce.runtime.fetching import Fetcher, LostSource
+from map_reduce.runtime.kept import KeptOutcomes
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.threads import Threads
 
@@ -63,12 +73,25 @@ log = logging.getLogger(__name__)
 
 CHECK_TIMEOUT_S = 30.0
 CHECKS_KEPT_MAX = 128
+INQUIRE_S = 2.0
+"""Silence of a master after which, and intervals at which, others are asked who is master now."""
+
+INLINE_BYTES_MAX = 8 << 10
+"""Larger outputs of reduce tasks are stored as blocks: what is inline goes into the job's ledger,
+which travels as a whole."""
+
+Inquire = Callable[[str], JobStatus | JobOver | None]
+"""Ask who watches over a job; None where nobody knows anything of it."""
 
 
-class _LostSource(MapReduceError):
-    def __init__(self, source: Source, why: MapReduceError) -> None:
-        super().__init__(str(why))
-        self.source = source
+@dataclass
+class _Service:
+    """A job that this node works for."""
+
+    epoch: int
+    master: Address
+    heard_s: float  # when the master last answered, or somebody knew of the job
+    inquired_s: float
 
 
 class Attempts:
@@ -77,7 +100,9 @@ class Attempts:
     Args:
         scratch: a folder for fetched files; its owner deletes it.
         attempts_max: attempts taken at a time; more are answered with Busy.
-        give_up_s: how long a master may stay silent.
+        give_up_s: how long nobody may know anything of a job.
+        inquire: called from the thread that sends signs of life.
+        is_over: whether a job is known to have ended.
     """
 
     def __init__(
@@ -91,6 +116,8 @@ class Attempts:
         scratch: Path,
         attempts_max: int,
         give_up_s: float,
+        inquire: Inquire,
+        is_over: Callable[[str], bool] = lambda job_id: False,
     ) -> None:
         self._peers = peers
         self._blocks = blocks
@@ -100,36 +127,87 @@ class Attempts:
         self._scratch = scratch
         self._attempts_max = attempts_max
         self._give_up_s = give_up_s
+        self._inquire = inquire
+        self._is_over = is_over
+        self._fetcher = Fetcher(peers, blocks, store, scratch)
         self._threads = Threads("map-reduce-attempts", threads_max=8)
         self._lock = threading.Lock()
         self._orders: dict[AttemptId, StartAttempt] = {}
-        self._epochs: dict[str, int] = {}
-        self._masters: dict[str, Address] = {}
-        self._heard_of_master_s: dict[str, float] = {}
+        self._services: dict[str, _Service] = {}
         self._unreported: dict[AttemptId, Outcome] = {}
+        self._kept = KeptOutcomes()
         self._checks: OrderedDict[str, CheckVerdict] = OrderedDict()
 
     # ------------------------------------------------------------------ requests
 
     def start(self, order: StartAttempt) -> Message:
-        job_id = order.attempt.job_id
         with self._lock:
-            epoch = self._epochs.get(job_id, 0)
-            if order.epoch < epoch:
-                return No(f"a master with the newer epoch {epoch} has taken over the job")
-            self._epochs[job_id] = order.epoch
-            self._heard_of_master_s[job_id] = self._clock.now_s()
+            refusal = self._serve(order.attempt.job_id, order.epoch, order.master)
+            if refusal is not None:
+                return refusal
             if order.attempt in self._orders:
                 return Done()
             if len(self._orders) >= self._attempts_max:
                 return Busy()
             self._orders[order.attempt] = order
-            self._masters[job_id] = order.master
         self._threads.run(lambda: self._feed(order))
         return Done()
 
-    def stop(self, attempt: AttemptId) -> Message:
+    def _serve(self, job_id: str, epoch: int, master: Address) -> No | None:
+        """Work for this master from now on, unless there is a later one. With the lock held."""
+        if self._is_over(job_id):
+            return No(f"job {job_id} has ended")
+        now_s = self._clock.now_s()
+        service = self._services.setdefault(job_id, _Service(epoch, master, now_s, now_s))
+        if epoch < service.epoch:
+            return No(
+                f"{service.master} has taken over job {job_id} with the newer epoch "
+                f"{service.epoch}; yours is {epoch}"
+            )
+        service.epoch, service.master = epoch, master
+        service.heard_s = service.inquired_s = now_s
+        return None
+
+    def adopt(self, message: AdoptJob) -> Message:
+        """Go on for a new master, and report to it again what is not in its ledger."""
         with self._lock:
+            refusal = self._serve(message.job_id, message.epoch, message.master)
+            if refusal is not None:
+                return refusal
+            running = [a for a in self._orders if a.job_id == message.job_id]
+            for order, outcome in self._kept.take(message.job_id):
+                attempt = order.attempt
+                done = (
+                    message.committed_maps if attempt.phase == "map" else message.committed_finals
+                )
+                if _has_bit(done, attempt.task) or not self._is_there(outcome):
+                    continue
+                self._orders[attempt] = order
+                self._unreported[attempt] = outcome
+                running.append(attempt)
+                self._threads.run(partial(self._report, order, outcome))
+        lost = [
+            key.task
+            for key in message.outputs
+            if not self._holds(AttemptId(message.job_id, "map", key.task, key.number, key.epoch))
+        ]
+        return JobAdopted(tuple(running), tuple(lost))
+
+    def _holds(self, attempt: AttemptId) -> bool:
+        return self._store.path_of(names.map_output(attempt)) is not None
+
+    def _is_there(self, outcome: Outcome) -> bool:
+        """Whether what the outcome tells of can be had; failures are not worth telling twice."""
+        if isinstance(outcome, MapOutput):
+            return self._store.path_of(outcome.name) is not None
+        return isinstance(outcome, ReduceOutput)
+
+    def stop(self, message: StopAttempt) -> Message:
+        attempt = message.attempt
+        with self._lock:
+            service = self._services.get(attempt.job_id)
+            if service is not None and message.epoch < service.epoch:
+                return No(f"{service.master} has taken over job {attempt.job_id}")
             self._orders.pop(attempt, None)
             self._unreported.pop(attempt, None)
         self._pool.stop(attempt.job_id, attempt.phase, attempt.task, attempt.number)
@@ -141,9 +219,8 @@ class Attempts:
             for attempt in [a for a in self._orders if a.job_id == job_id]:
                 del self._orders[attempt]
                 self._unreported.pop(attempt, None)
-            self._epochs.pop(job_id, None)
-            self._masters.pop(job_id, None)
-            self._heard_of_master_s.pop(job_id, None)
+            self._services.pop(job_id, None)
+            self._kept.forget(job_id)
         self._pool.stop(job_id)
         for prefix in [names.of_job(job_id)] if blocks else names.while_running(job_id):
             self._store.delete_prefix(prefix)
@@ -189,18 +266,18 @@ class Attempts:
             self._threads.run(lambda: self._settle(order, outcome, path))
 
         try:
-            local = self._fetch(order)
+            local = self._fetcher.fetch(order)
             if self._wanted(order):
                 self._pool.submit(order, local, ended)
             else:
-                shutil.rmtree(self._folder(order), ignore_errors=True)
+                shutil.rmtree(self._fetcher.folder(order), ignore_errors=True)
         except Exception as error:  # noqa: BLE001  # a full disk, a defect: the master must hear
             self._settle(order, self._not_fetched(order, error), None)
 
     def _not_fetched(self, order: StartAttempt, error: Exception) -> Failed:
         if not isinstance(error, MapReduceError | OSError):
             log.exception("%s could not be started", order.attempt)
-        source = error.source if isinstance(error, _LostSource) else None
+        source = error.source if isinstance(error, LostSource) else None
         kind = "BlockMissingError" if isinstance(error, MapReduceError) else "ClusterError"
         message = f"node {self._me} could not fetch what {order.attempt} needs: {error}"
         return Failed(Failure(kind, message), retry=True, lost_source=source)
@@ -213,13 +290,13 @@ class Attempts:
             shutil.rmtree(self._scratch / order.attempt.job_id, ignore_errors=True)
 
         try:
-            self._pool.submit(order, self._fetch(order), ended)
+            self._pool.submit(order, self._fetcher.fetch(order), ended)
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for it
             ended(self._not_fetched(order, error), None)
 
     def _settle(self, order: StartAttempt, outcome: Outcome, path: Path | None) -> None:
         """Keep the output of an attempt that ended, and report."""
-        shutil.rmtree(self._folder(order), ignore_errors=True)
+        shutil.rmtree(self._fetcher.folder(order), ignore_errors=True)
         if not self._wanted(order):
             if path is not None:
                 path.unlink(missing_ok=True)
@@ -234,6 +311,12 @@ class Attempts:
         self._report(order, outcome)
 
     def _keep(self, order: StartAttempt, outcome: Outcome, path: Path | None) -> Outcome:
+        if isinstance(order.work, ReduceWork) and isinstance(outcome, ReduceOutput):
+            part = outcome.part
+            if len(part.inline) > INLINE_BYTES_MAX:
+                ref = self._blocks.put(names.result(order.attempt), part.inline)
+                part = msgspec.structs.replace(part, inline=b"", ref=ref)
+                return msgspec.structs.replace(outcome, part=part)
         if path is None:
             return outcome
         if isinstance(outcome, MapOutput):
@@ -260,77 +343,29 @@ class Attempts:
 
     def _try_to_report(self, order: StartAttempt, outcome: Outcome) -> bool:
         """Whether the master answered."""
-        if not self._wanted(order):
-            return True
-        message = AttemptEnded(order.attempt, order.epoch, self._peers.member, outcome)
+        job_id = order.attempt.job_id
+        with self._lock:
+            service = self._services.get(job_id)
+            if service is None or self._orders.get(order.attempt) is not order:
+                return True
+            master, epoch = service.master, service.epoch
+        message = AttemptEnded(order.attempt, epoch, self._peers.member, outcome)
         try:
-            reply = self._peers.request(order.master, message, Done, NoJob)
+            reply = self._peers.request(master, message, Done, JobOver, NoJob)
         except ClusterError as error:
             log.info("%s is still to be reported: %s", order.attempt, error)
             return False
-        with self._lock:
-            self._orders.pop(order.attempt, None)
-            self._unreported.pop(order.attempt, None)
         if isinstance(reply, NoJob):
-            self.end_job(order.attempt.job_id, blocks=False)
+            return False  # a master that was restarted, or has been superseded
+        if isinstance(reply, JobOver):
+            self.end_job(job_id, blocks=False)
+            return True
+        with self._lock:
+            if self._orders.get(order.attempt) is order:
+                del self._orders[order.attempt]
+                self._unreported.pop(order.attempt, None)
+                self._kept.keep(order, outcome)
         return True
-
-    # ------------------------------------------------------------------ fetching
-
-    def _folder(self, order: StartAttempt) -> Path:
-        attempt = order.attempt
-        return self._scratch / attempt.job_id / f"{attempt.phase}-{attempt.task}.{attempt.number}"
-
-    def _fetch(self, order: StartAttempt) -> LocalInput:
-        """Bring all the work needs into local files.
-
-        Raises:
-            _LostSource: a map output can't be fetched.
-            MapReduceError: a block can't be.
-        """
-        functions = self._fetch_functions(order)
-        work = order.work
-        if isinstance(work, ReduceWork):
-            return LocalInput(functions, None, self._fetch_sources(order, work))
-        if isinstance(work, MapWork | WholeWork) and isinstance(work.split, BlockItems | BlockText):
-            folder = self._folder(order)
-            folder.mkdir(parents=True, exist_ok=True)
-            return LocalInput(functions, self._blocks.fetch(work.split.ref, folder / "split"))
-        return LocalInput(functions)
-
-    def _fetch_functions(self, order: StartAttempt) -> Path | None:
-        if order.functions.ref is None:
-            return None
-        path = self._scratch / order.attempt.job_id / "functions"
-        if path.exists():
-            return path
-        folder = self._folder(order)
-        folder.mkdir(parents=True, exist_ok=True)
-        fetched = self._blocks.fetch(order.functions.ref, folder / "functions")
-        if fetched.parent == folder:  # not this node's own copy of the block
-            fetched = fetched.replace(path)  # attempts that fetched it at once overwrite equals
-        return fetched
-
-    def _fetch_sources(self, order: StartAttempt, work: ReduceWork) -> tuple[LocalSource, ...]:
-        found = []
-        folder = self._folder(order)
-        for number, source in enumerate(work.sources):
-            here = self._store.path_of(source.name) if source.node == self._me else None
-            if here is not None:
-                found.append(LocalSource(here, source.offset, source.length_bytes))
-                continue
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / str(number)
-            try:
-                with open(path, "wb") as file:  # buffered: a short write must be an error
-                    for data in read_range(
-                        self._peers, source.node, source.name, source.offset, source.length_bytes
-                    ):
-                        file.write(data)
-            except MapReduceError as error:
-                raise _LostSource(source, error) from error
-            found.append(LocalSource(path, 0, source.length_bytes))
-        return tuple(found)
 
     # ------------------------------------------------------------------ signs of life
 
@@ -342,7 +377,7 @@ class Attempts:
         progress = {running.attempt: running for running in self._pool.running()}
         with self._lock:
             orders = list(self._orders.values())
-            masters = dict(self._masters)
+            masters = {job_id: service.master for job_id, service in self._services.items()}
             unreported = dict(self._unreported)
         silent: set[Address] = set()  # each is waited for once in a round, whatever its jobs
         for job_id, master in masters.items():
@@ -366,27 +401,49 @@ class Attempts:
         """Whether the master answered."""
         message = AttemptsRunning(job_id, self._peers.member, running)
         try:
-            reply = self._peers.request(master, message, Done, NoJob)
+            reply = self._peers.request(master, message, Done, JobOver, NoJob)
         except ClusterError as error:
             self._bear_with(job_id, str(error))
             return False
-        if isinstance(reply, NoJob):
+        if isinstance(reply, JobOver):
             self.end_job(job_id, blocks=False)
-        with self._lock:
-            if job_id in self._heard_of_master_s:
-                self._heard_of_master_s[job_id] = self._clock.now_s()
+        elif isinstance(reply, NoJob):
+            self._bear_with(job_id, f"{master} does not know it")
+        else:
+            self._heard_of(job_id)
         return True
 
+    def _heard_of(self, job_id: str) -> None:
+        with self._lock:
+            if (service := self._services.get(job_id)) is not None:
+                service.heard_s = service.inquired_s = self._clock.now_s()
+
     def _bear_with(self, job_id: str, problem: str) -> None:
-        """Give up the job of a silent master, but not soon."""
+        """The master does not see to the job: ask who does. Nobody, for long: give the job up."""
         now_s = self._clock.now_s()
         with self._lock:
-            silence_s = now_s - self._heard_of_master_s.get(job_id, now_s)
-        if silence_s >= self._give_up_s:
-            log.warning("the master of job %s has been silent for too long. %s", job_id, problem)
+            service = self._services.get(job_id)
+            if service is None or now_s - service.inquired_s < INQUIRE_S:
+                return
+            service.inquired_s = now_s
+        known = self._inquire(job_id)
+        if isinstance(known, JobOver):
+            self.end_job(job_id, blocks=False)
+        elif known is not None:
+            with self._lock:
+                service.heard_s = now_s
+                if known.master is not None and known.epoch > service.epoch:
+                    service.epoch, service.master = known.epoch, known.master.address
+        elif now_s - service.heard_s >= self._give_up_s:
+            log.warning("nobody sees to job %s any more. %s", job_id, problem)
             self.end_job(job_id, blocks=False)
 
     def close(self) -> None:
         with self._lock:
             self._orders.clear()
         self._threads.close()
+
+
+def _has_bit(bits: bytes, number: int) -> bool:
+    byte = number // 8
+    return byte < len(bits) and bool(bits[byte] >> number % 8 & 1)

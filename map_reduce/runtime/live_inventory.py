@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from map_reduce.core.repair.inventory import Inventory
 from map_reduce.ports import BlockStore
@@ -14,13 +15,20 @@ class LiveInventory:
 
     The store only says which names have changed; what is under them now is looked up here, so
     the order in which that is said does not matter.
+
+    Args:
+        also: told every name, too: a store tells one only.
     """
 
-    def __init__(self, store: BlockStore) -> None:
+    def __init__(self, store: BlockStore, also: Callable[[str], None]) -> None:
+        def changed(name: str) -> None:
+            self._changed.append(name)
+            also(name)
+
         self._store = store
         self._lock = threading.Lock()
         self._changed: deque[str] = deque()
-        store.watch(self._changed.append)
+        store.watch(changed)
         self.value = Inventory(store.refs())
         """To be used with the lock held only."""
 

@@ -2,99 +2,100 @@
 
 The scheduler (``core/scheduling``) is the only one that decides. Its events come from the node's
 handlers, which put them in the job's queue and return; from the replies to StartAttempt; from
-the directory of nodes; and from the clock.
+the directory of nodes; from the journal, when a batch is written; and from the clock.
+
+    claim the epoch ──▶ the first master? ── no ─▶ read the ledger, ask all nodes what they run
+          │                   │ yes                     │
+       somebody else's        ▼                         ▼
+          │             NodesKnown ──▶ the loop ◀── TakenOver
+          ▼                              │ │
+        Fenced ◀── a write is refused ───┘ └──▶ the end is written: tell all nodes
+
+The thread itself never waits for a record, so that a slow ledger delays no decision: batches are
+written by other threads, one at a time, and again as long as the record's members cannot be
+reached. Meanwhile the lease is not renewed, so who can reach them may take over.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
-from map_reduce.core.identifiers import Member
+from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.jobs.state import JobEnd
 from map_reduce.core.messages import (
+    AdoptJob,
     BlockRef,
     Busy,
     Done,
     EndJob,
     Failure,
+    JobAdopted,
     JobLine,
     JobSpec,
     JobStatus,
-    OutputPart,
+    OutputKey,
     Progress,
     StartAttempt,
     StopAttempt,
     Tally,
 )
+from map_reduce.core.registers.birth import Birth
+from map_reduce.core.registers.lease import Lease
 from map_reduce.core.scheduling import events
-from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
-from map_reduce.core.scheduling.events import Event, NodeSlots
+from map_reduce.core.scheduling.effects import Commit, Effect, Fail, Finish, Start, Stop
+from map_reduce.core.scheduling.events import Event
 from map_reduce.core.scheduling.scheduler import JobScheduler
 from map_reduce.errors import ClusterError, MapReduceError
-from map_reduce.ports import Clock
-from map_reduce.runtime.blocks import RingBlocks
-from map_reduce.runtime.peers import Peers
-from map_reduce.runtime.threads import Threads, run_guarded
+from map_reduce.runtime.journal import Fenced, Journal, Written
+from map_reduce.runtime.surroundings import Surroundings, status_of
+from map_reduce.runtime.threads import run_guarded
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 EVENTS_MAX = 100_000
-TICK_S = 0.5
-FIRST_EPOCH = 1
-STATUS_BYTES_MAX = 1 << 20
+TICK_S = 0.25
 COUNTERS_IN_LINE_MAX = 20
-PART_BYTES = 200
-"""What an output part takes in a message besides its inline data, generously."""
+RETRY_S = 0.25
+"""Between two tries to become master while the record's members can't be reached."""
+
+ADOPTION_S = 0.5
+"""For the nodes' answers to a new master. Who answers later goes on in vain."""
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What the masters of one node share.
+class _Superseded:
+    """Put in the queue when a write was refused."""
 
-    Args:
-        nodes: the usable nodes now.
-        senders: threads for messages to nodes, so that a silent one delays no decision.
-        attempts_max: see ClusterConfig.
-        task_timeout_s: of each attempt, where its job does not say.
-        backups: whether tasks that lag are begun a second time, where their job does not say.
-        node_silence_s_max: without a sign of life a node's attempts count as lost.
-    """
-
-    peers: Peers
-    blocks: RingBlocks
-    clock: Clock
-    nodes: Callable[[], tuple[NodeSlots, ...]]
-    senders: Threads
-    attempts_max: int
-    task_timeout_s: float
-    backups: bool
-    node_silence_s_max: float
-
-    def tell(self, member: Member, message: EndJob | StopAttempt) -> None:
-        """Send a message that may be lost."""
-        try:
-            self.peers.request(member.address, message, Done)
-        except ClusterError as error:
-            log.info("%s did not take %s: %s", member, type(message).__name__, error)
-
-    def tell_nodes(self, message: EndJob) -> None:
-        """Send to every node, once; a node that misses it finds out by asking for the job."""
-        for node in self.nodes():
-            self.senders.run(partial(self.tell, node.member, message))
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
 
 
 class JobMaster:
-    """One job: its queue, its thread, and what can be asked of it meanwhile."""
+    """One job: its queue, its thread, and what can be asked of it meanwhile.
 
-    def __init__(self, around: Surroundings, job_id: str, spec: BlockRef) -> None:
+    Args:
+        seen_epoch: of the master before; 0 where there was none.
+        left: called, from the job's thread, when this is not the master, or no longer.
+    """
+
+    def __init__(
+        self,
+        around: Surroundings,
+        job_id: str,
+        spec: BlockRef,
+        seen_epoch: int,
+        left: Callable[[JobMaster, Lease | None], None],
+    ) -> None:
         self.job_id = job_id
+        self.spec_ref = spec
         self.ended_s: float | None = None
         self.thread = threading.Thread(
             target=partial(run_guarded, self._run, f"master of job {job_id}"),
@@ -102,15 +103,24 @@ class JobMaster:
             daemon=True,
         )
         self._around = around
-        self._spec_ref = spec
-        self._queue: queue.Queue[Event | None] = queue.Queue(EVENTS_MAX)
+        self._seen_epoch = seen_epoch
+        self._left = left
+        self._queue: queue.Queue[Event | _Superseded | None] = queue.Queue(EVENTS_MAX)
+        self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._spec: JobSpec | None = None
+        self._name = ""
+        self._journal: Journal | None = None
         self._scheduler: JobScheduler | None = None
-        self._parts: tuple[OutputPart, ...] = ()
-        self._failure: Failure | None = None
+        self._started_s = around.clock.now_s()
+        self._writing = False
+        self._unwritten: Commit | None = None
+        self._cancel = ""
+        self._waiting_for: tuple[Address, ...] = ()
+        self._ending: JobEnd | None = None
 
-    def put(self, event: Event | None) -> bool:
+    # ------------------------------------------------------------------ for handlers
+
+    def put(self, event: Event | _Superseded | None) -> bool:
         """Whether there was room for the event."""
         try:
             self._queue.put_nowait(event)
@@ -119,18 +129,30 @@ class JobMaster:
             return False
         return True
 
+    @property
+    def epoch_in_force(self) -> int:
+        """The epoch in which this is the master, or about to be; 0 if it cannot act as such."""
+        with self._lock:
+            alive_s = self._started_s if self._journal is None else self._journal.wrote_s
+            quiet_s = self._around.clock.now_s() - alive_s
+            alive = quiet_s < self._around.lease_s or self.ended_s is not None
+            return self._seen_epoch + 1 if alive else 0
+
     def status(self, first_part: int = 0, tally: bool = False) -> JobStatus:
         with self._lock:
-            ended = self._scheduler is not None and self._scheduler.phase.ended
-            return JobStatus(
-                job_id=self.job_id,
-                name="" if self._spec is None else self._spec.name,
-                progress=self._progress(),
-                parts=_as_many_as_fit(self._parts[first_part:]),
-                parts_total=len(self._parts),
-                failure=self._failure,
+            ending = self._ending
+            told = tally or (ending is not None and not first_part)
+            return status_of(
+                self.job_id,
+                self._name,
+                self._progress(),
+                first_part,
+                ending.parts if ending is not None else (),
+                failure=None if ending is None else ending.failure,
                 master=self._around.peers.member,
-                tally=self._tally() if tally or (ended and not first_part) else Tally(),
+                epoch=0 if self._journal is None else self._journal.epoch,
+                waiting_for=self._waiting_for,
+                tally=self._tally() if told else Tally(),
             )
 
     def line(self, counters: bool = True) -> JobLine:
@@ -138,58 +160,82 @@ class JobMaster:
             tally = self._tally()
             return JobLine(
                 self.job_id,
-                "" if self._spec is None else self._spec.name,
+                self._name,
                 self._progress(),
                 tally.counters[:COUNTERS_IN_LINE_MAX] if counters else (),
                 tally.records_skipped + tally.keys_skipped,
             )
 
     def _tally(self) -> Tally:
+        if self._ending is not None:
+            return self._ending.tally
         return Tally() if self._scheduler is None else self._scheduler.ledger.tally.shown()
 
     def _progress(self) -> Progress:
+        if self._ending is not None:
+            return self._ending.progress
         if self._scheduler is None:
-            return Progress("failed" if self._failure else "waiting")
-        progress = self._scheduler.progress(self._around.clock.now_s())
-        if self._failure is not None and not self._scheduler.phase.ended:
-            progress = msgspec.structs.replace(progress, phase="failed")
-        return progress
+            return Progress("waiting")
+        return self._scheduler.progress(self._around.clock.now_s())
 
     def close(self) -> None:
-        """End without a result, where there is none yet."""
+        """End the thread. Where the job has not ended, another node may take it over at once."""
+        self._closing.set()
         self.put(None)
         if self.thread is not threading.current_thread():
-            self.thread.join(TICK_S * 4)
-        with self._lock:
-            if self.ended_s is None:
-                self._failure = Failure(
-                    "JobLostError",
-                    f"job {self.job_id}: its master, {self._around.peers.member}, was closed",
-                )
+            self.thread.join(TICK_S * 8)
+        if self.ended_s is None and self._journal is not None and self._scheduler is not None:
+            try:
+                self._journal.resign()
+            except ClusterError as error:
+                log.info("job %s is left without a word: %s", self.job_id, error)
 
-    # ------------------------------------------------------------------ the job's thread
+    # ------------------------------------------------------------------ becoming master
 
     def _run(self) -> None:
+        lease: Lease | None = None
         try:
-            self._master(JobSpec.decode(self._around.blocks.get(self._spec_ref)))
+            self._master()
+        except Fenced as fenced:
+            lease = fenced.lease
+            epoch = 0 if self._scheduler is None else self._scheduler.epoch
+            if epoch:
+                log.warning(
+                    "job %s: this node was its master in epoch %d; %s has taken over with epoch "
+                    "%d, and nothing that is done here counts any more",
+                    *(self.job_id, epoch, lease.master, lease.epoch),
+                )
         except MapReduceError as error:
-            self._fail(f"the job's specification could not be read: {error}")
-        except Exception as error:  # a defect of ours must not leave a client waiting for ever
-            log.exception("job %s: unexpected error", self.job_id)
-            self._fail(
-                f"its master {self._around.peers.member} failed: {type(error).__name__}: {error}"
-            )
+            log.warning("job %s: its master here gives up: %s", self.job_id, error)
+        except Exception as error:  # a defect of ours, which the next master would have as well
+            log.exception("job %s: unexpected error in its master", self.job_id)
+            self._fail(f"its master failed: {type(error).__name__}: {error}")
+        if self.ended_s is None:
+            self._left(self, lease)
 
-    def _fail(self, message: str) -> None:
-        with self._lock:
-            self._failure = Failure("JobLostError", f"job {self.job_id}: {message}")
-        self._end()
-
-    def _master(self, spec: JobSpec) -> None:
+    def _master(self) -> None:
         around = self._around
+        spec = JobSpec.decode(around.blocks.get(self.spec_ref))
+        birth = Birth.decode(spec.birth, self.job_id)
+        me = around.peers.member
+        journal = Journal(around.records, around.blocks, around.clock, birth, me, around.lease_s)
+        with self._lock:
+            self._name, self._journal = spec.name, journal
+        if not self._patiently(partial(journal.claim, self._seen_epoch)):
+            return
+        self._cancel = journal.state.cancel
+        if journal.state.ending is not None:
+            raise Fenced(self.job_id, Lease(journal.epoch, None))
+        first: Event = events.NodesKnown(around.nodes())
+        if journal.epoch > 1:
+            log.info("job %s: taken over with epoch %d", self.job_id, journal.epoch)
+            written = self._patiently(partial(journal.read_ledger, spec))
+            if written is None:
+                return
+            first = self._taken_over(journal, written)
         scheduler = JobScheduler(
             spec,
-            epoch=FIRST_EPOCH,
+            epoch=journal.epoch,
             attempts_max=around.attempts_max,
             node_silence_s_max=around.node_silence_s_max,
             now_s=around.clock.now_s(),
@@ -197,11 +243,92 @@ class JobMaster:
             backups=around.backups,
         )
         with self._lock:
-            self._spec, self._scheduler = spec, scheduler
-        event: Event | None = events.NodesKnown(around.nodes())
+            self._scheduler = scheduler
+        self._loop(scheduler, journal, spec, first)
+
+    def _fail(self, problem: str) -> None:
+        """End the job for a reason that the scheduler knows nothing of."""
+        failure = Failure("JobLostError", f"job {self.job_id}: {problem}")
+        with self._lock:
+            journal = self._journal
+            ending = JobEnd(msgspec.structs.replace(self._progress(), phase="failed"), (), failure)
+        if journal is None or not journal.epoch:
+            return
+        try:
+            journal.write(Commit(0, (), None, ending, (), ()))
+        except ClusterError as error:
+            log.warning("job %s: its failure could not be written: %s", self.job_id, error)
+            return
+        with self._lock:
+            self._ending = ending
+        self._end()
+
+    def _end(self) -> None:
+        self.ended_s = self._around.clock.now_s()
+        self._around.tell_nodes(EndJob(self.job_id, blocks=False))
+
+    def _patiently(self, call: Callable[[], T]) -> T | None:
+        """Call it until the records' members can be reached; None when this node closes."""
+        while not self._closing.is_set():
+            try:
+                result = call()
+            except Fenced:
+                raise
+            except ClusterError as error:
+                log.info("job %s waits for its record: %s", self.job_id, error)
+                self._note_silent()
+            else:
+                with self._lock:
+                    self._waiting_for = ()
+                return result
+            self._closing.wait(RETRY_S)
+        return None
+
+    def _note_silent(self) -> None:
+        assert self._journal is not None
+        silent = self._journal.silent()
+        with self._lock:
+            self._waiting_for = silent
+
+    def _taken_over(self, journal: Journal, written: Written) -> events.TakenOver:
+        """Ask every node what it has of the job, all at once."""
+        around, nodes = self._around, self._around.nodes()
+        outputs: dict[Member, list[OutputKey]] = {}
+        for win in written.maps:
+            key = OutputKey(win.task, win.number, win.epoch)
+            outputs.setdefault(win.node, []).append(key)
+        maps = _bits(win.task for win in written.maps)
+        finals = _bits(won.task for won in written.finals)
+        master = around.peers.member.address
+        messages = {
+            node.member: AdoptJob(
+                self.job_id,
+                journal.epoch,
+                master,
+                maps,
+                finals,
+                tuple(outputs.get(node.member, ())),
+            )
+            for node in nodes
+        }
+        replies = around.parallel.ask(messages, ADOPTION_S, lambda replies: False)
+        holdings = tuple(
+            events.Holding(member, reply.attempts, reply.lost)
+            for member, reply in replies.items()
+            if isinstance(reply, JobAdopted)
+        )
+        return events.TakenOver(nodes, *written, holdings)
+
+    # ------------------------------------------------------------------ the loop
+
+    def _loop(self, scheduler: JobScheduler, journal: Journal, spec: JobSpec, first: Event) -> None:
+        around = self._around
+        event: Event | _Superseded | None = first
         next_tick_s = around.clock.now_s() + TICK_S
         while event is not None:
-            self._handle(scheduler, event)
+            if isinstance(event, _Superseded):
+                raise Fenced(self.job_id, event.lease)
+            self._handle(scheduler, journal, spec, event)
             if self.ended_s is not None:
                 return
             wait_s = next_tick_s - around.clock.now_s()
@@ -210,44 +337,47 @@ class JobMaster:
                     raise queue.Empty
                 event = self._queue.get(timeout=wait_s)
             except queue.Empty:
-                event = events.Tick()
+                event = events.Cancel(self._cancel) if self._cancel else events.Tick()
+                self._see_to_the_journal(journal)
                 next_tick_s = around.clock.now_s() + TICK_S
 
-    def _handle(self, scheduler: JobScheduler, event: Event) -> None:
+    def _handle(
+        self, scheduler: JobScheduler, journal: Journal, spec: JobSpec, event: Event
+    ) -> None:
         with self._lock:
             effects = scheduler.handle(event, self._around.clock.now_s())
             for effect in effects:  # under the same lock: status never shows half an end
-                if isinstance(effect, Finish):
-                    self._parts = effect.parts
-                elif isinstance(effect, Fail):
-                    self._failure = effect.failure
+                if isinstance(effect, Finish | Fail):
+                    self._ending = scheduler.ending
         for effect in effects:
-            self._do(effect)
+            self._do(effect, journal, spec)
 
-    def _do(self, effect: Effect) -> None:
+    def _do(self, effect: Effect, journal: Journal, spec: JobSpec) -> None:
         around = self._around
         if isinstance(effect, Start):
-            around.senders.run(partial(self._start, effect))
+            around.senders.run(partial(self._start, effect, journal.epoch, spec))
         elif isinstance(effect, Stop):
-            message = StopAttempt(effect.attempt)
+            message = StopAttempt(effect.attempt, journal.epoch)
             around.senders.run(partial(around.tell, effect.node, message))
+        elif isinstance(effect, Commit):
+            with self._lock:
+                self._unwritten = effect
+            self._see_to_the_journal(journal)
         else:
             self._end()
 
-    def _start(self, effect: Start) -> None:
+    def _start(self, effect: Start, epoch: int, spec: JobSpec) -> None:
         around = self._around
-        scheduler = self._scheduler
-        assert scheduler is not None, "effects come from a scheduler"
         order = StartAttempt(
             attempt=effect.attempt,
-            epoch=FIRST_EPOCH,
+            epoch=epoch,
             master=around.peers.member.address,
-            functions=scheduler.spec.functions,
+            functions=spec.functions,
             work=effect.work,
-            timeout_s=scheduler.timeout_s,
+            timeout_s=spec.rules.timeout_s or around.task_timeout_s,
             careful=effect.careful,
             skipping=effect.skipping,
-            memory_mb_max=scheduler.spec.rules.memory_mb_max,
+            memory_mb_max=spec.rules.memory_mb_max,
         )
         try:
             reply = around.peers.request(effect.node.address, order, Done, Busy)
@@ -262,13 +392,50 @@ class JobMaster:
             else:
                 self.put(events.AttemptTaken(effect.attempt, effect.node))
 
-    def _end(self) -> None:
-        self.ended_s = self._around.clock.now_s()
-        self._around.tell_nodes(EndJob(self.job_id, blocks=False))
+    # ------------------------------------------------------------------ the journal
+
+    def _see_to_the_journal(self, journal: Journal) -> None:
+        """Have the batch under way written, or the lease renewed, if it is time for that."""
+        renew_s = self._around.lease_s / 3
+        with self._lock:
+            due = self._around.clock.now_s() - journal.wrote_s >= renew_s
+            if self._writing or not (due or self._unwritten):
+                return
+            self._writing = True
+            batch = self._unwritten
+        self._around.writers.run(partial(self._write, journal, batch))
+
+    def _write(self, journal: Journal, batch: Commit | None) -> None:
+        try:
+            if batch is None:
+                self._cancel = journal.renew().cancel
+            else:
+                journal.write(batch)
+        except Fenced as fenced:
+            self.put(_Superseded(fenced.lease))
+            return  # and nothing is written any more
+        except ClusterError as error:
+            log.info("job %s waits for its record: %s", self.job_id, error)
+            self._note_silent()
+            with self._lock:
+                self._writing = False
+            return  # it is tried again with the next tick
+        with self._lock:
+            self._writing = False
+            self._waiting_for = ()
+            if batch is not None:
+                self._unwritten = None
+            waiting = self._unwritten is not None
+        if batch is not None:
+            self.put(events.Committed(batch.number))
+        if waiting:
+            self._see_to_the_journal(journal)
 
 
-def _as_many_as_fit(parts: tuple[OutputPart, ...]) -> tuple[OutputPart, ...]:
-    """The first ones, at least one, that are small enough for one message together."""
-    sizes = itertools.accumulate(PART_BYTES + len(part.inline) for part in parts)
-    count = sum(1 for size in sizes if size <= STATUS_BYTES_MAX)
-    return parts[: max(1, count)]
+def _bits(numbers: Iterable[int]) -> bytes:
+    """A bit for each number, as AdoptJob has them."""
+    bits = bytearray()
+    for number in numbers:
+        bits.extend(bytes(max(0, number // 8 + 1 - len(bits))))
+        bits[number // 8] |= 1 << number % 8
+    return bytes(bits)

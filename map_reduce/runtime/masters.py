@@ -1,7 +1,7 @@
-"""The jobs that a node is master of.
+"""The jobs that a node is master of, and what it says to who asks for a job.
 
-A job that has ended is kept, with its result, until the client releases it or
-``result_ttl_s`` have passed.
+A job that has ended is kept, with its result, until the client releases it or ``result_ttl_s``
+have passed. What this node is not master of, its watcher may know about.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import threading
 
 from map_reduce.core.messages import (
+    OVER,
     AttemptEnded,
     AttemptsRunning,
     BlockRef,
@@ -18,19 +19,28 @@ from map_reduce.core.messages import (
     EndJob,
     GetJob,
     JobLine,
+    JobOver,
+    JobsWatched,
     Message,
     No,
     NoJob,
     ReleaseJob,
+    WatchJobs,
 )
+from map_reduce.core.registers.lease import Lease
 from map_reduce.core.scheduling import events
 from map_reduce.core.scheduling.events import Event, NodeSlots
-from map_reduce.runtime.master import JobMaster, Surroundings
+from map_reduce.ports import BlockStore
+from map_reduce.runtime.master import JobMaster
+from map_reduce.runtime.surroundings import Surroundings
+from map_reduce.runtime.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 COUNTING_JOBS_MAX = 100
 """Jobs, the latest ones, whose lines tell their counters: a reply has its bounds."""
+CANCELLED = "the job was cancelled"
+RELEASED = "the job was released before its end"
 
 
 class Masters:
@@ -40,43 +50,79 @@ class Masters:
         result_ttl_s: how long an ended job is kept for its client.
     """
 
-    def __init__(self, around: Surroundings, *, result_ttl_s: float) -> None:
+    def __init__(self, around: Surroundings, store: BlockStore, *, result_ttl_s: float) -> None:
         self._around = around
         self._result_ttl_s = result_ttl_s
         self._lock = threading.Lock()
         self._jobs: dict[str, JobMaster] = {}
+        self._released: set[str] = set()  # to be forgotten as soon as they have ended
         self._closed = False
+        self.watcher = Watcher(
+            around,
+            store,
+            result_ttl_s=result_ttl_s,
+            is_mine=lambda job_id: self._job(job_id) is not None,
+            take_over=self._begin,
+        )
 
     # ------------------------------------------------------------------ requests
 
     def submit(self, job_id: str, spec: BlockRef) -> Message:
-        with self._lock:
-            if self._closed:
-                return No("this node is leaving")
-            if job_id not in self._jobs:
-                job = JobMaster(self._around, job_id, spec)
-                job.thread.start()
-                self._jobs[job_id] = job
+        if self._closed:
+            return No("this node is leaving")
+        if not self.watcher.over_here(job_id):
+            self._begin(job_id, spec, 0)
         return Done()
+
+    def _begin(self, job_id: str, spec: BlockRef, seen_epoch: int) -> None:
+        """Try to be the master of a job, in a thread of its own."""
+        with self._lock:
+            if job_id in self._jobs or self._closed:
+                return
+            job = JobMaster(self._around, job_id, spec, seen_epoch, self._left)
+            self._jobs[job_id] = job
+            job.thread.start()
+
+    def _left(self, job: JobMaster, lease: Lease | None) -> None:
+        """This node is not that job's master."""
+        with self._lock:
+            if self._jobs.get(job.job_id) is job:
+                del self._jobs[job.job_id]
+        self.watcher.left(job.job_id, lease)
 
     def status(self, message: GetJob) -> Message:
         job = self._job(message.job_id)
-        return (
-            NoJob(message.job_id) if job is None else job.status(message.first_part, message.tally)
-        )
+        if job is None:
+            return self.watcher.status(message)
+        return job.status(message.first_part, message.tally)
 
     def cancel(self, job_id: str) -> Message:
         """An ended job stays as it is."""
-        return self._put(job_id, events.Cancel("the job was cancelled"))
+        job = self._job(job_id)
+        if job is not None:
+            return Done() if job.put(events.Cancel(CANCELLED)) else Busy()
+        return Done() if self.watcher.cancel(job_id, CANCELLED) else NoJob(job_id)
 
     def release(self, message: ReleaseJob) -> Message:
         """Forget a job; one that still runs is cancelled first."""
-        with self._lock:
-            job = self._jobs.pop(message.job_id, None)
-        if job is not None:
-            job.put(events.Cancel("the job was released before its end"))
-            self._around.tell_nodes(EndJob(message.job_id, blocks=True))
+        job_id = message.job_id
+        job = self._job(job_id)
+        if job is None:
+            if not self.watcher.cancel(job_id, RELEASED, release=True):
+                self._forget(job_id)  # perhaps somebody has blocks of it
+            return Done()
+        if job.ended_s is None:
+            with self._lock:
+                self._released.add(job_id)
+            return Done() if job.put(events.Cancel(RELEASED)) else Busy()
+        self._forget(job_id)
         return Done()
+
+    def _forget(self, job_id: str) -> None:
+        with self._lock:
+            self._jobs.pop(job_id, None)
+            self._released.discard(job_id)
+        self._around.tell_nodes(EndJob(job_id, blocks=True))
 
     def attempt_ended(self, message: AttemptEnded) -> Message:
         event = events.AttemptEnded(message.attempt, message.node, message.outcome)
@@ -84,6 +130,15 @@ class Masters:
 
     def attempts_running(self, message: AttemptsRunning) -> Message:
         return self._put(message.job_id, events.StillRunning(message.node, message.running))
+
+    def watched(self, message: WatchJobs) -> Message:
+        return JobsWatched(tuple(map(self._epoch_of, message.job_ids)))
+
+    def _epoch_of(self, job_id: str) -> int:
+        job = self._job(job_id)
+        if job is None:
+            return OVER if self.watcher.over_here(job_id) else 0
+        return job.epoch_in_force if job.ended_s is None else OVER
 
     def lines(self) -> tuple[JobLine, ...]:
         with self._lock:
@@ -97,8 +152,10 @@ class Masters:
 
     def _put(self, job_id: str, event: Event) -> Message:
         job = self._job(job_id)
-        if job is None or job.ended_s is not None:
-            return NoJob(job_id)  # to a node this says: stop working for it
+        if job is None:
+            return JobOver(job_id) if self.watcher.over_here(job_id) else NoJob(job_id)
+        if job.ended_s is not None:
+            return JobOver(job_id)
         return Done() if job.put(event) else Busy()
 
     # ------------------------------------------------------------------ the node's own events
@@ -109,21 +166,35 @@ class Masters:
         for job in jobs:
             job.put(events.NodesKnown(nodes))
 
+    def over(self, job_id: str, *, blocks: bool) -> None:
+        """A job has ended, as this node was told; with ``blocks`` it is to be forgotten."""
+        self.watcher.over(job_id, blocks=blocks)
+        if blocks:
+            with self._lock:
+                job = self._jobs.pop(job_id, None)
+            if job is not None and job.ended_s is None:
+                job.put(None)
+
     def forget_expired(self) -> None:
-        """Release jobs whose results nobody fetched in time."""
+        """Release jobs whose results nobody fetched in time, or that were to be released."""
         now_s = self._around.clock.now_s()
         with self._lock:
             jobs = list(self._jobs.values())
+            released = set(self._released)
         for job in jobs:
-            if job.ended_s is not None and now_s - job.ended_s > self._result_ttl_s:
+            if job.ended_s is None:
+                continue
+            if job.job_id in released:
+                self._forget(job.job_id)
+            elif now_s - job.ended_s > self._result_ttl_s:
                 log.info("results of job %s were kept for %g s", job.job_id, self._result_ttl_s)
-                self.release(ReleaseJob(job.job_id))
+                self._forget(job.job_id)
 
     def close(self) -> None:
-        """End all jobs' threads; their attempts end with the node that runs them."""
+        """End all jobs' threads; other nodes take over those that have not ended."""
         with self._lock:
             self._closed = True
             jobs = list(self._jobs.values())
         for job in jobs:
             job.close()
-        self._around.senders.close()
+        self._around.close()

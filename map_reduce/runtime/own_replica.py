@@ -61,6 +61,19 @@ class OwnReplica:
         """Remember of a record only that it was deleted; see ``Acceptor.bury``."""
         self._carry_out(lambda: self._acceptor.bury(name, now_s), [])
 
+    def bury_all(self, which: Callable[[str], bool], now_s: int) -> None:
+        """Bury all records whose names ``which`` picks out."""
+
+        def buried() -> tuple[Effect, ...]:
+            names = [
+                held.name
+                for held in self._acceptor.all_held()
+                if which(held.name) and not held.buried_s
+            ]
+            return tuple(effect for name in names for effect in self._acceptor.bury(name, now_s))
+
+        self._carry_out(buried, [])
+
     def forget(self, name: str) -> None:
         """Forget a record that was buried."""
         self._carry_out(lambda: self._acceptor.forget(name), [])

@@ -12,6 +12,7 @@ from map_reduce.ports import Handler, Transport
 
 A = TypeVar("A", bound=Message)
 B = TypeVar("B", bound=Message)
+C = TypeVar("C", bound=Message)
 
 
 class Peers:
@@ -84,6 +85,19 @@ class Peers:
         *,
         timeout_s: float | None = None,
     ) -> A | B: ...
+
+    @overload
+    def request(
+        self,
+        peer: Address,
+        message: Message,
+        kind: type[A],
+        other: type[B],
+        third: type[C],
+        /,
+        *,
+        timeout_s: float | None = None,
+    ) -> A | B | C: ...
 
     def request(
         self,

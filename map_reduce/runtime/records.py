@@ -31,17 +31,20 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from map_reduce.core import names
 from map_reduce.core.chord.replication import replica_group
-from map_reduce.core.identifiers import Identifier, Member, identifier_of
+from map_reduce.core.identifiers import Address, Identifier, Member, identifier_of
 from map_reduce.core.messages import Message
 from map_reduce.core.messages.records import (
     AcceptRecord,
     Config,
+    GetRecord,
     GetReplica,
+    RecordHeld,
     RecordState,
     Replica,
     ReplicaIs,
@@ -129,7 +132,22 @@ class Records:
         """What this node's replica answers, when its disk has it; None to other messages."""
         return None if self._own is None else self._own.handle(message)
 
+    def bury_job(self, job_id: str) -> None:
+        """Remember of all records here of a job, which nobody wants any more, that they are
+        deleted: no majority has to agree to what cannot be taken back."""
+        if self._own is not None:
+            self._own.bury_all(lambda name: names.job_of(name) == job_id, int(time.time()))
+
     # ------------------------------------------------------------------ for threads
+
+    def silent(self, record: Record) -> tuple[Address, ...]:
+        """Those of a record's members, as last seen, that don't answer now."""
+        with self._lock:
+            members = self._proposer.known(record).members
+        ask = {member: GetRecord(record.name, member.identity) for member in members}
+        replies = self._parallel.ask(ask, self._timeout_s, lambda replies: False)
+        held = [member for member, reply in replies.items() if isinstance(reply, RecordHeld)]
+        return tuple(member.address for member in members if member not in held)
 
     def read(self, record: Record, *, within_s: float = WITHIN_S) -> RecordState:
         """The committed state. A record never written has version 0 and the value None.
@@ -176,12 +194,26 @@ class Records:
         Raises:
             Unreachable: none does, or nobody can tell which nodes these are.
         """
-        members = replica_group(self.locate(place), self._members_max)
-        replicas = self.replicas_of(members)
-        if not replicas:
+        found = self._first_replicas(replica_group(self.locate(place), self._members_max))
+        return tuple(found)
+
+    def choose_odd_members(self, line: Sequence[Member]) -> Config:
+        """As :meth:`choose_members`, of these nodes, the first of them that answer, and an odd
+        number: one more would have to be asked, and no more could be lost."""
+        found = self._first_replicas(replica_group(line, len(line)))
+        return tuple(found[: len(found) - 1 + len(found) % 2])
+
+    def _first_replicas(self, members: tuple[Member, ...]) -> list[Replica]:
+        found: list[Replica] = []
+        for start in range(0, len(members), self._members_max):
+            if len(found) < self._members_max:
+                asked = members[start : start + self._members_max]
+                replicas = self.replicas_of(asked)
+                found += [replicas[member] for member in asked if member in replicas]
+        if not found:
             names = ", ".join(map(str, members)) or "no nodes"
             raise Unreachable(f"none of {names} keeps records, or none answers")
-        return tuple(replicas[member] for member in members if member in replicas)
+        return found[: self._members_max]
 
     def replicas_of(self, members: tuple[Member, ...]) -> dict[Member, Replica]:
         """The replicas of some nodes, without those that don't answer. Each life is asked once."""

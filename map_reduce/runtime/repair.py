@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from map_reduce.core import names
 from map_reduce.core.blocks.effects import (
     Allow,
     BlockProcedure,
@@ -78,6 +79,7 @@ class Repair:
         end_job: stops a job on this node and deletes its blocks; all of them where the second
             argument is true.
         ended_jobs: where the jobs that were deleted here are remembered over a restart.
+        changed: called with the name of each block that comes or goes; must return at once.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Repair:
         pace: RepairPace,
         end_job: Callable[[str, bool], object],
         ended_jobs: EndedJobs | None = None,
+        changed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._peers = peers
         self._ended_jobs = ended_jobs
@@ -99,7 +102,7 @@ class Repair:
         self._end_job = end_job
         self._bytes = Pace(pace.bytes_per_s_max, clock)
         self._stop = threading.Event()
-        self._inventory = LiveInventory(store)
+        self._inventory = LiveInventory(store, changed)
         self._keeper = BlockKeeper(
             peers.member,
             view,
@@ -119,6 +122,14 @@ class Repair:
     def handle(self, message: CompareArc | GetArcs | WhichMissing | DamagedBlock) -> Message:
         with self._inventory:
             return self._keeper.handle(message)
+
+    def is_over(self, job_id: str) -> bool:
+        """Whether this node was told that the job has ended."""
+        return self._keeper.deletions.of(names.functions(job_id)) is not None
+
+    def is_forgotten(self, job_id: str) -> bool:
+        """Whether this node was told that nobody needs anything of the job any more."""
+        return self._keeper.deletions.of(names.specification(job_id)) is not None
 
     def refuses(self, ref: BlockRef) -> No | None:
         """Why a block is not to be stored, if it is not."""

@@ -57,6 +57,7 @@ class Access:
         self.cluster_id = cluster_id
         self.cluster = cluster
         self._entries = tuple(entries)
+        self.last_members: tuple[Member, ...] = ()
         self._closers = ExitStack()  # runs them all, even if one fails, and only once
         for closer in closers:
             self._closers.callback(closer)
@@ -95,7 +96,12 @@ class Access:
         """All members, in ring order; from now on any of them is a way in. Raises Unreachable."""
         members = perform(survey(self._entries), self.peers.ask)
         self._entries = tuple(member.address for member in members)
+        self.last_members = members
         return members
+
+    @property
+    def is_open(self) -> bool:
+        return not self._closed and os.getpid() == self._owner_pid
 
     def check_usable(self) -> None:
         """Raises ClusterError: it was closed, or this is a fork of the process that made it."""

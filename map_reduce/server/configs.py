@@ -128,6 +128,9 @@ class ClusterConfig(_Settings):
     backups: int = _setting(
         1, "BACKUPS", 0, 1, "1: tasks that lag behind are begun a second time; 0: never"
     )
+    lease_s: float = _setting(
+        1.5, "LEASE", 0.05, 600, "seconds that a job's silent master is left in peace"
+    )
     hash_seed: int = _setting(
         0, "HASH_SEED", 0, 4294967295, "PYTHONHASHSEED of the worker processes"
     )

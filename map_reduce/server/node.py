@@ -7,7 +7,7 @@
                      │       ──▶ Masters     (jobs)
                      └───────▶  Attempts ──▶ WorkerPool
     loops:  ring maintenance · directory of nodes · signs of life and housekeeping · repair ·
-            care for records
+            care for records · watching the masters of other nodes' jobs
 
 A handler answers from local state and never waits, whichever part it belongs to; all waiting is
 done by the loops and by the threads of Masters and Attempts.
@@ -23,13 +23,15 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from map_reduce._version import PYTHON, VERSION
+from map_reduce.core import names
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
+    AdoptJob,
     AttemptEnded,
     AttemptsRunning,
     CancelJob,
@@ -42,7 +44,6 @@ from map_reduce.core.messages import (
     EndedJob,
     EndJob,
     FilesSeen,
-    FileStamp,
     GetArcs,
     GetCheck,
     GetCluster,
@@ -61,6 +62,7 @@ from map_reduce.core.messages import (
     StopAttempt,
     StopNode,
     SubmitJob,
+    WatchJobs,
     WhichMissing,
     WrongCluster,
 )
@@ -72,17 +74,20 @@ from map_reduce.ports import BlockStore, RecordStore, Transport, WorkerPool
 from map_reduce.runtime.attempts import Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.directory import Directory
-from map_reduce.runtime.master import Surroundings
+from map_reduce.runtime.inquiry import inquire
 from map_reduce.runtime.masters import Masters
 from map_reduce.runtime.own_replica import OwnReplica
+from map_reduce.runtime.parallel import Parallel
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.placing import Placing
 from map_reduce.runtime.record_care import RecordCare
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
+from map_reduce.runtime.surroundings import Surroundings
 from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
 from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.files import sees
 from map_reduce.server.founding import join_or_found
 from map_reduce.server.scratch import Scratch
 from map_reduce.storage.disk import DiskBlockStore
@@ -96,6 +101,7 @@ from map_reduce.workers.pool import ProcessWorkerPool
 log = logging.getLogger(__name__)
 
 SIGNS_OF_LIFE_INTERVAL_S = 0.25
+WATCH_INTERVAL_S = 0.25
 DIRECTORY_INTERVAL_S = 1.0
 NODE_SILENCE_S_MAX = 10.0
 MASTER_SILENCE_S_MAX = 30.0
@@ -208,6 +214,8 @@ class Node:
             scratch=scratch.folder("fetched"),
             attempts_max=ATTEMPTS_PER_SLOT_MAX * config.slots,
             give_up_s=MASTER_SILENCE_S_MAX,
+            inquire=partial(inquire, self.peers, self._ring.locate, cluster.replicas),
+            is_over=lambda job_id: self.repair.is_over(job_id),
         )
         self._closers.callback(self._attempts.close)
         self._closers.callback(self.blocks.close)
@@ -223,8 +231,9 @@ class Node:
                 bytes_per_s_max=config.repair_mb_per_s_max * (1 << 20),
                 handover_s_max=config.handover_s_max,
             ),
-            end_job=lambda job_id, blocks: self._attempts.end_job(job_id, blocks=blocks),
+            end_job=self._forget_job,
             ended_jobs=DiskEndedJobs(config.data_folder) if config.data_folder else None,
+            changed=lambda name: self._masters.watcher.changed(name),
         )
         self._directory = Directory(self.peers, config.slots, self._nodes_changed)
         self._record_care = RecordCare(
@@ -239,15 +248,19 @@ class Node:
         around = Surroundings(
             peers=self.peers,
             blocks=self.blocks,
+            records=self.records,
             clock=self._clock,
             nodes=lambda: self._directory.nodes,
             senders=Threads("map-reduce-master-send", threads_max=8),
+            writers=Threads("map-reduce-master-write", threads_max=16),
+            parallel=Parallel(self.peers, "map-reduce-master-ask", threads_max=32, here=address),
+            lease_s=cluster.lease_s,
             attempts_max=cluster.attempts_max,
             task_timeout_s=cluster.task_timeout_s_max,
             backups=bool(cluster.backups),
             node_silence_s_max=NODE_SILENCE_S_MAX,
         )
-        self._masters = Masters(around, result_ttl_s=config.result_ttl_s)
+        self._masters = Masters(around, self._store, result_ttl_s=config.result_ttl_s)
         self._closers.callback(self._masters.close)
         self._answers = self._answer_table()
 
@@ -292,6 +305,7 @@ class Node:
             Loop("map-reduce-ring", self._ring.maintain, self._ring.pause_s),
             Loop("map-reduce-nodes", self._directory.refresh, lambda: DIRECTORY_INTERVAL_S),
             Loop("map-reduce-signs", self._keep_house, lambda: SIGNS_OF_LIFE_INTERVAL_S),
+            Loop("map-reduce-watch", self._masters.watcher.step, lambda: WATCH_INTERVAL_S),
         ]
         for loop in loops:
             loop.start()
@@ -393,7 +407,9 @@ class Node:
             AttemptEnded: masters.attempt_ended,
             AttemptsRunning: masters.attempts_running,
             StartAttempt: attempts.start,
-            StopAttempt: lambda m: attempts.stop(m.attempt),
+            WatchJobs: masters.watched,
+            AdoptJob: attempts.adopt,
+            StopAttempt: attempts.stop,
             EndJob: self._end_job,
             CompareArc: self.repair.handle,
             GetArcs: self.repair.handle,
@@ -401,9 +417,10 @@ class Node:
             DamagedBlock: self.repair.handle,
             CheckFunctions: attempts.check,
             GetCheck: lambda m: attempts.verdict(m.check_id),
-            CheckFiles: lambda m: FilesSeen(all(map(_sees, m.files))),
+            CheckFiles: lambda m: FilesSeen(all(map(sees, m.files))),
             GetNode: lambda m: self._about(),
-            **dict.fromkeys((GetReplica, GetRecord, PrepareRecord, AcceptRecord), self._of_records),
+            GetReplica: self._keep_record,
+            **dict.fromkeys((GetRecord, PrepareRecord, AcceptRecord), self._of_records),
             StopNode: lambda m: self._request_stop(),
         }
 
@@ -414,7 +431,19 @@ class Node:
         self.repair.ended(EndedJob(message.job_id, message.blocks))
         return Done()
 
-    def _of_records(self, message: Message) -> Message:
+    def _forget_job(self, job_id: str, blocks: bool) -> None:
+        """A job has ended; with ``blocks`` nobody needs anything of it any more."""
+        self._attempts.end_job(job_id, blocks=blocks)
+        self._masters.over(job_id, blocks=blocks)
+        if blocks:
+            self.records.bury_job(job_id)
+
+    def _of_records(self, message: GetRecord | PrepareRecord | AcceptRecord) -> Message:
+        if self.repair.is_forgotten(names.job_of(message.name)):
+            return No(f"the job of record {message.name} has ended, and was forgotten")
+        return self._keep_record(message)
+
+    def _keep_record(self, message: Message) -> Message:
         reply = self.records.handle(message)
         assert reply is not None
         return reply
@@ -462,17 +491,3 @@ class Node:
     def _keep_house(self) -> None:
         self._attempts.send_signs_of_life()
         self._masters.forget_expired()
-
-
-def _sees(stamp: FileStamp) -> bool:
-    """Whether this node's file of that path is the very same file."""
-    try:
-        here = Path(stamp.path).stat()
-    except OSError:
-        return False
-    return (here.st_dev, here.st_ino, here.st_size, here.st_mtime_ns) == (
-        stamp.device,
-        stamp.inode,
-        stamp.size,
-        stamp.mtime_ns,
-    ) and os.access(stamp.path, os.R_OK)

@@ -9,6 +9,7 @@ import pytest
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
+    AdoptJob,
     AttemptEnded,
     AttemptId,
     AttemptsRunning,
@@ -21,15 +22,21 @@ from map_reduce.core.messages import (
     Failure,
     Functions,
     GetPiece,
+    JobAdopted,
+    JobOver,
+    JobStatus,
     MapOutput,
     MapWork,
     No,
     NoBlock,
     NoJob,
+    OutputKey,
+    Progress,
     ReduceWork,
     Request,
     Source,
     StartAttempt,
+    StopAttempt,
 )
 from map_reduce.errors import Unreachable
 from map_reduce.runtime.attempts import Attempts
@@ -39,6 +46,7 @@ from map_reduce.storage.disk import DiskBlockStore
 
 ME = Member(Address("me", 1), 1)
 MASTER = Address("master", 2)
+OTHER = Address("other", 3)
 WAIT_S = 10
 
 
@@ -71,6 +79,14 @@ class World:
         self.answer = Done()
         self.arrived = threading.Semaphore(0)
         self.seconds = 0.0
+        self.peers = set()
+        self.inquiries = []
+        self.known = None
+        self.over = set()
+
+    def inquire(self, job_id):
+        self.inquiries.append(job_id)
+        return self.known
 
     def now_s(self):
         return self.seconds
@@ -79,6 +95,7 @@ class World:
         if isinstance(request.body, GetPiece):
             return NoBlock(request.body.name)
         self.heard.append(request.body)
+        self.peers = {peer}
         self.arrived.release()
         if self.answer is None:
             raise Unreachable("no answer")
@@ -113,6 +130,8 @@ def attempts(world, pool, store, tmp_path):
         scratch=tmp_path / "fetched",
         attempts_max=2,
         give_up_s=30,
+        inquire=world.inquire,
+        is_over=world.over.__contains__,
     )
     yield made
     made.close()
@@ -196,9 +215,9 @@ def test_signs_of_life_name_what_is_here(attempts, pool, world):
     assert {running.attempt.task for running in sign.running} == {0, 1}
 
 
-def test_a_master_that_does_not_know_the_job_ends_it_here(attempts, pool, world):
+def test_a_master_that_says_that_the_job_is_over_ends_it_here(attempts, pool, world):
     attempts.start(order())
-    world.answer = NoJob("job")
+    world.answer = JobOver("job")
     attempts.send_signs_of_life()
     assert ("job",) in pool.stopped
     world.heard.clear()
@@ -206,21 +225,116 @@ def test_a_master_that_does_not_know_the_job_ends_it_here(attempts, pool, world)
     assert world.heard == []
 
 
-def test_a_silent_master_is_given_up_after_a_while(attempts, pool, world):
+@pytest.mark.parametrize("answer", [None, NoJob("job")])
+def test_a_job_that_nobody_knows_is_given_up_after_a_while(attempts, pool, world, answer):
     attempts.start(order())
-    world.answer = None
-    world.seconds = 29
-    attempts.send_signs_of_life()
+    world.answer = answer
+    for world.seconds in (1, 10, 29):
+        attempts.send_signs_of_life()
+    assert world.inquiries == ["job", "job"], "not at once, and not all the time"
     assert pool.stopped == []
     world.seconds = 31
     attempts.send_signs_of_life()
     assert ("job",) in pool.stopped
 
 
+@pytest.mark.parametrize("answer", [None, NoJob("job")])
+def test_a_job_that_somebody_knows_is_never_given_up(attempts, pool, world, answer):
+    attempts.start(order())
+    world.answer = answer
+    world.known = JobStatus("job", "", Progress(), (), 0, None, None)
+    for world.seconds in range(0, 300, 5):
+        attempts.send_signs_of_life()
+    assert pool.stopped == []
+    world.known = JobOver("job")
+    world.seconds = 303
+    attempts.send_signs_of_life()
+    assert ("job",) in pool.stopped
+
+
+def test_a_node_that_missed_the_new_master_finds_it_and_reports_to_it(attempts, pool, world):
+    attempts.start(order())
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    world.answer = None
+    end(pool, order(), Checked())
+    assert world.arrived.acquire(timeout=WAIT_S)
+    new = Member(Address("other", 3), 1)
+    world.known = JobStatus("job", "", Progress(), (), 0, None, new, epoch=7)
+    world.seconds = 5
+    attempts.send_signs_of_life()
+    world.heard.clear()
+    world.answer = Done()
+    attempts.send_signs_of_life()
+    assert world.heard[0] == AttemptEnded(order().attempt, 7, ME, Checked())
+    assert world.peers == {new.address}
+
+
+# ------------------------------------------------------------------ another master
+
+
+def adoption(epoch=2, maps=b"", finals=b"", outputs=()):
+    return AdoptJob("job", epoch, OTHER, maps, finals, outputs)
+
+
+def mapped(attempts, pool, world, tmp_path, task):
+    """An attempt that has ended well and was reported."""
+    attempts.start(order(task))
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    path = tmp_path / f"out{task}"
+    path.write_bytes(b"segment")
+    end(pool, order(task), MapOutput("", (7,), Counts()), path)
+    assert world.arrived.acquire(timeout=WAIT_S)
+    return world.heard[-1].outcome
+
+
+def test_what_runs_goes_on_and_is_reported_to_the_new_master(attempts, pool, world):
+    attempts.start(order())
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    assert attempts.adopt(adoption()) == JobAdopted((order().attempt,), ())
+    end(pool, order(), Checked())
+    assert world.arrived.acquire(timeout=WAIT_S)
+    assert world.heard == [AttemptEnded(order().attempt, 2, ME, Checked())]
+    assert world.peers == {OTHER}
+
+
+def test_what_the_ledger_does_not_have_is_reported_again(attempts, pool, world, tmp_path):
+    outcomes = [mapped(attempts, pool, world, tmp_path, task) for task in (0, 1)]
+    world.heard.clear()
+    reply = attempts.adopt(adoption(maps=b"\x01", outputs=(OutputKey(0, 0, 1), OutputKey(3, 0, 1))))
+    assert reply == JobAdopted((order(1).attempt,), (3,))
+    assert world.arrived.acquire(timeout=WAIT_S)
+    assert world.heard == [AttemptEnded(order(1).attempt, 2, ME, outcomes[1])]
+
+
+def test_an_output_that_is_gone_is_not_reported_again(attempts, pool, world, store, tmp_path):
+    outcome = mapped(attempts, pool, world, tmp_path, 0)
+    store.delete_prefix(outcome.name)
+    assert attempts.adopt(adoption(outputs=(OutputKey(0, 0, 1),))) == JobAdopted((), (0,))
+
+
+def test_the_old_master_starts_and_stops_nothing_any_more(attempts, pool, world):
+    attempts.start(order())
+    attempts.adopt(adoption(epoch=2))
+    for refused in (
+        attempts.start(order(1)),
+        attempts.stop(StopAttempt(order().attempt, 1)),
+        attempts.adopt(adoption(epoch=1)),
+    ):
+        assert isinstance(refused, No)
+        assert "other:3" in refused.reason
+    assert pool.stopped == []
+
+
+def test_a_job_that_has_ended_is_not_begun_again(attempts, world):
+    world.over.add("job")
+    assert isinstance(attempts.start(order()), No)
+    assert isinstance(attempts.adopt(adoption()), No)
+
+
 def test_what_was_stopped_is_not_reported(attempts, pool, world, tmp_path):
     attempts.start(order())
     assert pool.arrived.acquire(timeout=WAIT_S)
-    attempts.stop(order().attempt)
+    attempts.stop(StopAttempt(order().attempt, 1))
     path = tmp_path / "out"
     path.write_bytes(b"x")
     end(pool, order(), MapOutput("", (1,), Counts()), path)

@@ -50,12 +50,17 @@ Work = CheckWork | MapWork | ReduceWork | WholeWork
 
 
 class AttemptId(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """One try at one task of a job. ``phase`` is "check", "map", "reduce" or "whole"."""
+    """One try at one task of a job. ``phase`` is "check", "map", "reduce" or "whole".
+
+    ``epoch`` is that of the master which began it: a later master counts from 0 again, without
+    having to know of every attempt before.
+    """
 
     job_id: str
     phase: str
     task: int
     number: int  # from 0
+    epoch: int = 1
 
     def __str__(self) -> str:
         return f"{self.phase} task {self.task}, attempt {self.number + 1}"
@@ -81,9 +86,46 @@ class StartAttempt(Message, frozen=True):
 
 
 class StopAttempt(Message, frozen=True):
-    """End it if it runs; it is not reported. -> Done"""
+    """End it if it runs; it is not reported. -> Done, No
+
+    ``epoch`` is the master's.
+    """
 
     attempt: AttemptId
+    epoch: int
+
+
+class OutputKey(msgspec.Struct, frozen=True, array_like=True):
+    """A job's map output, by the attempt that made it."""
+
+    task: int
+    number: int
+    epoch: int
+
+
+class AdoptJob(Message, frozen=True):
+    """I am the job's master now: go on with what you run of it, and report to me.
+    -> JobAdopted, No
+
+    ``committed_maps`` and ``committed_finals`` have a bit for each task that is done, the lowest
+    bit of the first byte being task 0's. ``outputs`` are the map outputs that count and should be
+    at the node that is asked.
+    """
+
+    job_id: str
+    epoch: int
+    master: Address
+    committed_maps: bytes
+    committed_finals: bytes
+    outputs: tuple[OutputKey, ...]
+
+
+class JobAdopted(Message, frozen=True):
+    """``attempts`` run here, or have ended and are now reported again; ``lost`` are the tasks
+    whose ``outputs`` are not here."""
+
+    attempts: tuple[AttemptId, ...]
+    lost: tuple[int, ...]
 
 
 class Counts(msgspec.Struct, frozen=True, array_like=True):
@@ -130,7 +172,7 @@ Outcome = MapOutput | ReduceOutput | Checked | Failed
 
 
 class AttemptEnded(Message, frozen=True):
-    """From the node that ran it to the job's master. -> Done, NoJob"""
+    """From the node that ran it to the job's master. -> Done, JobOver, NoJob"""
 
     attempt: AttemptId
     epoch: int
@@ -145,7 +187,8 @@ class Running(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AttemptsRunning(Message, frozen=True):
-    """A node's sign of life to a job's master, with how far its attempts are. -> Done, NoJob"""
+    """A node's sign of life to a job's master, with how far its attempts are.
+    -> Done, JobOver, NoJob"""
 
     job_id: str
     node: Member
@@ -153,9 +196,10 @@ class AttemptsRunning(Message, frozen=True):
 
 
 class EndJob(Message, frozen=True):
-    """From a master to every node: stop the job's attempts, delete its map outputs. -> Done
+    """To every node: stop the job's attempts, delete its map outputs. -> Done
 
-    ``blocks``: delete the blocks stored for it as well.
+    It carries no epoch, for it is sent only once the job's record says that the job has ended, or
+    that nobody wants it any more. ``blocks``: delete everything stored for it, its records too.
     """
 
     job_id: str

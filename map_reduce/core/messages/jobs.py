@@ -38,13 +38,15 @@ class TaskRules(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, array_like=True):
-    """All there is to know of a job before it runs. Stored as a block of the ring."""
+    """All there is to know of a job before it runs. Stored as a block at the place of its id."""
 
     job_id: str
+    birth: bytes  # the certificate that the id is the hash of (``core/registers/birth.py``)
     name: str
     functions: Functions
     combines: bool
     splits: tuple[Split, ...]
+    partitions: int
     readers: tuple[Address, ...]  # nodes that can open the files of FileText splits; () = any
     input_bytes: int  # 0 where unknown
     python: str
@@ -64,9 +66,10 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SubmitJob(Message, frozen=True):
-    """Be this job's master; its specification is in the ring under ``spec``. -> Done, No
+    """Be this job's master, unless it has one. -> Done, No
 
-    Repeating it is harmless.
+    Its specification ``spec`` is in the ring, and whoever holds it would see to the job in any
+    case: this only saves time. Repeating it is harmless.
     """
 
     job_id: str
@@ -74,7 +77,7 @@ class SubmitJob(Message, frozen=True):
 
 
 class GetJob(Message, frozen=True):
-    """-> JobStatus, NoJob
+    """How is this job? Any node may be asked. -> JobStatus, NoJob, Busy (ask again)
 
     ``tally``: tell what was counted and left out so far. Once the job has ended it is told anyway.
     """
@@ -85,19 +88,46 @@ class GetJob(Message, frozen=True):
 
 
 class CancelJob(Message, frozen=True):
-    """-> Done, NoJob"""
+    """End this job. Any node that knows it takes this, and has it done. -> Done, NoJob"""
 
     job_id: str
 
 
 class ReleaseJob(Message, frozen=True):
-    """The client has its results: forget the job and delete what is stored for it. -> Done"""
+    """Nobody needs the job any more: end it, forget it, delete what is stored for it.
+    -> Done
+
+    Any node may be asked, of a job that was submitted in part only, too."""
 
     job_id: str
 
 
 class NoJob(Message, frozen=True):
+    """It is not known here, which says nothing about other nodes."""
+
     job_id: str
+
+
+class JobOver(Message, frozen=True):
+    """The job has ended, as its record says."""
+
+    job_id: str
+
+
+class WatchJobs(Message, frozen=True):
+    """Which of these jobs are you the master of? -> JobsWatched"""
+
+    job_ids: tuple[str, ...]
+
+
+class JobsWatched(Message, frozen=True):
+    """For each job asked for, the epoch in which the node is its master; 0 where it is not, and
+    ``OVER`` where the job has ended."""
+
+    epochs: tuple[int, ...]
+
+
+OVER = -1
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -136,11 +166,16 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JobStatus(Message, frozen=True):
+    """A job as its master sees it, or another node that watches it."""
+
     job_id: str
     name: str
     progress: Progress
     parts: tuple[OutputPart, ...]  # once the phase is done: those from first_part on that fit
     parts_total: int
     failure: Failure | None  # once the phase is failed
-    master: Member
+    master: Member | None  # the node to ask; None while it has none
     tally: Tally = Tally()  # of the tasks that are committed
+    epoch: int = 0
+    waiting_for: tuple[Address, ...] = ()
+    """Members of the job's record that do not answer, where too few do for it to go on."""

@@ -96,3 +96,47 @@ def sealed(epoch: int, me: Member) -> ValueChange:
         return Lease(epoch, me, 0.0, lease.payload).encode()
 
     return change
+
+
+def owned(epoch: int, me: Member, payload: bytes) -> ValueChange:
+    """Replace the payload of a further record of the job, unless a later master has sealed it.
+
+    Only by a master that has read what was there: it sealed the record, or is the first one.
+    """
+
+    def change(value: bytes | None) -> bytes | None:
+        lease = Lease.decode(value)
+        if lease.epoch > epoch:
+            return None
+        return Lease(epoch, me, 0.0, payload).encode()
+
+    return change
+
+
+def resigned(epoch: int, me: Member) -> ValueChange:
+    """Give up the lease: nobody need wait until it has run out."""
+
+    def change(value: bytes | None) -> bytes | None:
+        lease = Lease.decode(value)
+        if (lease.epoch, lease.master) != (epoch, me):
+            return None
+        return Lease(epoch, None, 0.0, lease.payload).encode()
+
+    return change
+
+
+def remarked(payload: Callable[[bytes], bytes | None]) -> ValueChange:
+    """Change the payload on nobody's behalf, whoever is master; None leaves it.
+
+    For what any member of the cluster may say, such as that a job is to be cancelled. The master
+    has to keep it when it writes its own.
+    """
+
+    def change(value: bytes | None) -> bytes | None:
+        lease = Lease.decode(value)
+        new = payload(lease.payload)
+        if new is None:
+            return None
+        return Lease(lease.epoch, lease.master, lease.until_hint_s, new).encode()
+
+    return change

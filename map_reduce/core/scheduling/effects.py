@@ -1,8 +1,9 @@
 """What the scheduler wants done. Whoever drives it performs them in the order given.
 
-No effect has to succeed: a Start is answered by AttemptTaken or AttemptRefused, a Stop that is
-lost costs a slot's time and nothing else. Exactly one of Finish and Fail comes, and nothing but
-Stop after it.
+A Start is answered by AttemptTaken or AttemptRefused, and need not succeed; a Stop that is lost
+costs a slot's time and nothing else. A Commit has to be written, however long that takes, and is
+answered by Committed; one is under way at a time. Exactly one of Finish and Fail comes, after the
+Commit that says so is written, and nothing but Stop after it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from map_reduce.core.identifiers import Member
+from map_reduce.core.jobs.state import JobEnd, Shard
 from map_reduce.core.messages import AttemptId, Failure, OutputPart, Skipping, Work
 
 
@@ -31,6 +33,22 @@ class Stop(msgspec.Struct, frozen=True):
     attempt: AttemptId
 
 
+class Commit(msgspec.Struct, frozen=True):
+    """Write this to the ledger, before anything that follows from it.
+
+    ``shards`` are complete: each takes the place of what the ledger had under its label. ``cuts``
+    and ``ending`` go to the job's own record, where they are not None. The tasks are those that
+    are new in the shards.
+    """
+
+    number: int
+    shards: tuple[tuple[str, Shard], ...]
+    cuts: tuple[int, ...] | None
+    ending: JobEnd | None
+    map_tasks: tuple[int, ...]
+    final_tasks: tuple[int, ...]
+
+
 class Finish(msgspec.Struct, frozen=True):
     """The job is done; its result is these parts, in this order."""
 
@@ -43,4 +61,4 @@ class Fail(msgspec.Struct, frozen=True):
     failure: Failure
 
 
-Effect = Start | Stop | Finish | Fail
+Effect = Start | Stop | Commit | Finish | Fail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from map_reduce.core.identifiers import Member
+from map_reduce.core.jobs.state import FinalWin, MapWin
 from map_reduce.core.messages import AttemptId, Outcome, Running
 
 
@@ -19,6 +20,32 @@ class NodesKnown(msgspec.Struct, frozen=True):
     """The whole list of usable nodes. One that was listed before and is not now is lost."""
 
     nodes: tuple[NodeSlots, ...]
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What a node says that it has of a job which a new master has taken over: attempts that run
+    or are about to be reported, and the tasks whose outputs should be there and are not."""
+
+    node: Member
+    attempts: tuple[AttemptId, ...]
+    lost: tuple[int, ...]
+
+
+class TakenOver(msgspec.Struct, frozen=True):
+    """The first event of a job that had a master before: what its ledger says, what the nodes say
+    that answered, and the usable nodes."""
+
+    nodes: tuple[NodeSlots, ...]
+    cuts: tuple[int, ...] | None
+    maps: tuple[MapWin, ...]
+    finals: tuple[FinalWin, ...]
+    holdings: tuple[Holding, ...]
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The batch of that number is in the ledger, for good."""
+
+    number: int
 
 
 class AttemptTaken(msgspec.Struct, frozen=True):
@@ -66,4 +93,14 @@ class Cancel(msgspec.Struct, frozen=True):
     reason: str
 
 
-Event = NodesKnown | AttemptTaken | AttemptRefused | AttemptEnded | StillRunning | Tick | Cancel
+Event = (
+    NodesKnown
+    | TakenOver
+    | Committed
+    | AttemptTaken
+    | AttemptRefused
+    | AttemptEnded
+    | StillRunning
+    | Tick
+    | Cancel
+)

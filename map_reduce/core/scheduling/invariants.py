@@ -11,9 +11,10 @@ from collections import Counter
 from itertools import chain
 
 from map_reduce.core.identifiers import Member
+from map_reduce.core.jobs.state import FinalWin, JobEnd, MapWin
 from map_reduce.core.messages import AttemptId, OutputPart, Progress, ReduceWork
 from map_reduce.core.scheduling.backups import backups_max
-from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
+from map_reduce.core.scheduling.effects import Commit, Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.nodes import QUEUED_MAX
 from map_reduce.core.scheduling.pending import Needs
 from map_reduce.core.scheduling.scheduler import JobScheduler
@@ -40,7 +41,7 @@ def check(scheduler: JobScheduler) -> None:
     _check_attempts(scheduler)
     _check_outputs(scheduler)
     _check_tally(scheduler)
-    if scheduler.phase.ended:
+    if scheduler.ending is not None:
         assert not scheduler.attempts, "attempts are in flight after the end"
     else:
         _check_slots_used(scheduler)
@@ -65,16 +66,16 @@ def _check_tasks(scheduler: JobScheduler) -> None:
         on = [attempt.node for attempt in running]
         assert len(set(on)) == len(on) <= 2, f"{name} has more than a backup, or on its own node"
         if task.state is TaskState.RUNNING:
-            assert scheduler.phase.ended or running, f"{name} runs without an attempt"
+            assert scheduler.ending or running, f"{name} runs without an attempt"
         else:
             assert not running, f"{name} is {task.state.value} and has attempts"
-        if not scheduler.phase.ended:
+        if scheduler.ending is None:
             assert (task in waiting) == (task.state is TaskState.PENDING), f"{name} is misplaced"
         committed = task.state is TaskState.COMMITTED
         made = task.output if isinstance(task, MapTask) else getattr(task, "part", None)
         assert committed == (task.winner is not None) == (made is not None), f"{name}: no output"
         assert len(task.endings) <= scheduler.attempts_max, f"{name} was tried too often"
-        assert task.losses <= scheduler.losses_max or scheduler.phase.ended, f"{name}: livelock"
+        assert task.losses <= scheduler.losses_max or scheduler.ending, f"{name}: livelock"
     assert ledger.maps_missing == _missing(ledger.maps), "maps_missing is miscounted"
     assert ledger.finals_missing == _missing(ledger.finals), "finals_missing is miscounted"
     reduces = [task for task in ledger.finals if isinstance(task, ReduceTask)]
@@ -108,7 +109,7 @@ def _check_outputs(scheduler: JobScheduler) -> None:
         node = scheduler.nodes.get(output.node)
         if node is not None:
             assert task in node.outputs, f"the output of map task {task.index} is on no node"
-        elif not scheduler.phase.ended:
+        elif scheduler.ending is None:
             assert not ledger.needs(task), f"the output of map task {task.index} is gone"
     if ledger.maps:
         assert sizes == ledger.partition_bytes, "the partitions' sizes are miscounted"
@@ -134,6 +135,9 @@ def _check_tally(scheduler: JobScheduler) -> None:
 def _check_slots_used(scheduler: JobScheduler) -> None:
     ledger = scheduler.ledger
     queue = scheduler.map_queue if ledger.maps_missing else scheduler.final_queue
+    if not (ledger.maps_missing or scheduler.commits.maps_written):
+        assert scheduler.commits.in_flight, "reduce tasks wait for a batch that nobody writes"
+        return
     if len(ledger.maps) * scheduler.nodes.slots_total >= scheduler.sources_per_event_max:
         return
     for node in scheduler.nodes.awake():
@@ -145,15 +149,45 @@ def _check_slots_used(scheduler: JobScheduler) -> None:
                 )
 
 
-class Watch:
-    """Call :meth:`step` after every event with what it led to."""
+class WrittenLedger:
+    """What was written of a job, for another master to go on from."""
 
-    def __init__(self, scheduler: JobScheduler) -> None:
+    def __init__(self) -> None:
+        self.numbers: set[int] = set()
+        self.maps: dict[int, MapWin] = {}
+        self.finals: dict[int, FinalWin] = {}
+        self.cuts: tuple[int, ...] | None = None
+        self.ending: JobEnd | None = None
+
+    def write(self, batch: Commit) -> None:
+        """As whoever keeps the records does: a shard takes the place of the one before."""
+        assert self.ending is None, "a batch is written after the end"
+        self.numbers.add(batch.number)
+        for _, shard in batch.shards:
+            self.maps.update((win.task, win) for win in shard.maps)
+            self.finals.update((won.task, won) for won in shard.finals)
+        if batch.cuts is not None:
+            assert self.cuts in (None, batch.cuts), "the job is cut twice"
+            self.cuts = batch.cuts
+        self.ending = batch.ending
+
+
+class Watch:
+    """Call :meth:`step` after every event with what it led to, and :meth:`written` before it hears
+    that a batch was written; :attr:`ledger` is then what another master would find."""
+
+    def __init__(self, scheduler: JobScheduler, ledger: WrittenLedger | None = None) -> None:
         self._scheduler = scheduler
         self._started: dict[tuple[str, int], int] = {}  # attempts begun at each task
         self._finals: dict[int, tuple[AttemptId | None, OutputPart | None]] = {}
         self._shown = Progress()
         self._over = False
+        self._batch: Commit | None = None
+        self.ledger = WrittenLedger() if ledger is None else ledger
+        self.ledger.numbers.clear()  # each master counts its own
+
+    def written(self, batch: Commit) -> None:
+        self.ledger.write(batch)
 
     def step(self, effects: tuple[Effect, ...], now_s: float) -> None:
         for effect in effects:
@@ -164,9 +198,16 @@ class Watch:
                     assert effect.attempt.job_id == self._scheduler.spec.job_id
                     winner = self._scheduler.ledger.is_winner(effect.attempt)
                     assert not winner, f"{effect.attempt} is stopped, and its output counts"
+                case Commit():
+                    assert not self._over, "a batch after the end"
+                    assert self._batch is None or self._batch.number in self.ledger.numbers, (
+                        "a batch is under way, and another comes"
+                    )
+                    self._batch = effect
                 case Finish() | Fail():
                     assert not self._over, "the job ended twice"
                     self._over = True
+                    self._check_end(effect)
                     finished = isinstance(effect, Finish)
                     assert finished == (self._scheduler.phase is JobPhase.DONE)
                     if isinstance(effect, Finish):
@@ -176,6 +217,12 @@ class Watch:
         self._check_commits()
         self._check_progress(now_s)
         check(self._scheduler)
+
+    def _check_end(self, effect: Finish | Fail) -> None:
+        ending = self.ledger.ending
+        assert ending is not None, "the end is told before it is written"
+        told = effect.parts if isinstance(effect, Finish) else effect.failure
+        assert told == (ending.parts if isinstance(effect, Finish) else ending.failure)
 
     def _check_start(self, start: Start) -> None:
         id_ = start.attempt
@@ -207,7 +254,13 @@ class Watch:
             assert task.output is not None, f"reduce begins without map task {task.index}"
             length = task.output.length_bytes(work.first_partition, work.last_partition)
             if length:
+                win = self.ledger.maps.get(task.index)
+                written = None if win is None else (win.node, win.name)
+                assert written == (task.output.node, task.output.name), (
+                    f"reduce begins before the ledger has the output of map task {task.index}"
+                )
                 wanted.append((task.output.node, task.output.name, length))
+        assert work.last_partition in (self.ledger.cuts or ()), "a cut that is not in the ledger"
         given = [(source.node, source.name, source.length_bytes) for source in work.sources]
         assert given == [(node.address, name, length) for node, name, length in wanted]
 

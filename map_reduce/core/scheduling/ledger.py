@@ -1,16 +1,20 @@
 """What of a job is done, and where: its tasks, the outputs that count, the partitions' sizes.
 
 Bookkeeping without policy: the scheduler decides, the ledger keeps the counts that make its
-questions cheap.
+questions cheap. Its copy in the ring, which another master can go on from, is the business of
+``commits.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from operator import add, sub
 
+from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import (
     AttemptId,
+    Counts,
     MapOutput,
     MapWork,
     Outcome,
@@ -23,8 +27,7 @@ from map_reduce.core.messages import (
     Work,
     size_bytes_of,
 )
-from map_reduce.core.scheduling.nodes import NodeState
-from map_reduce.core.scheduling.plan import group_partitions, partitions_for, reduce_tasks_max
+from map_reduce.core.scheduling.plan import group_partitions, reduce_tasks_max
 from map_reduce.core.scheduling.states import TaskState, TaskStep
 from map_reduce.core.scheduling.tally import JobTally
 from map_reduce.core.scheduling.tasks import (
@@ -47,14 +50,15 @@ class Ledger:
         self.maps_missing = 0  # not committed
         self.finals_missing = 0
         self.reduce_planned = False
+        self.cuts: tuple[int, ...] = ()  # where the reduce tasks' ranges end
         self.partition_bytes: list[int] = []  # of all map outputs that count
         self.tally = JobTally()  # of all attempts that count
         self.records = 0  # of the input, mapped by attempts that count
         self.keys = 0  # reduced by attempts that count
 
-    def cut(self, splits: tuple[Split, ...], slots: int, input_bytes: int) -> None:
+    def cut(self, splits: tuple[Split, ...], partitions: int) -> None:
         """Make the first tasks of a job: one that does it all, or a map task for each split."""
-        self.partitions = partitions_for(len(splits), slots, input_bytes)
+        self.partitions = partitions
         if len(splits) == 1:
             self.finals = [WholeTask(0, split=splits[0])]
             self.finals_missing = 1
@@ -64,18 +68,30 @@ class Ledger:
             self.maps_missing = len(splits)
             self.partition_bytes = [0] * self.partitions
 
-    def plan_reduce(self, slots: int) -> list[FinalTask]:
-        """Make the reduce tasks from what the maps measured; largest first, none for no pairs."""
+    def plan_reduce(self, slots: int) -> None:
+        """Make the reduce tasks from what the maps measured; none for no pairs."""
         sizes = self.partition_bytes
         ranges = group_partitions(sizes, reduce_tasks_max(sum(sizes), slots))
-        reduces = [
-            ReduceTask(index, first=first, last=last) for index, (first, last) in enumerate(ranges)
+        self.cut_reduce(tuple(last for _, last in ranges))
+
+    def cut_reduce(self, cuts: tuple[int, ...]) -> None:
+        """Make the reduce tasks whose ranges of partitions end there, from partition 0 on."""
+        self.cuts = cuts
+        self.finals = [
+            ReduceTask(index, first=first, last=last)
+            for index, (first, last) in enumerate(pairwise((0, *cuts)))
         ]
-        self.finals = list(reduces)
-        self.finals_missing = len(reduces)
+        self.finals_missing = len(self.finals)
         self.reduce_planned = True
-        reduces.sort(key=lambda task: sum(sizes[task.first : task.last]), reverse=True)
-        return list(reduces)
+
+    def finals_in_order(self) -> list[FinalTask]:
+        """The tasks that make the result, in the order in which to begin them: largest first."""
+        sizes = self.partition_bytes
+
+        def size(task: FinalTask) -> int:
+            return sum(sizes[task.first : task.last]) if isinstance(task, ReduceTask) else 0
+
+        return sorted(self.finals, key=size, reverse=True)
 
     def work(self, task: Task) -> Work:
         """What an attempt at the task is to do, as of now."""
@@ -111,24 +127,30 @@ class Ledger:
         return isinstance(outcome, ReduceOutput)
 
     def commit(
-        self, task: Task, winner: AttemptId, node: NodeState, made: MapOutput | ReduceOutput
+        self, task: Task, winner: AttemptId, node: Member, made: MapOutput | ReduceOutput
     ) -> None:
         """From now on this attempt's output counts. ``made`` fits the task."""
         task.step(TaskStep.COMMITTED)
         task.winner = winner
         tally = self.tally.add(task.phase, task.index, made.tally)
         if isinstance(task, MapTask) and isinstance(made, MapOutput):
-            task.output = StoredOutput(node.member, made.name, made.sizes, made.counts, tally)
-            node.outputs[task] = None
+            task.output = StoredOutput(node, made.name, made.sizes, made.counts, tally)
             self.partition_bytes = list(map(add, self.partition_bytes, made.sizes))
             self.maps_missing -= 1
             self.records += made.counts.records_in
         elif isinstance(task, FinalTask) and isinstance(made, ReduceOutput):
             task.part, task.tally = made.part, tally
+            task.winner_node, task.counts = node, made.counts
             self.keys += made.part.records
             if isinstance(task, WholeTask):
                 self.records += made.counts.records_in
             self.finals_missing -= 1
+
+    def counts_of(self, task: Task) -> Counts:
+        """Of the attempt that won."""
+        if isinstance(task, MapTask):
+            return Counts() if task.output is None else task.output.counts
+        return task.counts if isinstance(task, FinalTask) else Counts()
 
     def lose_output(self, task: MapTask) -> StoredOutput:
         """A committed map task's output is gone: the task is to run again."""
@@ -155,9 +177,17 @@ class Ledger:
             for final in self.finals
         )
 
-    def is_winner(self, attempt: AttemptId) -> bool:
+    def task_of(self, attempt: AttemptId) -> Task | None:
+        """The task that it is an attempt at, where there is one."""
         tasks = self.maps if attempt.phase == MapTask.phase else self.finals
-        return 0 <= attempt.task < len(tasks) and tasks[attempt.task].winner == attempt
+        if not 0 <= attempt.task < len(tasks):
+            return None
+        task = tasks[attempt.task]
+        return task if task.phase == attempt.phase else None
+
+    def is_winner(self, attempt: AttemptId) -> bool:
+        task = self.task_of(attempt)
+        return task is not None and task.winner == attempt
 
     def parts(self) -> tuple[OutputPart, ...]:
         return tuple(task.part for task in self.finals if task.part is not None)

@@ -8,21 +8,22 @@ never waits, reads no clock, and sees ids, sizes and times but no user data. Who
 (``runtime`` over the network, ``simulation`` over a seeded one) feeds it what happens and does
 what it says.
 
-    NodesKnown, AttemptTaken/Refused/Ended,        ┌──────────────┐     Start, Stop,
-    StillRunning, Tick, Cancel            ───────▶ │ JobScheduler │ ──▶ then Finish or Fail
-                                                   └──────────────┘
+    NodesKnown, AttemptTaken/Refused/Ended,        ┌──────────────┐     Start, Stop, Commit,
+    StillRunning, Committed, Tick, Cancel ───────▶ │ JobScheduler │ ──▶ then Finish or Fail
+    (first TakenOver, after another master)        └──────────────┘
 
 The rules:
 
-1.  **Cut.** A job of one split is one task that maps and reduces on the spot. Any other gets its
-    number of partitions when the first slots are known, a map task for each split, and its
-    reduce tasks when all map output is measured (``plan``).
+1.  **Cut.** A job of one split is one task that maps and reduces on the spot. Any other has a map
+    task for each split, and gets its reduce tasks when all map output is measured (``plan``).
 2.  **Give.** A node with a free slot is given a task at once, the least loaded node first, and
     those that were slow last. While tasks are plenty, one more waits at each node that is not
     slow, so that no worker waits for the network; it goes elsewhere where it waits in vain.
     As long as a map output is missing, only map tasks are given: every reduce task needs it.
 3.  **Commit.** The first attempt of a task that succeeds counts; no other ever does. What is
     reported by an attempt that is not in flight (a repeat, a late one, one given up) is ignored.
+    What counts is written to the job's ledger in the ring, in batches, and before anything that
+    others can see follows from it (``commits``): a reduce task that reads the output, the end.
 4.  **Whose fault.** An attempt that fails for good fails the job. One that fails by its own doing
     (user code raised, its process died, its time ran out) is repeated, with care and if possible
     elsewhere, until that is hopeless or a record is found guilty (``blame``). One lost by no
@@ -40,7 +41,10 @@ The rules:
 7.  **Back up.** When no task waits any more, one that lags far behind what is to be expected is
     begun a second time on another node, where the job and the cluster have it so (``backups``).
     The first of the two that succeeds counts, the other is stopped.
-8.  **Whose clock.** These spans are measured in time during which the scheduler itself was awake:
+8.  **Take over.** A scheduler that begins with TakenOver goes on where another was: what the ledger
+    says is committed, what the nodes say they run is in flight (``restoring``). It begins with as
+    many attempts and losses in hand as the first one did.
+9.  **Whose clock.** These spans are measured in time during which the scheduler itself was awake:
     a pause of its own process counts for little, so it does not take all others for dead.
 
 The cost of an event does not grow with the number of tasks, but for these: all maps are done,
@@ -49,17 +53,17 @@ a node is lost (its tasks), a reduce task starts (its message names every map ou
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 
 from map_reduce.core.identifiers import Member
+from map_reduce.core.jobs.state import JobEnd
 from map_reduce.core.messages import (
     AttemptId,
-    Counts,
     Failed,
     Failure,
     JobSpec,
     MapOutput,
+    OutputPart,
     Progress,
     ReduceOutput,
     Running,
@@ -69,28 +73,45 @@ from map_reduce.core.scheduling import failures
 from map_reduce.core.scheduling.account import Account
 from map_reduce.core.scheduling.backups import Backups
 from map_reduce.core.scheduling.blame import Blame
+from map_reduce.core.scheduling.commits import Commits
 from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.events import (
     AttemptEnded,
     AttemptRefused,
     AttemptTaken,
     Cancel,
+    Committed,
     Event,
     NodesKnown,
     StillRunning,
+    TakenOver,
     Tick,
 )
+from map_reduce.core.scheduling.flights import Flights
+from map_reduce.core.scheduling.giving import given
 from map_reduce.core.scheduling.ledger import Ledger
-from map_reduce.core.scheduling.nodes import BUSY_REST_S, QUEUED_MAX, REST_S_MAX, Nodes, NodeState
+from map_reduce.core.scheduling.nodes import BUSY_REST_S, Nodes, NodeState
+from map_reduce.core.scheduling.patience import Patience
 from map_reduce.core.scheduling.pending import Pending
-from map_reduce.core.scheduling.states import JOB_TRANSITIONS, JobPhase, JobStep, TaskStep, after
+from map_reduce.core.scheduling.restoring import adopt, restore
+from map_reduce.core.scheduling.states import (
+    JOB_TRANSITIONS,
+    LAST_STEP,
+    JobPhase,
+    JobStep,
+    TaskStep,
+    after,
+)
 from map_reduce.core.scheduling.tasks import (
     Attempt,
     FinalTask,
     MapTask,
     ReduceTask,
     Task,
+    still_pending,
 )
+
+NOTHING = Pending()
 
 FETCHES_FAILED_MAX = 3
 """Map outputs that could not be fetched from one node, until all of that node's are given up."""
@@ -101,7 +122,7 @@ class JobScheduler:
 
     Args:
         spec: the job.
-        epoch: of this master in the job's record; for whoever performs the effects.
+        epoch: of this master in the job's record; its attempts are named by it.
         attempts_max: attempts at a task that may fail by their own doing.
         node_silence_s_max: how long a node with attempts may give no sign of life.
         now_s: any clock that does not run backwards; the same as is handed to :meth:`handle`.
@@ -135,7 +156,6 @@ class JobScheduler:
         self.attempts_max = attempts_max
         self.node_silence_s_max = node_silence_s_max
         self.timeout_s = spec.rules.timeout_s or timeout_s
-        self.no_node_s_max = no_node_s_max
         self.losses_max = losses_max
         self.unlisted_s_max = unlisted_s_max
         self.sources_per_event_max = sources_per_event_max
@@ -144,19 +164,20 @@ class JobScheduler:
         self.ledger = Ledger()
         self.blame = Blame(spec.rules, attempts_max, self.ledger)
         self.nodes = Nodes(spec.readers)
-        self.attempts: dict[AttemptId, Attempt] = {}  # in flight
         self.map_queue = Pending()
         self.final_queue = Pending()
+        self.commits = Commits()
+        self.ending: JobEnd | None = None  # decided, and perhaps not written yet
 
         on = backups if spec.rules.backups is None else spec.rules.backups
         self.backups = Backups(self.timeout_s, on)
         self._account = Account(spec.input_bytes, now_s)
+        self._flights = Flights(self.nodes, self._account)
+        self.attempts = self._flights.attempts
         self._effects: list[Effect] = []
-        self._last_refusal: tuple[Member, str] | None = None
+        self._patience = Patience(spec, no_node_s_max, now_s)
         self._real_s = now_s
-        self._now_s = now_s  # without the scheduler's own pauses: rule 8
-        self._served_s = now_s  # when some node last took, ran or ended an attempt, or was busy
-        self._readable_s = now_s  # when the input that is still needed could last be read
+        self._now_s = now_s  # without the scheduler's own pauses: rule 9
 
     def handle(self, event: Event, now_s: float) -> tuple[Effect, ...]:
         """Take note of the event and say what is to be done now, in this order.
@@ -171,8 +192,12 @@ class JobScheduler:
                 self._taken(event.attempt, event.node)
             case StillRunning():
                 self._still_running(event.node, event.running)
-            case _ if self.phase.ended:
+            case Committed():
+                self._committed(event.number)
+            case _ if self.ending is not None:
                 pass
+            case TakenOver():
+                self._taken_over(event)
             case NodesKnown():
                 self._nodes_known(event)
             case AttemptRefused():
@@ -182,9 +207,10 @@ class JobScheduler:
             case Tick():
                 self._tick()
             case Cancel():
-                self._fail(failures.cancelled(event.reason), JobStep.CANCELLED)
-        if not self.phase.ended:
+                self._fail(failures.cancelled(event.reason), JobPhase.CANCELLED)
+        if self.ending is None:
             self._advance()
+        self._commit()
         effects = tuple(self._effects)
         self._effects.clear()
         return effects
@@ -201,32 +227,66 @@ class JobScheduler:
         if self.phase is JobPhase.WAITING and splits:
             if not slots:
                 return
-            ledger.cut(splits, slots, self.spec.input_bytes)
-            self.map_queue = Pending(ledger.maps)
-            self.final_queue = Pending(ledger.finals)
+            ledger.cut(splits, self.spec.partitions)
+            self._queue_up()
             self._job_step(JobStep.PLANNED)
         elif not (ledger.maps_missing or ledger.reduce_planned) and splits:
-            self.final_queue = Pending(ledger.plan_reduce(slots))
+            ledger.plan_reduce(slots)
+            self._queue_up()
             if ledger.finals:
+                self.commits.cut()
                 self._job_step(JobStep.ALL_MAPPED)
         if ledger.maps_missing or ledger.finals_missing:
             self._give()
             self._back_up()
         else:
-            self._effects.append(Finish(ledger.parts()))
-            self._end(JobStep.ALL_COMMITTED)
+            self._end(JobPhase.DONE, parts=ledger.parts())
 
-    def _fail(self, failure: Failure, step: JobStep = JobStep.FAILED) -> None:
-        if self.phase.ended:
+    def _taken_over(self, event: TakenOver) -> None:
+        """Rule 8. Attempts in flight first, so that nobody is given what somebody runs."""
+        self.nodes.update(event.nodes, self._now_s)
+        if self.spec.splits:
+            restore(self.ledger, self.nodes, self._account, self.spec, event)
+            for unwanted in adopt(self.ledger, self.nodes, self._flights, event, self._now_s):
+                self._stop_unwanted(*unwanted)
+            self._queue_up()
+            self._job_step(JobStep.PLANNED)
+            if event.cuts:
+                self._job_step(JobStep.ALL_MAPPED)
+
+    def _queue_up(self) -> None:
+        """Have all tasks wait that are to be given out."""
+        self.map_queue = Pending(still_pending(self.ledger.maps))
+        self.final_queue = Pending(still_pending(self.ledger.finals_in_order()))
+
+    def _fail(self, failure: Failure, phase: JobPhase = JobPhase.FAILED) -> None:
+        if self.ending is not None:
             return
         for attempt in list(self.attempts.values()):
             self._drop(attempt, stop=True)
-        self._effects.append(Fail(failure))
-        self._end(step)
+        self._end(phase, failure=failure)
 
-    def _end(self, step: JobStep) -> None:
-        self._job_step(step)
+    def _end(
+        self, phase: JobPhase, parts: tuple[OutputPart, ...] = (), failure: Failure | None = None
+    ) -> None:
+        """From here on nothing is decided any more; it is told once it is written."""
         self._account.close(self._real_s)
+        self.commits.ended()
+        progress = self._account.show(phase, self.ledger, self._real_s)
+        self.ending = JobEnd(progress, parts, failure, tally=self.ledger.tally.shown())
+
+    def _commit(self) -> None:
+        """Put a batch under way, if one is due."""
+        if not self.phase.ended and self.commits.is_due(self.ledger, self.ending, self._now_s):
+            self._effects.append(self.commits.batch(self.ledger, self.ending))
+
+    def _committed(self, number: int) -> None:
+        batch = self.commits.written(number)
+        if batch is None or batch.ending is None:
+            return
+        failure = batch.ending.failure
+        self._effects.append(Finish(batch.ending.parts) if failure is None else Fail(failure))
+        self._job_step(LAST_STEP[JobPhase(batch.ending.progress.phase)])
 
     def _job_step(self, step: JobStep) -> None:
         self.phase = after(JOB_TRANSITIONS, self.phase, step)
@@ -234,26 +294,9 @@ class JobScheduler:
     # -------------------------------------------------------------- tasks go out
 
     def _give(self) -> None:
-        queue = self._queue
-        if not queue:
-            return
-        slots = self.nodes.slots_total
-        found = self.nodes.with_room(queue.readers_only, queueing=len(queue) > slots)
-        rooms = [(node.is_slow, node.load, order, node) for order, node in enumerate(found)]
-        heapq.heapify(rooms)
-        sources = 0
-        while rooms and queue and sources < self.sources_per_event_max:
-            slow, _, order, node = heapq.heappop(rooms)
-            if node.queued >= 0 and (slow or len(queue) <= slots):
-                continue  # no task is to wait behind a slow one, nor where they are not plenty
-            task = queue.take(node, self.nodes)
-            if task is None:
-                continue
+        maps = len(self.ledger.maps)
+        for task, node in given(self._queue, self.nodes, maps, self.sources_per_event_max):
             self._start(task, node)
-            if isinstance(task, ReduceTask):
-                sources += len(self.ledger.maps)
-            if node.queued < QUEUED_MAX:
-                heapq.heappush(rooms, (slow, node.load, order, node))
 
     def _back_up(self) -> None:
         """Once no task waits and slots are free: move what waits behind others to them, and begin
@@ -270,35 +313,22 @@ class JobScheduler:
     @property
     def _queue(self) -> Pending:
         """The tasks that may be given now."""
-        return self.map_queue if self.ledger.maps_missing else self.final_queue
+        if self.ledger.maps_missing:
+            return self.map_queue
+        return self.final_queue if self.commits.maps_written else NOTHING
 
     def _start(self, task: Task, node: NodeState) -> None:
-        id_ = AttemptId(self.spec.job_id, task.phase, task.index, task.attempts_begun)
-        attempt = Attempt(
-            id_,
-            task,
-            node,
-            heard_s=self._now_s,
-            size_bytes=self.ledger.size_bytes(task),
-            since_s=self._now_s,
-            progressed_s=self._now_s,
-            waits=node.queued >= 0,
-            backup=bool(task.attempts),
-        )
+        number = task.attempts_begun
         task.attempts_begun += 1
-        task.attempts += (attempt,)
-        task.step(TaskStep.STARTED)
-        if not node.attempts:
-            node.heard_s = self._now_s
-        node.attempts[id_] = self.attempts[id_] = attempt
-        self.nodes.place(node)
+        id_ = AttemptId(self.spec.job_id, task.phase, task.index, number, self.epoch)
+        self._flights.begin(id_, task, node, self.ledger.size_bytes(task), self._now_s)
         work, careful = self.ledger.work(task), bool(task.endings or task.known_bad)
         self._effects.append(Start(node.member, id_, work, careful, self.blame.skipping(task)))
 
     # -------------------------------------------------------------- attempts end
 
     def _taken(self, attempt_id: AttemptId, member: Member) -> None:
-        attempt = self._in_flight(attempt_id, member)
+        attempt = self._flights.find(attempt_id, member)
         if attempt is None:
             self._stop_unwanted(attempt_id, member)
             return
@@ -310,38 +340,29 @@ class JobScheduler:
         if node is not None:
             node.heard_s = self._now_s
         for one in running:
-            attempt = self._in_flight(one.attempt, member)
+            attempt = self._flights.find(one.attempt, member)
             if attempt is None:
                 self._stop_unwanted(one.attempt, member)
                 continue
-            attempt.taken = True
-            attempt.heard_s = self._now_s
-            if one.bytes_in > attempt.bytes_done:
-                attempt.bytes_done, attempt.progressed_s = one.bytes_in, self._now_s
-            if not isinstance(attempt.task, ReduceTask):
-                self._account.take_back(attempt.counts)
-                attempt.counts = Counts(
-                    max(attempt.counts.records_in, one.records),
-                    max(attempt.counts.bytes_in, one.bytes_in),
-                )
-                self._account.add(attempt.counts)
+            self._flights.note(attempt, one, self._now_s)
 
     def _refused(self, event: AttemptRefused) -> None:
-        attempt = self._in_flight(event.attempt, event.node)
+        attempt = self._flights.find(event.attempt, event.node)
         if attempt is None:
             return
         node = attempt.node
         self._drop(attempt, stop=not event.busy)
         if event.busy:
-            node.heard_s = self._served_s = self._now_s
+            node.heard_s = self._now_s
+            self._patience.served(self._now_s)
             self.nodes.rest(node, BUSY_REST_S, self._now_s)
         else:
-            self._last_refusal = node.member, event.reason
+            self._patience.refused(node.member, event.reason)
             self.nodes.rest(node, node.refused(), self._now_s)
         self._back_to_pending(attempt.task)
 
     def _ended(self, event: AttemptEnded) -> None:
-        attempt = self._in_flight(event.attempt, event.node)
+        attempt = self._flights.find(event.attempt, event.node)
         if attempt is None:
             return
         self._served(attempt.node)
@@ -352,7 +373,10 @@ class JobScheduler:
             self._attempt_failed(attempt, outcome)
         elif isinstance(outcome, MapOutput | ReduceOutput) and self.ledger.fits(task, outcome):
             self.backups.note(attempt, self._now_s)
-            self.ledger.commit(task, attempt.id, attempt.node, outcome)
+            self.ledger.commit(task, attempt.id, attempt.node.member, outcome)
+            if isinstance(task, MapTask):
+                attempt.node.outputs[task] = None
+            self.commits.won(task, self._now_s)
             for other in task.attempts:
                 self._drop(other, stop=True)
             if not isinstance(task, ReduceTask):
@@ -382,37 +406,22 @@ class JobScheduler:
                 self._lose(attempt, f"{node.member} is gone", stop=False)
             self._lose_outputs(node, list(node.outputs))
         if not slots_before and self.nodes.slots_total:
-            self._served_s = self._now_s  # those who come now are given their time
+            self._patience.served(self._now_s)
 
     def _tick(self) -> None:
         now_s = self._now_s
         self.nodes.wake_rested(now_s)
-        for node in self.nodes:
-            if node.attempts and now_s - node.heard_s > self.node_silence_s_max:
-                self.nodes.rest(node, REST_S_MAX, now_s)
-                why = f"{node.member} gave no sign of life for {self.node_silence_s_max:g} s"
-                for attempt in list(node.attempts.values()):
-                    self._lose(attempt, why, stop=True)
-        for attempt in list(self.attempts.values()):
-            if now_s - attempt.heard_s > self.unlisted_s_max:
-                why = f"{attempt.node.member} did not run it for {self.unlisted_s_max:g} s"
-                self._lose(attempt, why, stop=True)
-        self._check_waiting()
-
-    def _check_waiting(self) -> None:
-        """Fail the job if nobody can read its input, or nobody takes its tasks."""
-        now_s, bound_s = self._now_s, self.no_node_s_max
-        slots = self.nodes.slots_total
-        unreadable = None if self.nodes.readers_alive else self._queue.path_needed()
-        if unreadable is None:
-            self._readable_s = now_s
-        elif slots and now_s - self._readable_s > bound_s:
-            self._fail(failures.no_reader(bound_s, unreadable, self.spec.readers))
-        if (slots and unreadable is not None) or any(one.taken for one in self.attempts.values()):
-            self._served_s = now_s
-        elif now_s - self._served_s > bound_s:
-            refused = failures.all_refuse(bound_s, self._last_refusal)
-            self._fail(refused if slots else failures.no_node(bound_s))
+        for attempt, why in self._flights.overdue(
+            now_s, self.node_silence_s_max, self.unlisted_s_max
+        ):
+            self._lose(attempt, why, stop=True)
+        # A batch that cannot be written is the ledger's trouble, and no node's fault.
+        at_work = self.commits.in_flight is not None or any(
+            attempt.taken for attempt in self.attempts.values()
+        )
+        failure = self._patience.ends_with(now_s, self.nodes, self._queue, at_work)
+        if failure is not None:
+            self._fail(failure)
 
     def _source_lost(self, attempt: Attempt, source: Source) -> None:
         """A reduce attempt could not fetch a map output. The output's node is at fault, or the
@@ -438,6 +447,7 @@ class JobScheduler:
         for task in tasks:
             if self.ledger.needs(task):
                 output = self.ledger.lose_output(task)
+                self.commits.lost(task)
                 del node.outputs[task]
                 self._account.take_back(output.counts)
                 if self.nodes.get(node.member):
@@ -447,7 +457,7 @@ class JobScheduler:
 
     def _lose(self, attempt: Attempt, why: str, stop: bool) -> None:
         """An attempt is given up by no fault of its own."""
-        if self.phase.ended:
+        if self.ending is not None:
             return
         self._account.attempts_failed += 1
         self._drop(attempt, stop)
@@ -461,29 +471,20 @@ class JobScheduler:
 
     # -------------------------------------------------------------- small steps
 
-    def _in_flight(self, attempt_id: AttemptId, member: Member) -> Attempt | None:
-        attempt = self.attempts.get(attempt_id)
-        return attempt if attempt is not None and attempt.node.member == member else None
-
     def _served(self, node: NodeState) -> None:
         """The node took or ended an attempt, so it is well."""
-        node.heard_s = self._served_s = self._now_s
+        node.heard_s = self._now_s
+        self._patience.served(self._now_s)
         node.refusals = 0
 
     def _drop(self, attempt: Attempt, stop: bool = False) -> None:
         """The attempt is no longer in flight."""
-        task, node = attempt.task, attempt.node
-        del self.attempts[attempt.id], node.attempts[attempt.id]
-        task.attempts = tuple(other for other in task.attempts if other is not attempt)
-        self._account.take_back(attempt.counts)
-        if (next_one := node.next_to_run()) is not None:
-            next_one.waits, next_one.since_s = False, self._now_s
-        self.nodes.place(node)
+        node = self._flights.end(attempt, self._now_s)
         if stop:
             self._effects.append(Stop(node.member, attempt.id))
 
     def _back_to_pending(self, task: Task) -> None:
-        if task.attempts or self.phase.ended:
+        if task.attempts or self.ending is not None:
             return
         task.step(TaskStep.ALL_ATTEMPTS_GONE)
         (self.map_queue if isinstance(task, MapTask) else self.final_queue).put_back(task)

@@ -79,6 +79,13 @@ JOB_TRANSITIONS: Mapping[JobPhase, Mapping[JobStep, JobPhase]] = {
     JobPhase.CANCELLED: {},
 }
 
+LAST_STEP: Mapping[JobPhase, JobStep] = {
+    JobPhase.DONE: JobStep.ALL_COMMITTED,
+    JobPhase.FAILED: JobStep.FAILED,
+    JobPhase.CANCELLED: JobStep.CANCELLED,
+}
+"""The step that leads to each end."""
+
 FINAL_TASK_TRANSITIONS: Mapping[TaskState, Mapping[TaskStep, TaskState]] = {
     TaskState.PENDING: {TaskStep.STARTED: TaskState.RUNNING},
     TaskState.RUNNING: {

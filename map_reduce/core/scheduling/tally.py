@@ -56,6 +56,11 @@ class JobTally:
             self._room -= len(kept)
         return Tally(tuple(counters), tally.records_skipped, tally.keys_skipped)
 
+    def whole(self, phase: str, task: int, tally: Tally) -> Tally:
+        """The task's, with those of its records that are kept; ``tally`` is what add returned."""
+        kept = self._kept.get((phase, task), ())
+        return Tally(tally.counters, tally.records_skipped, tally.keys_skipped, kept)
+
     def take_back(self, phase: str, task: int, tally: Tally) -> None:
         """The task's output is lost; ``tally`` is what :meth:`add` returned."""
         for name, count in tally.counters:

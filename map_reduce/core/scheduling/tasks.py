@@ -117,6 +117,8 @@ class FinalTask(Task):
 
     part: OutputPart | None = None
     tally: Tally = Tally()
+    winner_node: Member | None = None
+    counts: Counts = Counts()  # of the winner
 
 
 @dataclass(slots=True, eq=False)
@@ -138,6 +140,10 @@ class WholeTask(FinalTask):
     @property
     def path(self) -> str:
         return self.split.path if isinstance(self.split, FileText) else ""
+
+
+def still_pending(tasks: Iterable[Task]) -> list[Task]:
+    return [task for task in tasks if task.state is TaskState.PENDING]
 
 
 class StoredOutput:

@@ -3,7 +3,15 @@
 import pytest
 from register_cluster import Cluster, member, proposer
 
-from map_reduce.core.registers.lease import Lease, fenced, sealed, taken_over
+from map_reduce.core.registers.lease import (
+    Lease,
+    fenced,
+    owned,
+    remarked,
+    resigned,
+    sealed,
+    taken_over,
+)
 from map_reduce.errors import ProtocolError
 
 A, B = member(1), member(2)
@@ -40,3 +48,28 @@ def test_a_shard_is_sealed_against_older_masters():
 def test_what_is_no_lease_is_refused():
     with pytest.raises(ProtocolError):
         Lease.decode(b"\xc1")
+
+
+def test_a_further_record_is_written_by_its_master_and_not_by_one_before():
+    shard = owned(3, A, b"mine")(None)
+    assert Lease.decode(shard) == Lease(3, A, 0.0, b"mine")
+    assert Lease.decode(owned(3, A, b"more")(shard)).payload == b"more"
+    sealed_by_b = sealed(4, B)(shard)
+    assert Lease.decode(sealed_by_b).payload == b"mine"
+    assert owned(3, A, b"late")(sealed_by_b) is None
+
+
+def test_who_resigns_leaves_the_job_to_anybody_and_its_epoch_as_it_was():
+    value = taken_over(0, A, 1.0)(None)
+    left = resigned(1, A)(value)
+    assert Lease.decode(left) == Lease(1, None)
+    assert resigned(1, A)(left) is None
+    assert resigned(1, B)(value) is None
+    assert Lease.decode(taken_over(1, B, 1.0)(left)).master == B
+
+
+def test_a_remark_changes_neither_master_nor_epoch():
+    value = taken_over(0, A, 1.0)(None)
+    remarked_on = remarked(lambda payload: payload + b"stop")(value)
+    assert Lease.decode(remarked_on) == Lease(1, A, 1.0, b"stop")
+    assert remarked(lambda payload: None)(value) is None

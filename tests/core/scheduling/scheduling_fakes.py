@@ -8,6 +8,7 @@ missing, repeated or out of order. After every event the invariants are checked.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from map_reduce.core.identifiers import Address, Member
@@ -35,24 +36,30 @@ from map_reduce.core.messages import (
     TextFormat,
     Work,
 )
-from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
+from map_reduce.core.scheduling.effects import Commit, Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.events import (
     AttemptEnded,
     AttemptRefused,
     AttemptTaken,
+    Committed,
     Event,
+    Holding,
     NodesKnown,
     NodeSlots,
     StillRunning,
+    TakenOver,
     Tick,
 )
 from map_reduce.core.scheduling.invariants import Watch
+from map_reduce.core.scheduling.plan import partitions_for
 from map_reduce.core.scheduling.scheduler import JobScheduler
 
 MIB = 1 << 20
 SILENCE_S_MAX = 4.0
 NO_NODE_S_MAX = 30.0
 UNLISTED_S_MAX = 40.0
+SLOTS = 4
+"""What whoever submits a job sees; two nodes of two slots are usual here."""
 
 
 def member(port: int, incarnation: int = 1) -> Member:
@@ -72,10 +79,22 @@ def job(
 ) -> JobSpec:
     total = 100 * len(splits) if input_bytes is None else input_bytes
     functions = Functions(b"", None, b"")
-    return JobSpec("job", "a job", functions, False, splits, readers, total, "3.11", 0.0)
+    return JobSpec(
+        job_id="job",
+        birth=b"",
+        name="a job",
+        functions=functions,
+        combines=False,
+        splits=splits,
+        partitions=partitions_for(len(splits), SLOTS, total),
+        readers=readers,
+        input_bytes=total,
+        python="3.11",
+        submitted_at_s=0.0,
+    )
 
 
-def scheduler_of(spec: JobSpec, **settings: float) -> JobScheduler:
+def scheduler_of(spec: JobSpec, epoch: int = 1, now_s: float = 0.0, **settings: float):
     bounds = {
         "attempts_max": 3,
         "node_silence_s_max": SILENCE_S_MAX,
@@ -83,7 +102,7 @@ def scheduler_of(spec: JobSpec, **settings: float) -> JobScheduler:
         "unlisted_s_max": UNLISTED_S_MAX,
         **settings,
     }
-    return JobScheduler(spec, epoch=1, now_s=0.0, **bounds)
+    return JobScheduler(spec, epoch=epoch, now_s=now_s, **bounds)
 
 
 def sizes_of(split: int, partitions: int) -> tuple[int, ...]:
@@ -97,10 +116,15 @@ class FakeNode:
     running: dict[AttemptId, Work] = field(default_factory=dict)
     skipping: dict[AttemptId, Skipping] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)  # name -> split
+    kept: dict[AttemptId, Outcome] = field(default_factory=dict)  # for another master
 
 
 class FakeCluster:
-    """``starts`` and ``events`` are on their way; the test decides when they arrive."""
+    """``starts`` and ``events`` are on their way; the test decides when they arrive.
+
+    A batch is written at once, unless the test sets ``writes_at_once`` to False and calls
+    :meth:`write` when it wants.
+    """
 
     def __init__(self, scheduler: JobScheduler) -> None:
         self.scheduler = scheduler
@@ -113,6 +137,9 @@ class FakeCluster:
         self.events: list[Event] = []
         self.ending: Finish | Fail | None = None
         self.backups = 0
+        self.writes_at_once = True
+        self.batches: list[Commit] = []  # to be written
+        self.all_batches: list[Commit] = []
 
     # ------------------------------------------------------------ the scheduler's side
 
@@ -129,9 +156,19 @@ class FakeCluster:
                 node = self.nodes.get(effect.node)
                 if node is not None:
                     node.running.pop(effect.attempt, None)
+            elif isinstance(effect, Commit):
+                self.batches.append(effect)
+                self.all_batches.append(effect)
             else:
                 self.ending = effect
-        return effects
+        told = tuple(effect for effect in effects if not isinstance(effect, Commit))
+        return told + self.write() if self.batches and self.writes_at_once else told
+
+    def write(self) -> tuple[Effect, ...]:
+        """The batch under way reaches the ledger; what the scheduler does then."""
+        batch = self.batches.pop()
+        self.watch.written(batch)
+        return self.feed(Committed(batch.number))
 
     def tick(self, seconds: float = 1.0, signs: bool = True) -> None:
         self.now_s += seconds
@@ -149,6 +186,40 @@ class FakeCluster:
     def sign_of(self, at: Member) -> StillRunning:
         running = self.nodes[at].running
         return StillRunning(at, tuple(Running(attempt, 3, 30) for attempt in running))
+
+    # ------------------------------------------------------------ another master
+
+    def take_over(self, deaf: Collection[Member] = ()) -> None:
+        """The master dies, and another goes on from the ledger and from what the nodes say.
+
+        Those that are ``deaf`` don't answer, and go on for the master that was.
+        """
+        ledger, old = self.watch.ledger, self.scheduler
+        if ledger.ending is not None:
+            return  # nothing is left to be taken over
+        bounds = {"attempts_max": old.attempts_max, "losses_max": old.losses_max}
+        self.scheduler = scheduler_of(old.spec, old.epoch + 1, self.now_s, **bounds)
+        self.watch = Watch(self.scheduler, ledger)
+        self.starts.clear()
+        self.batches.clear()
+        self.events.clear()
+        holdings = tuple(self._holding(at) for at in self.nodes if at not in deaf)
+        listed = tuple(NodeSlots(at, node.slots) for at, node in self.nodes.items())
+        maps, finals = tuple(ledger.maps.values()), tuple(ledger.finals.values())
+        self.feed(TakenOver(listed, ledger.cuts, maps, finals, holdings))
+
+    def _holding(self, at: Member) -> Holding:
+        node, ledger = self.nodes[at], self.watch.ledger
+        unwritten = {
+            attempt: outcome
+            for attempt, outcome in node.kept.items()
+            if attempt.task not in (ledger.maps if attempt.phase == "map" else ledger.finals)
+            and not (isinstance(outcome, MapOutput) and outcome.name not in node.outputs)
+        }
+        self.events += [AttemptEnded(attempt, at, made) for attempt, made in unwritten.items()]
+        wins = [win for win in ledger.maps.values() if win.node == at]
+        lost = tuple(win.task for win in wins if win.name not in node.outputs)
+        return Holding(at, (*node.running, *unwritten), lost)
 
     # ------------------------------------------------------------ the nodes' side
 
@@ -183,11 +254,12 @@ class FakeCluster:
         """The attempt ends, so or well; what its node reports."""
         node = self.nodes[at]
         work = node.running.pop(attempt)
-        return AttemptEnded(attempt, at, outcome or self._made(node, attempt, work))
+        node.kept[attempt] = outcome or self._made(node, attempt, work)
+        return AttemptEnded(attempt, at, node.kept[attempt])
 
     def _made(self, node: FakeNode, attempt: AttemptId, work: Work) -> Outcome:
         if isinstance(work, MapWork):
-            name = f"{attempt.task}-{attempt.number}"
+            name = f"{attempt.task}-{attempt.epoch}.{attempt.number}"
             node.outputs[name] = attempt.task
             sizes = sizes_of(attempt.task, work.partitions)
             return MapOutput(

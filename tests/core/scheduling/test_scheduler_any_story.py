@@ -58,6 +58,24 @@ class AnyStory(RuleBasedStateMachine):
     def one(self, things, number):
         return list(things)[number % len(things)]
 
+    # ---------------------------------------------------------------- masters
+
+    @rule(number=pick, deaf=st.booleans())
+    def the_master_dies(self, number, deaf):
+        nodes = self.cluster.nodes
+        self.cluster.take_over([self.one(nodes, number)] if deaf and nodes else [])
+
+    @rule(at_once=st.booleans())
+    def the_ledger_gets_slow_or_quick(self, at_once):
+        self.cluster.writes_at_once = at_once
+        if at_once and self.cluster.batches:
+            self.cluster.write()
+
+    @precondition(lambda self: self.cluster.batches)
+    @rule()
+    def a_batch_is_written(self):
+        self.cluster.write()
+
     def send(self, event):
         self.cluster.events.append(event)
 
@@ -201,6 +219,7 @@ class AnyStory(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "cluster"):
             return
+        self.the_ledger_gets_slow_or_quick(True)
         self.cluster.know()
         if self.cluster.ending is None:
             self.cluster.settle()

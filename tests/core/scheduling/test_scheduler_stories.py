@@ -227,7 +227,7 @@ def test_the_largest_reduce_tasks_go_first():
     cluster.take_all()
     partitions = cluster.scheduler.ledger.partitions
     skewed = tuple(
-        MIB * (9 if partition == partitions - 1 else 1) for partition in range(partitions)
+        MIB * (20 if partition == partitions - 1 else 1) for partition in range(partitions)
     )
     for at, attempt in cluster.running():
         cluster.feed(cluster.end(at, attempt, MapOutput(str(attempt), skewed, Counts())))

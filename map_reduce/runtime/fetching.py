@@ -1,0 +1,105 @@
+"""Bringing what an attempt needs into local files, before it takes a slot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from map_reduce.core.messages import (
+    BlockItems,
+    BlockText,
+    MapWork,
+    ReduceWork,
+    Source,
+    StartAttempt,
+    WholeWork,
+)
+from map_reduce.errors import MapReduceError
+from map_reduce.ports import BlockStore, LocalInput, LocalSource
+from map_reduce.runtime.blocks import RingBlocks, read_range
+from map_reduce.runtime.peers import Peers
+
+
+class LostSource(MapReduceError):
+    """A map output cannot be fetched from the node that should have it."""
+
+    def __init__(self, source: Source, why: MapReduceError) -> None:
+        super().__init__(str(why))
+        self.source = source
+
+
+class Fetcher:
+    """Fetches for the attempts of one node.
+
+    Args:
+        scratch: a folder for fetched files; its owner deletes it.
+    """
+
+    def __init__(self, peers: Peers, blocks: RingBlocks, store: BlockStore, scratch: Path) -> None:
+        self._peers = peers
+        self._blocks = blocks
+        self._store = store
+        self._scratch = scratch
+
+    def folder(self, order: StartAttempt) -> Path:
+        """What is fetched for an attempt is in there."""
+        attempt = order.attempt
+        return (
+            self._scratch
+            / attempt.job_id
+            / f"{attempt.phase}-{attempt.task}.{attempt.epoch}.{attempt.number}"
+        )
+
+    def fetch(self, order: StartAttempt) -> LocalInput:
+        """Bring all the work needs into local files.
+
+        Raises:
+            LostSource: a map output can't be fetched.
+            MapReduceError: a block can't be.
+        """
+        functions = self._fetch_functions(order)
+        work = order.work
+        if isinstance(work, ReduceWork):
+            return LocalInput(functions, None, self._fetch_sources(order, work))
+        if isinstance(work, MapWork | WholeWork) and isinstance(work.split, BlockItems | BlockText):
+            folder = self.folder(order)
+            folder.mkdir(parents=True, exist_ok=True)
+            return LocalInput(functions, self._blocks.fetch(work.split.ref, folder / "split"))
+        return LocalInput(functions)
+
+    def _fetch_functions(self, order: StartAttempt) -> Path | None:
+        if order.functions.ref is None:
+            return None
+        path = self._scratch / order.attempt.job_id / "functions"
+        if path.exists():
+            return path
+        folder = self.folder(order)
+        folder.mkdir(parents=True, exist_ok=True)
+        fetched = self._blocks.fetch(order.functions.ref, folder / "functions")
+        if fetched.parent == folder:  # not this node's own copy of the block
+            fetched = fetched.replace(path)  # attempts that fetched it at once overwrite equals
+        return fetched
+
+    def _fetch_sources(self, order: StartAttempt, work: ReduceWork) -> tuple[LocalSource, ...]:
+        found = []
+        folder = self.folder(order)
+        for number, source in enumerate(work.sources):
+            here = (
+                self._store.path_of(source.name)
+                if source.node == self._peers.member.address
+                else None
+            )
+            if here is not None:
+                found.append(LocalSource(here, source.offset, source.length_bytes))
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / str(number)
+            try:
+                with open(path, "wb") as file:  # buffered: a short write must be an error
+                    for data in read_range(
+                        self._peers, source.node, source.name, source.offset, source.length_bytes
+                    ):
+                        file.write(data)
+            except MapReduceError as error:
+                raise LostSource(source, error) from error
+            found.append(LocalSource(path, 0, source.length_bytes))
+        return tuple(found)
