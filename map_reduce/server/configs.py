@@ -190,6 +190,9 @@ class NodeConfig(_Settings):
     worker_memory_mb_max: int = _setting(
         0, "WORKER_MEMORY_MB_MAX", 0, 1 << 20, "MiB a worker may use for an attempt; 0: no bound"
     )
+    worker_user: str = _setting(
+        "", "WORKER_USER", about="whom it runs as, if the node is root; unset: the node's user"
+    )
     result_ttl_s: float = _setting(
         3600.0, "RESULT_TTL", 1, 365 * 86400, "seconds that results are kept after a job's end"
     )

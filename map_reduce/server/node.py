@@ -97,6 +97,7 @@ from map_reduce.storage.memory_records import MemoryRecordStore
 from map_reduce.storage.tiered import TieredBlockStore
 from map_reduce.workers.confinement import Limits
 from map_reduce.workers.pool import ProcessWorkerPool
+from map_reduce.workers.user import WorkerUser
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +167,12 @@ class Node:
         self._closers.callback(scratch.close)
         self._store = self._open_store(scratch)
         self._closers.callback(self._store.close)
+        user = WorkerUser.named(config.worker_user)
+        if user is not None:
+            blocks = config.data_folder or scratch.folder("blocks")
+            user.share(
+                (scratch.path, scratch.folder("workers")), (scratch.folder("fetched"), blocks)
+            )
         self._pool = pool or ProcessWorkerPool(
             config.slots,
             scratch=scratch.folder("workers"),
@@ -178,6 +185,7 @@ class Node:
                 config.worker_memory_mb_max,
             ),
             variables=frozenset(config.worker_variables.replace(",", " ").split()),
+            user=user,
         )
         self._closers.callback(self._pool.close)
         self._ring = Ring(

@@ -15,12 +15,13 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from map_reduce.errors import ProtocolError
 from map_reduce.workers.confinement import Limits, without_secrets
 from map_reduce.workers.failures import exit_in_words
 from map_reduce.workers.protocol import Forget, FromWorker, Ready, Run, daemon_side, framed
+from map_reduce.workers.user import WorkerUser
 
 _PATH_VARIABLE = "MAP_REDUCE_WORKER_PATH"
 
@@ -50,11 +51,14 @@ class Launch(NamedTuple):
     scratch: Path
     limits: Limits
     variables: frozenset[str]  # that user code has although they look like secrets
+    user: WorkerUser | None  # None: the node's own
 
 
 def _environment(launch: Launch) -> Mapping[str, str]:
     path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
     environ = without_secrets(os.environ, launch.variables)
+    if launch.user is not None:
+        environ |= launch.user.environment
     seed = str(launch.hash_seed)
     return {**environ, "PYTHONHASHSEED": seed, _PATH_VARIABLE: "\n".join(path)}
 
@@ -86,6 +90,9 @@ class Child:
             stack.callback(os.close, writing_end)
             stack.callback(self._errors.close)
             given = (theirs.fileno(), reading_end, launch.errors)
+            as_user: dict[str, Any] = {}
+            if launch.user is not None:
+                as_user = {"user": launch.user.uid, "group": launch.user.gid, "extra_groups": []}
             self._popen = subprocess.Popen(
                 [
                     sys.executable,
@@ -100,6 +107,7 @@ class Child:
                 pass_fds=given,
                 env=_environment(launch),
                 start_new_session=True,
+                **as_user,
             )
             stack.pop_all()
         theirs.close()

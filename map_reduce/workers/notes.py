@@ -77,9 +77,16 @@ class Note:
 def read_note(path: Path) -> str:
     """The last whole text in the file; empty where there is none, or no file."""
     try:
-        pages = path.read_bytes()
+        # User code may have put anything there: what would lead elsewhere, or wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""  # the attempt died before it could make the file, or was not careful
+    try:
+        pages = os.read(descriptor, _FILE_BYTES + 1)
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
     if len(pages) != _FILE_BYTES or pages[0] not in (1, 2):
         return ""
     start = 1 + (pages[0] - 1) * _HALF_BYTES

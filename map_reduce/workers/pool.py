@@ -42,6 +42,7 @@ from map_reduce.workers.child import Launch
 from map_reduce.workers.confinement import DEFAULT_LIMITS, Limits
 from map_reduce.workers.slot import Slot
 from map_reduce.workers.tasks import Task, matches
+from map_reduce.workers.user import WorkerUser
 
 JOIN_WAIT_S = 10.0
 
@@ -69,6 +70,7 @@ class ProcessWorkerPool:
             loaded machine answer in time.
         limits: what each process may take of the machine.
         variables: environment variables that user code gets although they look like secrets.
+        user: whom the processes run as, if not as this one.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class ProcessWorkerPool:
         niceness: int = 5,
         limits: Limits = DEFAULT_LIMITS,
         variables: frozenset[str] = frozenset(),
+        user: WorkerUser | None = None,
     ) -> None:
         self.slots = slots
         self._scratch = scratch
@@ -96,7 +99,7 @@ class ProcessWorkerPool:
         self._reporter = threading.Thread(
             target=self._report_all, name="map-reduce-reports", daemon=True
         )
-        launch = Launch(node, hash_seed, niceness, self._errors, scratch, limits, variables)
+        launch = Launch(node, hash_seed, niceness, self._errors, scratch, limits, variables, user)
         self._slots = [
             Slot(
                 index,

@@ -154,6 +154,8 @@ class Slot:
             if failed is not None or self._is_unwanted(task):
                 return failed, None
             folder.mkdir()
+            if self._launch.user is not None:
+                self._launch.user.give(folder)
             return self._supervise(task, folder)
         except Exception as error:  # noqa: BLE001  whatever it is, the attempt must be answered
             self._end_child()
@@ -177,6 +179,8 @@ class Slot:
                     path = task.delivery(self._launch.scratch)
                     if message.output:
                         output.replace(path)
+                        if self._launch.user is not None:
+                            self._launch.user.take_back(path)
                     self._recycle_after(message)
                     return message.outcome, path if message.output else None
             if self._is_unwanted(task):
