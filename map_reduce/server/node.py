@@ -90,14 +90,12 @@ from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.files import sees
 from map_reduce.server.founding import join_or_found
 from map_reduce.server.scratch import Scratch
+from map_reduce.server.worker_pool import worker_pool
 from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.disk_records import open_records
 from map_reduce.storage.ended_jobs import DiskEndedJobs
 from map_reduce.storage.memory_records import MemoryRecordStore
 from map_reduce.storage.tiered import TieredBlockStore
-from map_reduce.workers.confinement import Limits
-from map_reduce.workers.pool import ProcessWorkerPool
-from map_reduce.workers.user import WorkerUser
 
 log = logging.getLogger(__name__)
 
@@ -167,26 +165,8 @@ class Node:
         self._closers.callback(scratch.close)
         self._store = self._open_store(scratch)
         self._closers.callback(self._store.close)
-        user = WorkerUser.named(config.worker_user)
-        if user is not None:
-            blocks = config.data_folder or scratch.folder("blocks")
-            user.share(
-                (scratch.path, scratch.folder("workers")), (scratch.folder("fetched"), blocks)
-            )
-        self._pool = pool or ProcessWorkerPool(
-            config.slots,
-            scratch=scratch.folder("workers"),
-            node=str(address),
-            hash_seed=cluster.hash_seed,
-            tasks_per_worker_max=config.tasks_per_worker_max,
-            limits=Limits(
-                config.worker_open_files_max,
-                config.worker_file_mb_max,
-                config.worker_memory_mb_max,
-            ),
-            variables=frozenset(config.worker_variables.replace(",", " ").split()),
-            user=user,
-        )
+        read = (scratch.folder("fetched"), config.data_folder or scratch.folder("blocks"))
+        self._pool = pool or worker_pool(address, cluster, config, scratch, read=read)
         self._closers.callback(self._pool.close)
         self._ring = Ring(
             self._ring_member(self.peers.member),

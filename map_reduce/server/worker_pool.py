@@ -1,0 +1,41 @@
+"""The worker processes of a node, as its settings want them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from map_reduce.core.identifiers import Address
+from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.scratch import Scratch
+from map_reduce.workers.confinement import Limits
+from map_reduce.workers.pool import ProcessWorkerPool
+from map_reduce.workers.user import WorkerUser
+
+
+def worker_pool(
+    address: Address,
+    cluster: ClusterConfig,
+    config: NodeConfig,
+    scratch: Scratch,
+    *,
+    read: tuple[Path, ...],
+) -> ProcessWorkerPool:
+    """Start it; ``read`` are folders with what the workers are handed to read.
+
+    Raises:
+        ConfigError: the user that the workers are to be is not there, or can't be.
+    """
+    workers = scratch.folder("workers")
+    user = WorkerUser.named(config.worker_user)
+    if user is not None:
+        user.share((scratch.path, workers), read)
+    return ProcessWorkerPool(
+        config.slots,
+        scratch=workers,
+        node=str(address),
+        hash_seed=cluster.hash_seed,
+        tasks_per_worker_max=config.tasks_per_worker_max,
+        limits=Limits(config.worker_open_files_max, config.worker_file_mb_max),
+        variables=frozenset(config.worker_variables.replace(",", " ").split()),
+        user=user,
+    )
