@@ -111,7 +111,9 @@ class BlockJudge:
         file = self._world.disks[number].files.get(name)
         if file is None:
             story.sound.discard(number)
-            if self._discarding != (number, name):
+            if self._discarding == (number, name):
+                story.floor = min(story.floor, story.losses + len(story.sound))
+            else:
                 story.gone.append((self._world.now_us, number))
             self._discarding = None
             self._check_left(story)
