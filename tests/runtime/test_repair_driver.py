@@ -492,3 +492,24 @@ def test_ended_jobs_are_remembered_and_written_down_once(net):
         repair.ended(EndedJob("new", blocks))
     assert remembered.added == [EndedJob("new", False), EndedJob("new", True)]
     assert len(net[ME].ended) == 4, "that it cannot be written down stops nothing"
+
+
+@pytest.mark.parametrize("puts", [1, 3, 1000])
+def test_what_comes_during_the_hand_over_is_handed_over_or_refused(net, puts):
+    net[ME].put("a/input/first")
+    original, kept, numbers = net.call, [], iter(range(puts))
+
+    def call(peer, request, timeout_s):
+        number = next(numbers, None)
+        if number is not None:
+            ref = block(f"a/input/{number}")
+            if isinstance(net[ME].answer(PutPiece(ref, 0, b"hello")), PieceStored):
+                kept.append(ref)
+        return original(peer, request, timeout_s)
+
+    net.call = call
+    net[ME].repair.hand_over()
+    assert isinstance(net[ME].answer(PutPiece(block("a/input/last"), 0, b"hello")), No)
+    assert kept
+    if puts < 1000:  # else there is no end of it, and time or patience is over at last
+        assert set(kept) <= set(net[SECOND].store.refs()) & set(net[THIRD].store.refs())
