@@ -42,7 +42,7 @@ class Network:
 
     def fate(self, sender: int, receiver: int) -> tuple[int, ...]:
         """The delays, in microseconds, after which copies of a message arrive."""
-        if sender >= 0 and receiver >= 0 and self._is_cut(sender, receiver):
+        if (self._deaf or self._splits) and self._is_cut(sender, receiver):
             return ()
         draws = self._draws
         if not self._storms:
@@ -55,6 +55,8 @@ class Network:
         return (delay_us,)
 
     def _is_cut(self, sender: int, receiver: int) -> bool:
-        if self._deaf and (sender, receiver) in self._deaf:
+        if sender < 0 or receiver < 0:
+            return False
+        if (sender, receiver) in self._deaf:
             return True
         return any((sender in part) != (receiver in part) for part in self._splits)

@@ -37,7 +37,7 @@ class Meter(Protocol):
     def reply(self, message: Message) -> None: ...
 
 
-@dataclass
+@dataclass(slots=True)
 class _Pending:
     """A request under way."""
 
@@ -71,7 +71,7 @@ class World:
         self._processes: list[Process | None] = [None] * len(addresses)
         self._incarnations = count(first_incarnation)
         self._queue: list[tuple[int, int, Asker | None, Callable[[], None]]] = []
-        self._age = count()
+        self._age = count(1)
         self._views_in_flight: dict[int, tuple[Member, Neighbours]] = {}
 
     # -------------------------------------------------------------- time
@@ -183,18 +183,21 @@ class World:
 
     def _reply(self, pending: _Pending, reply: Message | ClusterError) -> None:
         for delay_us in self.network.fate(pending.peer, pending.asker.number):
-            token = next(self._age)
+            token = 0
             if isinstance(reply, Neighbours) and pending.open and pending.asker.sender:
+                token = next(self._age)
                 self._views_in_flight[token] = pending.asker.sender, reply
             self.at(delay_us, None, lambda token=token: self._returned(pending, reply, token))  # type: ignore[misc]
 
     def _returned(self, pending: _Pending, reply: Message | ClusterError, token: int) -> None:
+        """``token``: under which a list is on its way; 0 for other replies."""
         asker = pending.asker
-        if asker.up and asker.paused_until_us > self.now_us:
+        if asker.paused_until_us > self.now_us and asker.up:
             wait_us = asker.paused_until_us - self.now_us
             self.at(wait_us, None, lambda: self._returned(pending, reply, token))
             return
-        self._views_in_flight.pop(token, None)
+        if token:
+            del self._views_in_flight[token]
         if pending.open and asker.up:
             pending.open = False
             self.trace.note(self.now_us, REPLIED, asker.number, pending.peer)
@@ -208,11 +211,9 @@ class World:
             self._resume(pending, Unreachable(f"{address} gave no answer in time"))
 
     def _resume(self, pending: _Pending, reply: Message | ClusterError) -> None:
-        asker = pending.asker
-        if isinstance(reply, ClusterError):
-            self.trace.tell(
-                self.now_us, f"{self._name(asker.number)} → {self._name(pending.peer)}  no answer"
-            )
+        if self.trace.lines is not None and isinstance(reply, ClusterError):
+            who = f"{self._name(pending.asker.number)} → {self._name(pending.peer)}"
+            self.trace.tell(self.now_us, f"{who}  no answer")
         pending.resume(reply)
 
     def stepped(self, process: Process, message: Message | None) -> None:
