@@ -24,6 +24,7 @@ COMMANDS = {
     "healing": "--members 6 --died 0.2 --lookups 5",
     "churn": "--members 6 --seconds 10 --rates 0",
     "upkeep": "--members 4 --sessions 0 --seconds 1",
+    "views": "--members 20 --lookups 20",
     "size": "--members 4 --seconds 1",
 }
 

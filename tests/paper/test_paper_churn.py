@@ -10,7 +10,7 @@ from map_reduce.simulation.figures.upkeep import upkeep
 
 def test_lookups_hold_while_members_come_and_go() -> None:
     quiet = Setup(60, 8, interval_s=10, rate=0.0, seconds=120, lookups_per_s=3)
-    busy = Setup(60, 8, interval_s=10, rate=0.05, seconds=400, lookups_per_s=3)
+    busy = Setup(60, 8, interval_s=10, rate=0.05, seconds=300, lookups_per_s=3)
     table = churn([quiet, busy], seed=1)
     lookups = list(map(int, table.column("lookups")))
     assert lookups[0] == pytest.approx(288, rel=0.2)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from map_reduce.core.chord.view import MEMBERS_MAX
 from map_reduce.simulation.figures.churn import Setup, churn
 from map_reduce.simulation.figures.failures import healing, lookups_after, lost_keys
 from map_reduce.simulation.figures.load import load
@@ -15,6 +16,7 @@ from map_reduce.simulation.figures.paths import distribution, paths
 from map_reduce.simulation.figures.size import size
 from map_reduce.simulation.figures.table import Table
 from map_reduce.simulation.figures.upkeep import upkeep
+from map_reduce.simulation.figures.views import views
 
 Flags = argparse.Namespace
 
@@ -53,16 +55,20 @@ def _parser() -> argparse.ArgumentParser:
         *("members", "list", "died", "lookups", "rings"),
     )
     claim("lost", "keys lost when many die", _lost, "members", "keys", "replicas", "died")
-    claim("healing", "until the ring is whole", _healing, "members", "list", "died", "lookups")
+    claim(
+        *("healing", "until the ring is whole", _healing),
+        *("members", "list", "died", "lookups", "view"),
+    )
     claim(
         *("churn", "lookups while members come and go", _churn),
-        *("members", "list", "interval", "rates", "seconds", "asked"),
+        *("members", "list", "interval", "rates", "seconds", "asked", "view"),
     )
     claim(
         *("upkeep", "what maintenance sends", _upkeep),
-        *("members", "list", "sessions", "seconds"),
+        *("members", "list", "sessions", "seconds", "view"),
     )
-    claim("size", "the simulator's own", _size, "members", "list", "seconds")
+    claim("size", "the simulator's own", _size, "members", "list", "seconds", "view")
+    claim("views", "lookups and memory with membership views", _views, "members", "view", "lookups")
     return parser
 
 
@@ -81,6 +87,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "choices": _many(int, [1, 2, 4]) | {"help": "names that each key has"},
     "died": _many(float, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]) | {"help": "shares that die at once"},
     "replicas": _many(int, [1, 5]),
+    "view": {"type": int, "help": "members in each view (default: as many as in lists)"},
     "interval": {"type": float, "default": 0.5, "help": "seconds between rounds"},
     "asked": {"type": float, "default": 1.0, "help": "lookups each second"},
     "rates": _many(float, [0.1]) | {"help": "joins, and crashes, each second"},
@@ -112,12 +119,12 @@ def _lost(flags: Flags) -> Table:
 
 
 def _healing(flags: Flags) -> Table:
-    return healing(flags.members[0], flags.list, flags.died, flags.lookups, flags.seed)
+    return healing(flags.members[0], flags.list, flags.died, flags.lookups, flags.seed, flags.view)
 
 
 def _churn(flags: Flags) -> Table:
     setups = [
-        Setup(members, flags.list, flags.interval, rate, flags.seconds, flags.asked)
+        Setup(members, flags.list, flags.interval, rate, flags.seconds, flags.asked, flags.view)
         for members in flags.members
         for rate in flags.rates
     ]
@@ -125,11 +132,15 @@ def _churn(flags: Flags) -> Table:
 
 
 def _upkeep(flags: Flags) -> Table:
-    return upkeep(flags.members, flags.sessions, flags.list, flags.seconds, flags.seed)
+    return upkeep(flags.members, flags.sessions, flags.list, flags.seconds, flags.seed, flags.view)
 
 
 def _size(flags: Flags) -> Table:
-    return size(flags.members, flags.list, flags.seconds, flags.seed)
+    return size(flags.members, flags.list, flags.seconds, flags.seed, flags.view)
+
+
+def _views(flags: Flags) -> Table:
+    return views(flags.members, flags.view or MEMBERS_MAX, flags.lookups, flags.seed)
 
 
 if __name__ == "__main__":

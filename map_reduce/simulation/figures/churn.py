@@ -6,7 +6,8 @@ library a member does so twice a second, and five times as often while its neigh
 for its rings are smaller and its users do not wait; both are measured.
 
 *Without retries*, as SIGCOMM counts: a lookup has failed if any member on its way did not answer,
-or it ended at a wrong owner. *With*: if it found no owner, or a wrong one.
+or it ended at a wrong owner. *With*: if it found no owner, or a wrong one. *At once*: the first one
+asked was the owner, and said so.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from map_reduce.simulation.world import World
 
 COLUMNS = (
     *("members", "list", "interval s", "rate", "lookups", "hops", "timeouts"),
-    *("failed without retries", "failed", "stale"),
+    *("at once", "failed without retries", "failed", "stale"),
 )
 
 
@@ -38,6 +39,7 @@ class Setup:
     rate: float  # joins, and crashes, each second
     seconds: int
     lookups_per_s: float = 1.0
+    view_max: int | None = None  # lists and fingers only, as in the papers
 
 
 def churn(setups: Iterable[Setup], seed: int) -> Table:
@@ -54,6 +56,7 @@ def churn(setups: Iterable[Setup], seed: int) -> Table:
             ended,
             lookups.answers / ended,
             lookups.timeouts / ended,
+            lookups.at_once / ended,
             1 - lookups.clean / ended,
             lookups.failed / ended,
             lookups.stale / ended,
@@ -68,7 +71,7 @@ def lookups_during(setup: Setup, seed: int) -> Lookups:
         seed,
         members=setup.members,
         successors_max=setup.successors_max,
-        view_max=setup.successors_max,  # the papers' rings have lists and fingers only
+        view_max=setup.view_max or setup.successors_max,
         interval_us=int(setup.interval_s * SECOND_US),
     )
     world = World(settings, [address_of(n) for n in range(setup.members + newcomers)])

@@ -111,7 +111,12 @@ def _owner_and_successors(circle: Circle, key: int, number: int) -> tuple[Member
 
 
 def healing(
-    members: int, successors_max: int, shares: Iterable[float], lookups: int, seed: int
+    members: int,
+    successors_max: int,
+    shares: Iterable[float],
+    lookups: int,
+    seed: int,
+    view_max: int | None = None,
 ) -> Table:
     """Virtual seconds until every list and predecessor is right again, and lookups after that."""
     table = Table(
@@ -129,7 +134,10 @@ def healing(
     )
     for share in shares:
         settings = Settings(
-            seed, members=members, successors_max=successors_max, view_max=successors_max
+            seed,
+            members=members,
+            successors_max=successors_max,
+            view_max=view_max or successors_max,
         )
         world = World(settings, [address_of(number) for number in range(members)])
         world.settle(members)

@@ -16,14 +16,19 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in a unit of ``ru_maxrss``."""
 
 
-def size(sizes: Iterable[int], successors_max: int, seconds: int, seed: int) -> Table:
+def size(
+    sizes: Iterable[int], successors_max: int, seconds: int, seed: int, view_max: int | None = None
+) -> Table:
     """A settled ring that goes on for so many virtual seconds. One event is a message that
     arrived or a timeout; seconds are those that the process computed. The memory is the peak of
     the process so far: give the sizes in rising order."""
-    table = Table(("members", "list", "seconds", "events", "events each s", "GB", "KB each"))
+    table = Table(("members", "view", "seconds", "events", "events each s", "GB", "KB each"))
     for members in sizes:
         settings = Settings(
-            seed, members=members, successors_max=successors_max, view_max=successors_max
+            seed,
+            members=members,
+            successors_max=successors_max,
+            view_max=view_max or successors_max,
         )
         world = World(settings, [address_of(number) for number in range(members)])
         world.settle(members)
@@ -33,7 +38,7 @@ def size(sizes: Iterable[int], successors_max: int, seconds: int, seed: int) -> 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
         events = world.trace.events
         table.add(
-            *(members, successors_max, seconds, events, events / took_s),
+            *(members, settings.view_max, seconds, events, events / took_s),
             *(peak / 1e9, peak / 1e3 / members),
         )
     return table

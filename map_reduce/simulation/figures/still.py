@@ -29,15 +29,21 @@ def key_of(number: int) -> Identifier:
 
 
 class StillRing:
-    """An ideal ring, of which some may be dead without anybody knowing."""
+    """An ideal ring, of which some may be dead without anybody knowing.
 
-    def __init__(self, members: int, successors_max: int, ring: int = 0) -> None:
+    Unless ``view_max`` says otherwise, views hold no more than lists: as the papers' rings, it then
+    has lists and fingers only.
+    """
+
+    def __init__(
+        self, members: int, successors_max: int, ring: int = 0, view_max: int | None = None
+    ) -> None:
         rings = [
             RingMember(
                 Member(address_of(number, ring), 1),
                 now_s=lambda: 0.0,
                 successors_max=successors_max,
-                view_max=successors_max,  # the papers' rings have lists and fingers only
+                view_max=view_max or successors_max,
             )
             for number in range(members)
         ]

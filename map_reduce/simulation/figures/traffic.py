@@ -27,6 +27,7 @@ class Lookups:
     stale: int = 0  # found a member that is not the owner now
     failed: int = 0  # found nobody
     clean: int = 0  # right, and without a single timeout
+    at_once: int = 0  # right, and nobody but the owner was asked, if anybody
     answers: int = 0
     timeouts: int = 0
 
@@ -74,6 +75,7 @@ class Traffic:
             elif found[0] == self._world.judge.circle().owner(target):
                 lookups.right += 1
                 lookups.clean += not cost.timeouts
+                lookups.at_once += not cost.timeouts and cost.path == 0
             else:
                 lookups.stale += 1
 

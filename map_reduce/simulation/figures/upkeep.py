@@ -60,7 +60,12 @@ class Meter:
 
 
 def upkeep(
-    sizes: Iterable[int], sessions_s: Iterable[float], successors_max: int, seconds: int, seed: int
+    sizes: Iterable[int],
+    sessions_s: Iterable[float],
+    successors_max: int,
+    seconds: int,
+    seed: int,
+    view_max: int | None = None,
 ) -> Table:
     """What one member sends each second, on average.
 
@@ -70,18 +75,28 @@ def upkeep(
     table = Table(COLUMNS)
     for session_s in sessions_s:
         for members in sizes:
-            table.add(*_row(members, session_s, successors_max, seconds, seed))
+            table.add(*_row(members, session_s, successors_max, seconds, seed, view_max))
     return table
 
 
 def _row(
-    members: int, session_s: float, successors_max: int, seconds: int, seed: int
+    members: int,
+    session_s: float,
+    successors_max: int,
+    seconds: int,
+    seed: int,
+    view_max: int | None,
 ) -> tuple[float, ...]:
     rate = members / session_s if session_s else 0.0
     end_us = (WARM_UP_S + seconds) * SECOND_US
     newcomers = 100 + int(2 * rate * (WARM_UP_S + seconds))
     world = World(
-        Settings(seed, members=members, successors_max=successors_max, view_max=successors_max),
+        Settings(
+            seed,
+            members=members,
+            successors_max=successors_max,
+            view_max=view_max or successors_max,
+        ),
         [address_of(number) for number in range(members + newcomers)],
         first_incarnation=FIRST_INCARNATION,
     )
