@@ -35,7 +35,9 @@ def worker_pool(
         node=str(address),
         hash_seed=cluster.hash_seed,
         tasks_per_worker_max=config.tasks_per_worker_max,
-        limits=Limits(config.worker_open_files_max, config.worker_file_mb_max),
+        limits=Limits(
+            config.worker_open_files_max, config.worker_file_mb_max, config.worker_memory_mb_max
+        ),
         variables=frozenset(config.worker_variables.replace(",", " ").split()),
         user=user,
     )
