@@ -20,6 +20,7 @@ ReduceFunction = Callable[[Any, list[Any]], Any]
 
 TIMEOUT_S_MIN, TIMEOUT_S_MAX = 0.1, 7 * 86400.0
 MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 1 << 20
+PRIORITY_MIN, PRIORITY_MAX = 0.01, 100.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Options:
             bound, if it has one. The lower of the two holds.
         backups: whether tasks that lag behind are started a second time on another node; by
             default what the cluster is set to.
+        priority: its share of the slots where several jobs want them: a job of priority 2 gets
+            twice as many as one of priority 1, the default. 0.01 to 100.
 
     Raises:
         ConfigError: one of them is out of its range; names it.
@@ -91,6 +94,7 @@ class Options:
     timeout_s: float | None = None
     memory_mb_max: int | None = None
     backups: bool | None = None
+    priority: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.on_bad_record, str | Skip):
@@ -114,6 +118,11 @@ class Options:
             raise ConfigError(
                 f"memory_mb_max is {memory_mb!r}; it is a whole number of MiB, at least "
                 f"{MEMORY_MB_MIN} and at most {MEMORY_MB_MAX}"
+            )
+        if not (_is_number(self.priority) and PRIORITY_MIN <= self.priority <= PRIORITY_MAX):
+            raise ConfigError(
+                f"priority is {self.priority!r}; it is a number, at least {PRIORITY_MIN:g} and at "
+                f"most {PRIORITY_MAX:g}"
             )
         if self.backups is not None and type(self.backups) is not bool:
             raise ConfigError(f"backups is {self.backups!r}; it may be True, False or None")

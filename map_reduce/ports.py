@@ -206,7 +206,9 @@ class WorkerPool(Protocol):
         :meth:`stop` of the attempt, ``ended`` is not called.
         """
 
-    def stop(self, job_id: str, phase: str = "", task: int = -1, number: int = -1) -> None:
+    def stop(
+        self, job_id: str, phase: str = "", task: int = -1, number: int = -1, epoch: int = -1
+    ) -> None:
         """End matching attempts, running or queued, without reporting them."""
 
     def running(self) -> tuple[Running, ...]:

@@ -258,6 +258,7 @@ def _rules(options: Options) -> TaskRules:
         timeout_s=float(options.timeout_s or 0.0),
         memory_mb_max=options.memory_mb_max or 0,
         backups=options.backups,
+        priority=float(options.priority),
     )
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -147,11 +147,18 @@ class Attempts:
                 return refusal
             if order.attempt in self._orders:
                 return Done()
-            if len(self._orders) >= self._attempts_max:
+            if len(self._orders) >= self._attempts_max and self._has_its_share(order):
                 return Busy()
             self._orders[order.attempt] = order
         self._threads.run(lambda: self._feed(order))
         return Done()
+
+    def _has_its_share(self, order: StartAttempt) -> bool:
+        """Whether its job has as many attempts here as others, so that it is not kept waiting."""
+        jobs = Counter(attempt.job_id for attempt in self._orders)
+        job_id = order.attempt.job_id
+        share = self._attempts_max // len(jobs.keys() | {job_id})
+        return jobs[job_id] >= share or len(self._orders) >= 2 * self._attempts_max
 
     def _serve(self, job_id: str, epoch: int, master: Address) -> No | None:
         """Work for this master from now on, unless there is a later one. With the lock held."""
@@ -210,7 +217,7 @@ class Attempts:
                 return No(f"{service.master} has taken over job {attempt.job_id}")
             self._orders.pop(attempt, None)
             self._unreported.pop(attempt, None)
-        self._pool.stop(attempt.job_id, attempt.phase, attempt.task, attempt.number)
+        self._pool.stop(attempt.job_id, attempt.phase, attempt.task, attempt.number, attempt.epoch)
         return Done()
 
     def end_job(self, job_id: str, *, blocks: bool) -> Message:

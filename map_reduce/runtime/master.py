@@ -378,6 +378,7 @@ class JobMaster:
             careful=effect.careful,
             skipping=effect.skipping,
             memory_mb_max=spec.rules.memory_mb_max,
+            priority=spec.rules.priority,
         )
         try:
             reply = around.peers.request(effect.node.address, order, Done, Busy)

@@ -73,11 +73,13 @@ class InlineWorkerPool:
             self._queue.append(Task(next(self._numbers), order, local, ended))
             self._changed.notify()
 
-    def stop(self, job_id: str, phase: str = "", task: int = -1, number: int = -1) -> None:
+    def stop(
+        self, job_id: str, phase: str = "", task: int = -1, number: int = -1, epoch: int = -1
+    ) -> None:
         """Drop matching attempts; those that run go on to their end, unreported."""
         with self._changed:
             for candidate in [*self._queue, *self._running]:
-                if matches(candidate.order.attempt, job_id, phase, task, number):
+                if matches(candidate.order.attempt, job_id, phase, task, number, epoch):
                     candidate.stopped = True
             waiting = [candidate for candidate in self._queue if not candidate.stopped]
             self._queue.clear()

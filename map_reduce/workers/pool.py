@@ -29,7 +29,6 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -40,6 +39,7 @@ from map_reduce.errors import Refused
 from map_reduce.ports import LocalInput
 from map_reduce.workers.child import Launch
 from map_reduce.workers.confinement import DEFAULT_LIMITS, Limits
+from map_reduce.workers.fair_queue import FairQueue
 from map_reduce.workers.slot import Slot
 from map_reduce.workers.tasks import Task, matches
 from map_reduce.workers.user import WorkerUser
@@ -90,7 +90,7 @@ class ProcessWorkerPool:
         self.slots = slots
         self._scratch = scratch
         self._lock = threading.Lock()
-        self._queue: deque[Task] = deque()
+        self._queue = FairQueue(time.monotonic)
         self._unreported: set[Task] = set()
         self._numbers = itertools.count()
         self._closed = False
@@ -138,23 +138,24 @@ class ProcessWorkerPool:
             idle = [slot for slot in self._slots if slot.task is None]
             if idle:
                 slot = max(idle, key=lambda slot: slot.warmth)
+                self._queue.begin(task)
                 slot.task = task
                 slot.ring()
             else:
-                self._queue.append(task)
+                self._queue.put(task)
 
-    def stop(self, job_id: str, phase: str = "", task: int = -1, number: int = -1) -> None:
+    def stop(
+        self, job_id: str, phase: str = "", task: int = -1, number: int = -1, epoch: int = -1
+    ) -> None:
         """End matching attempts; a callback that is being made right now is not waited for.
 
         Given the job alone, it also unloads the job's functions.
         """
         with self._lock:
             for candidate in self._unreported:
-                if matches(candidate.order.attempt, job_id, phase, task, number):
+                if matches(candidate.order.attempt, job_id, phase, task, number, epoch):
                     candidate.stopped = True
-            waiting = [candidate for candidate in self._queue if not candidate.stopped]
-            self._queue.clear()
-            self._queue.extend(waiting)
+            self._queue.drop(lambda candidate: candidate.stopped)
             self._unreported = {task for task in self._unreported if not task.stopped}
             if not self._closed:
                 for slot in self._slots:
@@ -188,7 +189,7 @@ class ProcessWorkerPool:
         with self._lock:
             first, self._closed = not self._closed, True
             if first:
-                self._queue.clear()
+                self._queue.drop(lambda candidate: True)
                 self._unreported.clear()
                 for slot in self._slots:
                     slot.closing = True

@@ -10,13 +10,13 @@ import select
 import shutil
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from map_reduce.core.messages import Failed, Outcome
 from map_reduce.workers import failures
 from map_reduce.workers.child import Child, Launch
+from map_reduce.workers.fair_queue import FairQueue
 from map_reduce.workers.notes import Noted, read_note
 from map_reduce.workers.protocol import Ended, Forget, FromWorker, Report, run_of
 from map_reduce.workers.tasks import Task
@@ -67,7 +67,7 @@ class Slot:
         launch: Launch,
         *,
         lock: threading.Lock,
-        queue: deque[Task],
+        queue: FairQueue,
         finished: Finished,
         attempts_max: int,
         warm: bool,
@@ -133,7 +133,8 @@ class Slot:
         if task is not None:
             outcome, path = self._attempt(task)
             with self._lock:
-                self.task = self._queue.popleft() if self._queue else None
+                self._queue.end(task)
+                self.task = self._queue.take()
             self._finished(task, outcome, path)
             return True
         if self._child is None and self._start_soon:

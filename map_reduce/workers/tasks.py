@@ -32,11 +32,14 @@ class Task:
         return scratch / f"output-{self.number}"
 
 
-def matches(attempt: AttemptId, job_id: str, phase: str, task: int, number: int) -> bool:
+def matches(
+    attempt: AttemptId, job_id: str, phase: str, task: int, number: int, epoch: int
+) -> bool:
     """Whether ``stop`` with these arguments means this attempt."""
     return (
         attempt.job_id == job_id
         and phase in ("", attempt.phase)
         and task in (-1, attempt.task)
         and number in (-1, attempt.number)
+        and epoch in (-1, attempt.epoch)
     )

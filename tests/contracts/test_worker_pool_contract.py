@@ -227,7 +227,12 @@ def test_what_is_stopped_while_it_runs_is_not_reported(
         (("a", "map"), ["a reduce 1 0", "b map 1 0"]),
         (("a", "map", 2), ["a map 1 0", "a map 1 1", "a reduce 1 0", "b map 1 0"]),
         (("a", "map", 1, 1), ["a map 1 0", "a map 2 0", "a reduce 1 0", "b map 1 0"]),
+        (("a", "map", 1, 1, 1), ["a map 1 0", "a map 2 0", "a reduce 1 0", "b map 1 0"]),
         (("c",), ["a map 1 0", "a map 1 1", "a map 2 0", "a reduce 1 0", "b map 1 0"]),
+        (
+            ("a", "map", 1, 1, 2),
+            ["a map 1 0", "a map 1 1", "a map 2 0", "a reduce 1 0", "b map 1 0"],
+        ),
     ],
 )
 def test_stop_takes_what_matches_out_of_the_queue(

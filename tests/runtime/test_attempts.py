@@ -170,6 +170,16 @@ def test_more_than_it_has_room_for_is_refused_as_busy(attempts):
     assert attempts.start(order(2)) == Busy()
 
 
+def test_a_full_node_takes_attempts_of_a_job_that_has_less_than_its_share(attempts):
+    for task in (0, 1):
+        attempts.start(order(task))
+    other = msgspec.structs.replace(order(), attempt=AttemptId("other", "map", 0, 0))
+    assert attempts.start(other) == Done()
+    assert attempts.start(order(2)) == Busy()
+    again = msgspec.structs.replace(order(), attempt=AttemptId("other", "map", 1, 0))
+    assert attempts.start(again) == Busy()
+
+
 def test_an_old_master_is_fenced_off(attempts):
     assert attempts.start(order(0, epoch=5)) == Done()
     refusal = attempts.start(order(1, epoch=4))

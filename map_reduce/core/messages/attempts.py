@@ -72,6 +72,7 @@ class StartAttempt(Message, frozen=True):
     ``careful``: note each record before it is mapped, so that the one that kills the process
     can be named. ``epoch`` is the master's; a node refuses lower ones than it has seen.
     ``skipping``: where bad records may be left out. ``memory_mb_max`` 0: no bound but the node's.
+    ``priority``: the job's share of the node's slots, against that of others.
     """
 
     attempt: AttemptId
@@ -83,6 +84,7 @@ class StartAttempt(Message, frozen=True):
     careful: bool
     skipping: Skipping | None = None
     memory_mb_max: int = 0
+    priority: float = 1.0
 
 
 class StopAttempt(Message, frozen=True):

@@ -35,6 +35,7 @@ class TaskRules(msgspec.Struct, frozen=True, array_like=True):
     timeout_s: float = 0.0
     memory_mb_max: int = 0
     backups: bool | None = None
+    priority: float = 1.0
 
 
 class JobSpec(msgspec.Struct, frozen=True, array_like=True):
