@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +105,7 @@ class Cluster:
 
 def wait_until(what: str, is_so: Callable[[], bool], within_s: float = 60.0) -> None:
     """Ask again and again; fail with ``what`` was waited for."""
-    until_s = time.monotonic() + within_s
+    until_s, never = time.monotonic() + within_s, threading.Event()
     while not is_so():
         assert time.monotonic() < until_s, f"{what}: not within {within_s:g} s"
-        time.sleep(0.1)
+        never.wait(0.1)
