@@ -43,6 +43,7 @@ from map_reduce.counters import counting
 from map_reduce.errors import (
     ClusterError,
     InputEncodingError,
+    InputError,
     MapError,
     MapReduceError,
     ReduceError,
@@ -104,7 +105,7 @@ def run_attempt(
         source = order.work.sources[damaged.number]
         failed = Failed(failure_of(damaged.error, attempt, node), retry=True, lost_source=source)
     except MapReduceError as error:
-        failed = Failed(failure_of(error, attempt, node), retry=False)
+        failed = Failed(failure_of(error, attempt, node), retry=_is_of_the_node(error))
     except MemoryError as error:
         kind = ReduceError if isinstance(order.work, ReduceWork) else MapError
         what = "MemoryError: the task's data does not fit in memory"
@@ -114,6 +115,12 @@ def run_attempt(
         failed = Failed(Failure(ClusterError.__name__, text), retry=True)
     output.unlink(missing_ok=True)
     return failed, None
+
+
+def _is_of_the_node(error: MapReduceError) -> bool:
+    """Whether another node may read what this one could not: its disk or mount is at fault."""
+    cause = error.__cause__
+    return isinstance(error, InputError) and isinstance(cause, OSError) and cause.errno is not None
 
 
 def memory_advice(memory_mb_max: int) -> str:

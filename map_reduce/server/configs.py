@@ -123,7 +123,7 @@ class ClusterConfig(_Settings):
         10.0, "SILENT_AFTER", 0.1, 600, "seconds of mere silence after which a node is dead"
     )
     attempts_max: int = _setting(
-        3, "ATTEMPTS_MAX", 1, 100, "attempts at a task that ended their process or lost their node"
+        3, "ATTEMPTS_MAX", 1, 100, "failed attempts at a task until its job fails"
     )
     backups: int = _setting(
         1, "BACKUPS", 0, 1, "1: tasks that lag behind are begun a second time; 0: never"

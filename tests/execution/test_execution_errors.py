@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from execution_runs import (
     attempt,
@@ -19,7 +20,7 @@ from execution_runs import (
 )
 from test_execution_read import file_split
 
-from map_reduce.core.messages import Checked, CheckWork, Failed, MapWork, WholeWork
+from map_reduce.core.messages import Checked, CheckWork, Failed, MapWork, TextFormat, WholeWork
 from map_reduce.errors import FunctionError
 from map_reduce.execution.attempt import LoadedFunctions, load_functions
 from map_reduce.execution.failures import RECORD_CHARACTERS_MAX, said, shown
@@ -361,3 +362,55 @@ def test_functions_are_loaded() -> None:
 def test_functions_that_do_not_load(pickled: bytes, message: str) -> None:
     with pytest.raises(FunctionError, match=message):
         load_functions(pickled)
+
+
+def test_input_that_another_node_may_read_is_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(b"\x1f\x8b no gzip")
+    functions = LoadedFunctions(lambda number, line: [], lambda key, values: values, None)
+    split = file_split(path)
+    packed = msgspec.structs.replace(split, format=TextFormat(compression="gzip"))
+    damaged, _ = attempt(WholeWork(packed), functions, tmp_path / "o")
+    path.unlink()
+    missing, _ = attempt(WholeWork(split), functions, tmp_path / "o")
+    assert isinstance(damaged, Failed)
+    assert isinstance(missing, Failed)
+    assert (damaged.failure.kind, damaged.retry) == ("InputUnreadableError", False)
+    assert (missing.failure.kind, missing.retry) == ("InputMissingError", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "retry", "cause"),
+    [
+        (ValueError("x"), True, "ValueError"),
+        (FileNotFoundError(2, "x"), True, "FileNotFoundError"),
+        (ConnectionResetError(), True, ""),
+        (TimeoutError(), True, ""),
+        (OSError(28, "no space"), True, ""),
+        (MemoryError(), True, ""),
+        (NameError("x"), False, "NameError"),
+        (SystemExit(3), False, "SystemExit"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_which_exceptions_are_worth_another_attempt(
+    error: BaseException, retry: bool, cause: str
+) -> None:
+    def raising(index: int, item: str) -> Any:
+        raise error
+
+    def wrapping(index: int, item: str) -> Any:
+        try:
+            raise error
+        except BaseException as inner:
+            raise LookupError("outer") from inner
+
+    failed = failure_of_map(raising, ["a"])
+    assert failed.retry == retry
+    assert failed.suspect is not None
+    assert (failed.suspect.phase, failed.suspect.position) == ("map", 0)
+    assert failed.suspect.cause == cause
+    wrapped = failure_of_map(wrapping, ["a"])
+    assert wrapped.retry
+    assert wrapped.suspect is not None
+    assert wrapped.suspect.cause == ("LookupError" if cause else "")

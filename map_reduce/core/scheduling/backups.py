@@ -1,7 +1,7 @@
 """Which attempts lag so far behind that the task is better begun anew elsewhere.
 
-A task that runs on a slow node holds up the whole job once all others are done. So when no task
-waits any more, nodes with free slots are given *backup attempts* at the tasks that lag (Dean and
+A task that runs on a slow node holds up the whole job once all others are done. So nodes with free
+slots that no task waits for are given *backup attempts* at the tasks that lag (Dean and
 Ghemawat 2004, section 3.6). Which ones do, is told as in LATE (Zaharia et al. 2008), by the time
 that an attempt still needs, not by how far it is::
 
@@ -24,9 +24,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
+from typing import NamedTuple
 
 from map_reduce.core.messages import AttemptId
-from map_reduce.core.scheduling.nodes import Nodes, NodeState
+from map_reduce.core.scheduling.nodes import NodeState
 from map_reduce.core.scheduling.tasks import Attempt, Task
 
 BACKUP_AFTER_S_MIN = 1.0
@@ -76,6 +77,13 @@ class Pace:
         return max(self._medians[0], self._medians[1] * size_bytes)
 
 
+class Idle(NamedTuple):
+    """Nodes with a free slot that no task waits for, and the slots of all nodes."""
+
+    nodes: list[NodeState]
+    slots_total: int
+
+
 class Backups:
     """Which backups to start now.
 
@@ -95,13 +103,12 @@ class Backups:
         pace.note(attempt.node, now_s - attempt.since_s, attempt.size_bytes)
 
     def wanted(
-        self, attempts: Mapping[AttemptId, Attempt], kind: type[Task], nodes: Nodes, now_s: float
+        self, attempts: Mapping[AttemptId, Attempt], kind: type[Task], idle: Idle, now_s: float
     ) -> Iterator[tuple[Task, NodeState]]:
         """The tasks of a kind to begin a second time, and where, one after another: each is to
         be started before the next is asked for."""
-        free = nodes.with_room(readers_only=False, queueing=False)
-        room = backups_max(nodes.slots_total) - sum(one.backup for one in attempts.values())
-        if not (self.on and free and room > 0):
+        room = backups_max(idle.slots_total) - sum(one.backup for one in attempts.values())
+        if not self.on or room <= 0:
             return
         alone = [
             one
@@ -109,7 +116,7 @@ class Backups:
             if len(one.task.attempts) == 1 and isinstance(one.task, kind)
         ]
         for attempt in self._lagging(alone, now_s):
-            node = node_for(attempt, free)
+            node = node_for(attempt, idle.nodes)
             if node is not None:
                 yield attempt.task, node
                 room -= 1
@@ -117,18 +124,15 @@ class Backups:
                     return
 
     def to_move(
-        self, attempts: Mapping[AttemptId, Attempt], kind: type[Task], nodes: Nodes, now_s: float
+        self, attempts: Mapping[AttemptId, Attempt], kind: type[Task], idle: Idle, now_s: float
     ) -> Iterator[tuple[Attempt, NodeState]]:
         """Attempts at tasks of a kind that wait behind the slots of their node while another node
         is idle, and that node; one after another, as in :meth:`wanted`."""
-        free = nodes.with_room(readers_only=False, queueing=False)
-        if not free:
-            return
         for attempt in [one for one in attempts.values() if one.waits]:
             patient = now_s - attempt.since_s < MOVE_AFTER_S
             if patient or len(attempt.task.attempts) > 1 or not isinstance(attempt.task, kind):
                 continue
-            node = node_for(attempt, free)
+            node = node_for(attempt, idle.nodes)
             if node is not None:
                 yield attempt, node
 

@@ -239,11 +239,12 @@ class Watch:
             self._check_sources(start.work)
 
     def _check_backup(self, backup: Attempt) -> None:
-        """A backup is for idle slots: no task waits, and there are not many of them."""
+        """A backup is for idle slots that no task waits for, and there are not many of them."""
         scheduler = self._scheduler
         assert scheduler.backups.on, "backups are switched off"
         queue = scheduler.map_queue if scheduler.ledger.maps_missing else scheduler.final_queue
-        assert not queue, "a backup is started while a task waits"
+        waits = queue.has_for(backup.node, scheduler.nodes)
+        assert not waits, "a backup is started where a task waits"
         assert not backup.waits, "a backup waits behind the slots"
         backups = sum(attempt.backup for attempt in scheduler.attempts.values())
         assert backups <= backups_max(scheduler.nodes.slots_total), "too many backups"

@@ -79,6 +79,10 @@ class Pending:
             (self._readers if task.readers_only else self._anywhere).appendleft(task)
         self._count += 1
 
+    def has_for(self, node: NodeState, nodes: Nodes) -> bool:
+        """Whether some task here should be run by this node."""
+        return bool(self._queue_for(node, nodes))
+
     def take(self, node: NodeState, nodes: Nodes) -> Task | None:
         """Remove and return the next task that this node should run; None where there is none."""
         queue = self._queue_for(node, nodes)

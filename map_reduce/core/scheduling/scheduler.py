@@ -38,9 +38,9 @@ The rules:
     ``node_silence_s_max``, an attempt that its node keeps failing to mention after
     ``unlisted_s_max``; a job of which no node takes a task, or whose input no node can read,
     fails after ``no_node_s_max``. A node that says it is busy is waited for: it works.
-7.  **Back up.** When no task waits any more, one that lags far behind what is to be expected is
-    begun a second time on another node, where the job and the cluster have it so (``backups``).
-    The first of the two that succeeds counts, the other is stopped.
+7.  **Back up.** Where slots are free and no task waits for them, one that lags far behind what is
+    to be expected is begun a second time on another node, if the job and the cluster have it so
+    (``backups``). The first of the two that succeeds counts, the other is stopped.
 8.  **Take over.** A scheduler that begins with TakenOver goes on where another was: what the ledger
     says is committed, what the nodes say they run is in flight (``restoring``). It begins with as
     many attempts and losses in hand as the first one did.
@@ -71,7 +71,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.core.scheduling import failures
 from map_reduce.core.scheduling.account import Account
-from map_reduce.core.scheduling.backups import Backups
+from map_reduce.core.scheduling.backups import Backups, Idle
 from map_reduce.core.scheduling.blame import Blame
 from map_reduce.core.scheduling.commits import Commits
 from map_reduce.core.scheduling.effects import Effect, Fail, Finish, Start, Stop
@@ -299,16 +299,20 @@ class JobScheduler:
             self._start(task, node)
 
     def _back_up(self) -> None:
-        """Once no task waits and slots are free: move what waits behind others to them, and begin
-        tasks that lag a second time."""
-        if not self._queue:
-            kind = MapTask if self.ledger.maps_missing else FinalTask
-            for attempt, node in self.backups.to_move(self.attempts, kind, self.nodes, self._now_s):
-                self._drop(attempt, stop=True)
-                attempt.task.step(TaskStep.ALL_ATTEMPTS_GONE)
-                self._start(attempt.task, node)
-            for task, node in self.backups.wanted(self.attempts, kind, self.nodes, self._now_s):
-                self._start(task, node)
+        """On nodes with free slots that no task waits for: take over what waits behind the slots
+        of others, and begin tasks that lag a second time."""
+        free = self.nodes.with_room(readers_only=False, queueing=False)
+        free = [node for node in free if not self._queue.has_for(node, self.nodes)]
+        if not free:
+            return
+        idle = Idle(free, self.nodes.slots_total)
+        kind = MapTask if self.ledger.maps_missing else FinalTask
+        for attempt, node in self.backups.to_move(self.attempts, kind, idle, self._now_s):
+            self._drop(attempt, stop=True)
+            attempt.task.step(TaskStep.ALL_ATTEMPTS_GONE)
+            self._start(attempt.task, node)
+        for task, node in self.backups.wanted(self.attempts, kind, idle, self._now_s):
+            self._start(task, node)
 
     @property
     def _queue(self) -> Pending:

@@ -108,6 +108,27 @@ def test_there_is_no_backup_while_a_task_waits():
     assert not backups_of(cluster)
 
 
+def test_a_task_that_waits_for_another_node_is_no_reason_to_leave_a_slot_idle():
+    cluster = cluster_of(job(*map(items, range(3))))
+    cluster.join(A, B, slots=1)
+    cluster.take_all()
+    [(a, slow)] = [(at, id_) for at, id_ in cluster.running() if at == A]
+    [(b, other)] = [(at, id_) for at, id_ in cluster.running() if at == B]
+    pass_time(cluster, TASK_S)
+    cluster.feed(cluster.end(b, other))
+    cluster.take_all()
+    cluster.end_one("map", 2, died())  # at B, so it waits for A, which is busy
+    assert [task.index for task in cluster.scheduler.map_queue] == [2]
+    pass_time(cluster, 5 * TASK_S)
+    [(at, backup)] = backups_of(cluster)
+    assert (at, backup.task) == (B, slow.task)
+    cluster.take_all()
+    cluster.feed(cluster.end(B, backup))  # which frees A
+    assert cluster.all_starts[-1].node == a
+    cluster.settle()
+    cluster.check_result()
+
+
 def test_one_that_lags_is_known_by_its_progress_long_before_its_time_is_up():
     cluster, slow = tail_of()
     already_s = cluster.now_s - cluster.scheduler.attempts[slow].since_s

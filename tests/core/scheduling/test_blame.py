@@ -166,6 +166,16 @@ def test_a_record_that_may_be_innocent_is_left_out_the_second_time(cause):
     assert [known.position for known in starts_of(cluster)[-1].skipping.known] == [7]
 
 
+def test_failures_are_forgotten_once_a_record_is_found():
+    cluster = cluster_of(rules=ANY, attempts_max=3)
+    for position in range(10):
+        fail(cluster, failed_at("map", position, ""))
+        fail(cluster, failed_at("map", position, ""))
+    assert cluster.ending is None
+    cluster.settle()
+    assert cluster.scheduler.ledger.tally.records_skipped == 10
+
+
 def test_failures_at_no_record_are_bounded_as_ever():
     cluster = cluster_of(rules=ANY, attempts_max=3)
     for _ in range(3):
