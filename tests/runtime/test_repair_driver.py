@@ -496,7 +496,8 @@ def test_ended_jobs_are_remembered_and_written_down_once(net):
 
 @pytest.mark.parametrize("puts", [1, 3, 1000])
 def test_what_comes_during_the_hand_over_is_handed_over_or_refused(net, puts):
-    net[ME].put("a/input/first")
+    for member in MEMBERS:
+        net[member].put("a/input/first")
     original, kept, numbers = net.call, [], iter(range(puts))
 
     def call(peer, request, timeout_s):
