@@ -27,7 +27,7 @@ LATE = {"leave-without-hand-over"}
 """Found, but not within a few seeds."""
 
 
-@pytest.mark.parametrize("seed", [269, 10106, 10703, 100244, 102592])
+@pytest.mark.parametrize("seed", [269, 10106, 10703, 100244, 102592, 200555])
 def test_seeds_that_once_found_something_hold(seed, capsys):
     assert main(["--seed", str(seed)]) == 0, capsys.readouterr().out
 

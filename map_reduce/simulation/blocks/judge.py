@@ -1,8 +1,8 @@
 """What must hold of blocks.
 
     D1  whoever reads gets the bytes that were stored, or an error
-    D2  a majority of its group has kept a block when it is acknowledged; from then on it has a
-        sound copy, on a live node or on a disk that comes back, until faults have taken as many
+    D2  when a block is acknowledged, a majority of its group has it (those counted who lost it or
+        left meanwhile); from then on it has a sound copy, on a live node or on a disk that comes back, until faults have taken as many
         as it had then, or as it had when all its copies were last there
     D3  a copy that is too many is deleted only while as many others are there as a full group has
     D4  nobody keeps bytes that do not match their digest, when they come
@@ -40,7 +40,7 @@ class Story:
         sound: nodes whose disks have it undamaged.
         floor: so many losses may take it for good.
         losses: sound copies taken by faults since it had all.
-        taken: all that faults took.
+        taken: all that faults took, or nodes that left.
         gone: (time, node) of each copy that went otherwise than by being too many.
     """
 
@@ -141,9 +141,9 @@ class BlockJudge:
             if number not in story.sound:
                 continue
             left = len(story.sound) - 1
+            story.taken += 1
             if not in_order:
                 story.losses += 1
-                story.taken += 1
             elif left:  # there are no more copies where there are no more nodes
                 story.floor = min(story.floor, story.losses + left)
             else:
