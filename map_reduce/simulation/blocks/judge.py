@@ -2,8 +2,9 @@
 
     D1  whoever reads gets the bytes that were stored, or an error
     D2  when a block is acknowledged, a majority of its group has it (those counted who lost it or
-        left meanwhile); from then on it has a sound copy, on a live node or on a disk that comes back, until faults have taken as many
-        as it had then, or as it had when all its copies were last there
+        left meanwhile); from then on it has a sound copy, on a live node or on a disk that comes
+        back, until faults have taken as many as it had then, or as it had when all its copies
+        were last there
     D3  a copy that is too many is deleted only while as many others are there as a full group has
     D4  nobody keeps bytes that do not match their digest, when they come
     D5  who leaves in order, having handed over all, does not take a last copy along (where the
