@@ -120,7 +120,7 @@ class ClusterConfig(_Settings):
         5.0, "DEAD_AFTER", 0.1, 600, "seconds of refused connections after which a node is dead"
     )
     silent_after_s: float = _setting(
-        10.0, "SILENT_AFTER", 0.1, 600, "seconds of mere silence after which a node is dead"
+        20.0, "SILENT_AFTER", 0.1, 600, "seconds of mere silence after which a node is dead"
     )
     attempts_max: int = _setting(
         3, "ATTEMPTS_MAX", 1, 100, "failed attempts at a task until its job fails"

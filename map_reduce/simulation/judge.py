@@ -12,7 +12,7 @@ With the production detector nothing is granted, and the ring has to be ideal ag
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from map_reduce.core.chord.invariants import (
     MemberState,
@@ -23,6 +23,7 @@ from map_reduce.core.chord.invariants import (
     lost_principals,
     principals,
     ring_of,
+    rings,
     state_of,
     unfounded,
 )
@@ -41,6 +42,19 @@ SMALL_MEMBERS = 32
 changes as there are members in each such number."""
 
 
+GRACE_ROUNDS = 3
+"""Rounds after its own pause in which a member judges nobody (F1)."""
+
+
+class FalseDeath(NamedTuple):
+    """A member that lives was judged to be dead."""
+
+    at_us: int
+    by: Member
+    member: Member
+    stopped: bool  # its process stood still then, or shortly before
+
+
 class Violation(Exception):
     """The ring is not as it must be; the text says in what."""
 
@@ -54,6 +68,8 @@ class Judge:
         self._principals: frozenset[Member] = frozenset()
         self._changes = 0
         self.checks = 0  # of the whole ring
+        self.false_deaths: list[FalseDeath] = []
+        self.grace_checked = True
 
     def settled(self, rings: Collection[RingMember]) -> None:
         """These members are in the ring without having joined it."""
@@ -93,6 +109,39 @@ class Judge:
             wrong.append("R5: no principal is left")
         return wrong
 
+    def view_is(self, process: Process) -> None:
+        """A round of the process begins: what it believes of each member, in a small ring.
+
+        Raises:
+            Violation: F2, something that has been refuted is believed again.
+        """
+        if len(self._world.addresses) > SMALL_MEMBERS:
+            return
+        for address in self._world.addresses:
+            told = process.ring.acquaintances.members.sighting(address, 0.0)
+            if told is None:
+                process.believed.pop(address, None)
+                continue
+            rank = (told.member.incarnation, told.version, told.gone)
+            if rank < process.believed.get(address, rank):
+                self._raise([f"F2: {process.ring.me} believes again {told}, which was refuted"])
+            process.believed[address] = rank
+
+    def judged_dead(self, process: Process, member: Member) -> None:
+        """The detector of the process has judged that the member is dead.
+
+        Raises:
+            Violation: F1, it may not judge so soon after its own pause.
+        """
+        rounds = process.rounds - process.rounds_at_pause
+        if self.grace_checked and rounds <= GRACE_ROUNDS:
+            self._raise([f"F1: {process.ring.me} judges {member} {rounds} rounds after a pause"])
+        if self._world.is_up(member):
+            stopped = self._world.stopped_lately(member)
+            self.false_deaths.append(
+                FalseDeath(self._world.now_us, process.ring.me, member, stopped)
+            )
+
     def may_lose(self, process: Process) -> bool:
         """Whether the protocol is to survive that this process ends now."""
         victim = process.ring.me
@@ -124,7 +173,38 @@ class Judge:
                 for member in place
                 if member and process.ring.believed_dead(member) and self._world.is_up(member)
             ]
+            wrong += self._wrong_with_the_view(process)
         return wrong or flaws(self.ring(), self._world.settings.successors_max)
+
+    def is_content(self) -> bool:
+        """Whether all is as it must be after quiet."""
+        return not self.after_quiet()
+
+    def _wrong_with_the_view(self, process: Process) -> list[str]:
+        """Whom it misses, and whom it names though it is gone. (Not of views that are full.)"""
+        view = process.ring.acquaintances.members
+        if view.is_full or process.ring.alone:
+            return []
+        named = {process.ring.me, *view.living()}
+        there = {p.ring.me for p in self._world.processes() if p.ring.joined}
+        missed, gone = sorted(there - named), sorted(named - there)
+        wrong = [f"the view of {process.ring.me} misses {_hosts(missed)}"] if missed else []
+        return wrong + ([f"the view of {process.ring.me} has {_hosts(gone)}"] if gone else [])
+
+    def ideal_among_joined(self) -> bool:
+        """Whether those that have joined are one ideal ring, whoever else is up."""
+        return not flaws(self.ring(), self._world.settings.successors_max)
+
+    def has_right_neighbours(self) -> bool:
+        """Whether every member has the right predecessor and first successor."""
+        states = [
+            MemberState(s.member, s.predecessor, s.successors[:1]) for s in self.ring().values()
+        ]
+        return not flaws(ring_of(states), 1)
+
+    def number_of_rings(self) -> int:
+        """Cycles of best successors."""
+        return len(rings(self.ring()))
 
     def circle(self) -> Circle:
         """All processes that are up and joined, in ring order."""
@@ -145,6 +225,10 @@ def lives_on(owner: Member, chain: Collection[Member], ring: Ring) -> bool:
     if tuple(chain) == (owner,):
         return True
     return any(member in ring and member != owner for member in chain)
+
+
+def _hosts(members: Collection[Member]) -> str:
+    return " ".join(member.address.host for member in members)
 
 
 def _newcomer(member: Member) -> MemberState:

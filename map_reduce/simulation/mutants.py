@@ -5,11 +5,14 @@ A checker that cannot fail proves nothing: for each of these, the tests show tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+from map_reduce.core.chord.detector import Detector
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.identifiers import Member, between
-from map_reduce.core.messages import Done, Message
+from map_reduce.core.messages import Done, Message, Sighting
 from map_reduce.core.procedure import Procedure
 
 
@@ -73,3 +76,54 @@ class NeverBusy(RingMember):
         reply = super().handle(message, sender)
         self._stabilizing = stabilizing
         return reply
+
+
+class Unconfirmed(RingMember):
+    """Nobody else has to find a member dead, and what others heard of it counts for nothing."""
+
+    def _inquire(self) -> Procedure[None]:
+        yield from ()
+
+    def __init__(self, me: Member, *, now_s: Callable[[], float], **rest: Any) -> None:
+        super().__init__(me, now_s=now_s, **rest)
+        if isinstance(self.detector, Detector):
+            others = self.acquaintances.view
+            self.detector = Detector(now_s, dead_after_s=5.0, confirmations=0, others=others)
+
+
+class Graceless(RingMember):
+    """It judges by the silence of a time in which it stood still itself."""
+
+    def __init__(self, me: Member, *, now_s: Callable[[], float], **rest: Any) -> None:
+        super().__init__(me, now_s=now_s, **(rest | {"pause_s_max": math.inf}))
+
+
+class Unrefuted(RingMember):
+    """What was said of a death is never taken back."""
+
+    def heard_from(self, member: Member) -> None:
+        self.detector.heard(member)
+
+    def _merge(self, sightings: Iterable[Sighting], *, news: bool) -> None:
+        of_others = [told for told in sightings if told.member.address != self.me.address]
+        members = self.acquaintances.members
+        members.merge(of_others, self._now_s(), lambda member: None, news=news)
+
+
+class Forgetful(RingMember):
+    """Of two sightings the later one to arrive counts, whatever its number."""
+
+    def _merge(self, sightings: Iterable[Sighting], *, news: bool) -> None:
+        view = self.acquaintances.members
+        told = list(sightings)
+        for sighting in told:
+            if sighting.gone and sighting.member != self.me:
+                view.forget(sighting.member)
+        super()._merge(told, news=news)
+
+
+class Taciturn(RingMember):
+    """It does not gossip."""
+
+    def _gossip(self) -> Procedure[None]:
+        yield from ()

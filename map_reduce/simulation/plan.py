@@ -81,7 +81,7 @@ class Settings:
     interval_us: int = 500_000
     timeout_us: int = 500_000
     dead_after_us: int = 5 * SECOND_US
-    silence_us: int = 10 * SECOND_US
+    silence_us: int = 20 * SECOND_US
     drift_ppm_max: int = 20_000
     quiet_s_max: int = 600
 

@@ -131,6 +131,7 @@ class Process(Asker):
         me = Member(address, incarnation)
         super().__init__(world, number, me)
         self._draws = Draws(settings.seed, f"node {number}.{incarnation}")
+        pause_s_max = max(2.0, 2 * (settings.interval_us + settings.timeout_us) / SECOND_US)
         detector: FailureDetector | None = Oracle(world.is_up) if settings.accurate else None
         self.ring = world.kind(
             me,
@@ -139,9 +140,14 @@ class Process(Asker):
             view_max=settings.view_max,
             dead_after_s=settings.dead_after_us / SECOND_US,
             silence_s=settings.silence_us / SECOND_US,
-            pause_s_max=max(2.0, 2 * (settings.interval_us + settings.timeout_us) / SECOND_US),
+            pause_s_max=pause_s_max,
             detector=detector,
         )
+        self._pause_us_noticed = int(1.05 * pause_s_max * SECOND_US)  # by a slow clock, too
+        self.rounds_at_pause = -100  # at the end of the last pause that it must notice
+        self.ring.on_death = lambda member: world.judge.judged_dead(self, member)
+        self.rounds = 0
+        self.believed: dict[Address, tuple[int, int, bool]] = {}  # of the judge
         self.told = ""  # its place, as last told in the trace
         self.seeds: tuple[Address, ...] = ()
         self._next_reunion_us = world.now_us + REUNITE_US
@@ -184,6 +190,15 @@ class Process(Asker):
 
         self.run(self.ring.join(self.seeds), joined)
 
+    def pause(self, duration_us: int) -> None:
+        """Stand still: nothing arrives, nothing is done, no time seems to pass."""
+        self.paused_until_us = max(self.paused_until_us, self.world.now_us + duration_us)
+        if duration_us > self._pause_us_noticed:
+            self.world.at(duration_us, None, self._went_on)
+
+    def _went_on(self) -> None:
+        self.rounds_at_pause = self.rounds
+
     def leave(self) -> None:
         self.run(self.ring.leave(), lambda _, __: self.left())
 
@@ -204,6 +219,8 @@ class Process(Asker):
             self.run(self._round(), done)
 
     def _round(self) -> Procedure[None]:
+        self.rounds += 1
+        self.world.judge.view_is(self)
         yield from self.ring.stabilize()
         yield from self.ring.probe()
         yield from self.ring.fix_finger()

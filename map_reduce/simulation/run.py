@@ -102,7 +102,7 @@ def _strike(world: World, act: Act) -> None:
     if process is None:
         return
     if act.kind is Kind.PAUSE:
-        process.paused_until_us = max(process.paused_until_us, world.now_us + act.duration_us)
+        process.pause(act.duration_us)
         return
     if world.settings.accurate and not world.judge.may_lose(process):
         return

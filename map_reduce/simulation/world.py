@@ -132,6 +132,11 @@ class World:
             and process.ring.standing is not Standing.LEFT
         )
 
+    def stopped_lately(self, member: Member) -> bool:
+        """Whether its process stands still, or went on only just now."""
+        process = self.process(self._number[member.address])
+        return process is not None and process.paused_until_us > self.now_us - 3 * SECOND_US
+
     def views_in_flight(self) -> list[tuple[Member, Neighbours]]:
         """Answers to GetNeighbours that have not arrived yet, and at whom."""
         return list(self._views_in_flight.values())

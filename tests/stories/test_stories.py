@@ -42,9 +42,9 @@ STORIES = {
         10,
     ),
     "split_and_merge.txt": (
-        "a and c do not reach each other for twenty seconds; each goes on alone, then they meet.",
-        (*START, Act(s(3), Kind.SPLIT, (A,), s(20))),
-        36,
+        "a and c do not reach each other for forty seconds; each goes on alone, then they meet.",
+        (*START, Act(s(3), Kind.SPLIT, (A,), s(40))),
+        70,
     ),
 }
 

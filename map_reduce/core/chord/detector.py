@@ -26,9 +26,9 @@ account of life puts the silence off; one of failure is a **confirmation**.
 
 **Patience** (Lifeguard, Dadgar et al. 2018). Connections that are refused, to me and to those who
 confirm it, mean that no process listens there: ``dead_after_s`` is enough. Silence alone may be a
-stopped process: max(``silence_s``, 6 log10 N) seconds. Where too few are left to confirm, perhaps
+stopped process: max(``silence_s``, 10 log10 N) seconds. Where too few are left to confirm, perhaps
 it is me who is cut off, and it takes up to six times as long; who hears of nobody at all for
-``silence_s`` is *isolated*, and serves nothing from then on. All are multiplied by 1 + *ill
+2 ``dead_after_s`` is *isolated*, and serves nothing from then on. All are multiplied by 1 + *ill
 health*: it goes up when this process runs late, when those it asks don't answer, and when it
 hears that it is called dead itself; it goes down with each round in which nothing of this happens.
 
@@ -58,8 +58,11 @@ ADDRESSES_MAX = 4096
 CONFIRMATIONS = 2
 """Others who must not reach a member either before it is dead, where there are so many."""
 
-SILENCE_S_PER_LOG10 = 6.0
+SILENCE_S_PER_LOG10 = 10.0
 """Times log10 N: a rumour needs so long to go round, and more members fail at the same time."""
+
+ISOLATED_FACTOR = 2.0
+"""Times ``dead_after_s``: who hears of nobody for so long, serves nothing."""
 
 UNCONFIRMED_FACTOR = 6.0
 """How much longer a silence counts as none of the ring's while nobody can confirm it."""
@@ -151,7 +154,7 @@ class Detector:
         now_s: Callable[[], float],
         *,
         dead_after_s: float,
-        silence_s: float = 10.0,
+        silence_s: float = 20.0,
         failures_min: int = 3,
         confirmations: int = CONFIRMATIONS,
         pause_s_max: float = 2.0,
@@ -268,7 +271,7 @@ class Detector:
 
     def isolated(self) -> bool:
         since_s = self._alone_since_s
-        patience_s = self._silence_s * (1 + self._ill_health)
+        patience_s = ISOLATED_FACTOR * self._dead_after_s * (1 + self._ill_health)
         return since_s is not None and self._now_s() - since_s >= patience_s
 
     def ended(self, member: Member) -> bool:

@@ -140,6 +140,7 @@ class RingMember(InTouch):
         self._failed_this_round.clear()
         for dead in self.detector.tick():
             self._bury(dead)
+            self.on_death(dead)
         self._stabilizing = True
         try:
             yield from self._stabilize()

@@ -81,7 +81,7 @@ class RingState:
         now_s: Callable[[], float],
         successors_max: int = 16,
         dead_after_s: float = 5.0,
-        silence_s: float = 10.0,
+        silence_s: float = 20.0,
         pause_s_max: float = 2.0,
         view_max: int = MEMBERS_MAX,
         detector: FailureDetector | None = None,
@@ -105,6 +105,8 @@ class RingState:
         self._successors_max = successors_max
         self._stabilizing = False
         self._failed_this_round: set[Member] = set()
+        self.on_death: Callable[[Member], None] = lambda member: None
+        """Called when the detector has judged that a member is dead."""
 
     # -------------------------------------------------------------- what it knows
 
