@@ -59,8 +59,10 @@ class Blame:
         return None
 
     def _convict(self, task: Task, suspect: Suspect) -> Failure | None:
-        task.known_bad += (suspect,)
         task.endings = ()
+        if any(_same(suspect, known) for known in task.known_bad):
+            return None  # by an attempt that was begun before that was known, as a backup may be
+        task.known_bad += (suspect,)
         known = [convicted.bad for convicted in task.known_bad]
         if 0 <= self._rules.skips_max < self._ledger.tally.skipped + len(known):
             return self._too_many(known)

@@ -166,6 +166,21 @@ def test_a_record_that_may_be_innocent_is_left_out_the_second_time(cause):
     assert [known.position for known in starts_of(cluster)[-1].skipping.known] == [7]
 
 
+def test_a_record_that_ends_an_attempt_and_its_backup_counts_once():
+    cluster = cluster_of(splits=1, rules=TaskRules(True, 1), timeout_s=10.0)
+    for _ in range(6):
+        cluster.tick(1.0)
+    cluster.take_all()
+    assert len(starts_of(cluster, phase="whole")) == 2
+    for _ in range(2):
+        cluster.end_one("whole", 0, failed_at("map", 3, sure=True))
+    cluster.take_all()
+    assert cluster.ending is None
+    assert [known.position for known in cluster.all_starts[-1].skipping.known] == [3]
+    cluster.settle()
+    assert cluster.scheduler.ledger.tally.records_skipped == 1
+
+
 def test_failures_are_forgotten_once_a_record_is_found():
     cluster = cluster_of(rules=ANY, attempts_max=3)
     for position in range(10):
