@@ -1,6 +1,7 @@
 """Which nodes there are, and how many slots each has: what a master hands work to.
 
-Kept by one loop that walks the ring's successor lists; masters are told of each change.
+Kept by one loop that looks at the ring's membership view, and asks each new member for its slots
+once; in rings larger than a view it walks the successor lists. Masters are told of each change.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Directory:
     """The nodes of the ring, as last seen.
 
     Args:
+        view: all members of the ring, where they are known without asking (``Ring.members``).
         slots: of this node, which is always in.
         changed: called with the new list, from the thread of :meth:`refresh`.
     """
@@ -31,10 +33,12 @@ class Directory:
     def __init__(
         self,
         peers: Peers,
+        view: Callable[[], tuple[Member, ...] | None],
         slots: int,
         changed: Callable[[tuple[NodeSlots, ...]], None],
     ) -> None:
         self._peers = peers
+        self._view = view
         self._slots = slots
         self._changed = changed
         self._lock = threading.Lock()
@@ -50,9 +54,9 @@ class Directory:
             return self._nodes
 
     def refresh(self) -> None:
-        """Walk the ring and note who is there. A walk that fails changes nothing."""
+        """Note who is there. A walk that fails changes nothing."""
         try:
-            members = perform(survey([self._me.member]), self._peers.ask)
+            members = self._view() or perform(survey([self._me.member]), self._peers.ask)
         except ClusterError as error:
             log.info("the ring could not be walked: %s", error)
             return

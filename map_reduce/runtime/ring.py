@@ -46,6 +46,7 @@ class Ring:
         self._interval_s = interval_s
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        member.on_death = lambda dead: log.info("%s counts as dead", dead)
         self._next_reunion_s = clock.now_s() + REUNITE_INTERVAL_S
 
     # ------------------------------------------------------------------ for handlers
@@ -61,6 +62,11 @@ class Ring:
         """Predecessor and successors now."""
         with self._lock:
             return self._member.predecessor, self._member.successors
+
+    def members(self) -> tuple[Member, ...] | None:
+        """All members that this one knows of; None where it cannot know all."""
+        with self._lock:
+            return self._member.members()
 
     # ------------------------------------------------------------------ for threads
 

@@ -223,7 +223,9 @@ class Node:
             ended_jobs=DiskEndedJobs(config.data_folder) if config.data_folder else None,
             changed=lambda name: self._masters.watcher.changed(name),
         )
-        self._directory = Directory(self.peers, config.slots, self._nodes_changed)
+        self._directory = Directory(
+            self.peers, self._ring.members, config.slots, self._nodes_changed
+        )
         self._record_care = RecordCare(
             records=self.records,
             own=own,

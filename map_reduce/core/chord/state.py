@@ -152,6 +152,16 @@ class RingState:
     def suspects(self, member: Member) -> bool:
         return self.detector.suspects(member)
 
+    def members(self) -> tuple[Member, ...] | None:
+        """All members of the ring as far as they are known, me first and then clockwise; None where
+        the ring may be larger than the view, or where I am cut off from it."""
+        if not self.serves or self.acquaintances.members.is_full:
+            return None
+        others = {*self.acquaintances.view(), *self.successors} - {self.me}
+        others = {member for member in others if not self.believed_dead(member)}
+        here = self.me.identifier
+        return (self.me, *sorted(others, key=lambda m: distance(here, m.identifier)))
+
     def contacts(self) -> tuple[Address, ...]:
         """Addresses that a later incarnation may join by."""
         known = [member.address for member in (*self.successors, *self.acquaintances.view())]

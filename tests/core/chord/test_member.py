@@ -207,6 +207,19 @@ def test_a_member_settles() -> None:
     assert ring.up[A].settled
 
 
+def test_every_member_names_all_members_unless_it_cannot_know_them() -> None:
+    ring = settled([A, B, C, D])
+    for member in ring.up.values():
+        named = member.members()
+        assert named is not None
+        assert named[0] == member.me
+        assert {m.address for m in named} == {A, B, C, D}
+    joiner = ring.new(Address("outside", 1))
+    assert joiner.members() is None
+    small = settled([A, B, C, D], view_max=3)
+    assert small.up[A].members() is None, "there may be more"
+
+
 def test_contacts_are_whoever_is_known() -> None:
     ring = settled([A, B, C])
     gone = Address("gone", 1)
