@@ -120,8 +120,8 @@ class Watcher:
         """This node is not the job's master, or no longer; ``lease`` says who is, if known."""
         with self._lock:
             job = self._jobs.get(job_id)
-            if job is not None and lease is not None and lease.epoch >= job.watch.lease.epoch:
-                job.watch.lease = lease
+            if job is not None and lease is not None:
+                job.watch.lost(lease, self._around.clock.now_s())
 
     # ------------------------------------------------------------------ what is asked
 

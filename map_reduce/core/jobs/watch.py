@@ -76,6 +76,12 @@ class JobWatch:
             self._silent = self._denied = False  # another one: it is asked first
         self._version, self.lease, self._changed_s = version, lease, now_s
 
+    def lost(self, lease: Lease, now_s: float) -> None:
+        """This node tried to be master, or was it, and the record names another."""
+        if lease.epoch >= self.lease.epoch:
+            self.lease, self._changed_s = lease, now_s
+            self._silent = self._denied = False
+
     def step(self, now_s: float, rank: int) -> Step:
         """What to do now. ``rank``: how many should come first."""
         if self.lease.master is not None and not self._silent:
