@@ -15,6 +15,7 @@ from map_reduce import Job, JobHandle, Options, Skip, counter
 from map_reduce.client.submission import submit
 from map_reduce.counters import counting
 from map_reduce.errors import BadRecordsError, CounterError, MapError, TaskTimeoutError
+from map_reduce.testing import ChaosCluster
 
 WAIT_S = 60
 LINES = ["to be or not to be", "", "that is the question"] * 60
@@ -230,3 +231,35 @@ def test_memory_is_bounded_where_the_job_says_so(server):
     handle = server.startup([1, 1 << 30], greedy, sum_of, options=Options("skip:1", None, 400))
     assert handle.result(WAIT_S) == {0: 1}
     assert "MemoryError" in handle.skipped[0].error
+
+
+# ------------------------------------------------------------------ and the master dies
+
+
+@pytest.mark.slow
+def test_counters_and_bad_records_outlive_the_master():
+    def map(number, item):
+        threading.Event().wait(0.002)
+        counter("lines").add()
+        if number % 100 == 7:
+            raise ValueError(number)
+        return [(number % 5, 1)]
+
+    def reduce(key, values):
+        counter("keys").add()
+        if key == 3:
+            raise LookupError(key)
+        return sum(values)
+
+    options = Options(on_bad_record=Skip(up_to=17))
+    with ChaosCluster(4, seed=1) as cluster, cluster.server() as server:
+        handle = server.startup([0] * 1600, map, reduce, options=options)
+        while handle.counters.get("lines", 0) < 300:
+            threading.Event().wait(0.02)
+        cluster.kill(cluster.node_at(handle.master))
+        assert handle.result(WAIT_S) == {0: 320, 1: 320, 2: 304, 4: 320}
+        assert handle.counters == {"lines": 1584, "keys": 4}
+        assert handle.skipped_total == 17
+        told = [(bad.where, bad.error) for bad in handle.skipped]
+        bad = [(f"item {number}", f"ValueError: {number}") for number in range(7, 1600, 100)]
+        assert told == [*bad, ("key 3", "LookupError: 3")]
