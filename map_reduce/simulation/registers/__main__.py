@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from map_reduce.core.registers.proposer import Proposer
+from map_reduce.simulation.registers.explore import SCENARIOS, Explorer
 from map_reduce.simulation.registers.mutants import FAITHFUL, MUTANTS
 from map_reduce.simulation.registers.plan import Plan, draw_plan
 from map_reduce.simulation.registers.run import Outcome, carry_out
@@ -19,6 +21,8 @@ COMMAND = "python -m map_reduce.simulation.registers"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; 1 if a seed failed."""
     flags = _parser().parse_args(arguments)
+    if flags.explore:
+        return _explore(flags)
     if flags.table:
         return _table(flags)
     if flags.keep is not None or flags.trace:
@@ -50,7 +54,25 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="for each mutant, how many of up to --seeds seeds it takes to find it",
     )
+    parser.add_argument(
+        "--explore",
+        choices=sorted(SCENARIOS),
+        help="instead, try every order in which this can happen",
+    )
+    parser.add_argument("--depth", type=int, default=100, help="steps explored (default 100)")
     return parser
+
+
+def _explore(flags: argparse.Namespace) -> int:
+    kind = MUTANTS[flags.mutant].proposer if flags.mutant else Proposer
+    explored = Explorer(SCENARIOS[flags.explore], kind).explore(flags.depth)
+    steps = len(explored.new) - 1
+    if explored.violation:
+        print(f"FAILED after {steps} steps, {explored.states} states: {explored.violation}")
+        return 1
+    end = "all that can happen" if explored.whole else f"all that can happen in {steps} steps"
+    print(f"{flags.explore}: {explored.states} states, {end}; nothing wrong")
+    return 0
 
 
 def _run(flags: argparse.Namespace, plan: Plan) -> Outcome:

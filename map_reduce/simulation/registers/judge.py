@@ -42,6 +42,14 @@ class Violation(Exception):
     """An invariant does not hold."""
 
 
+def builds_on(later: RecordState, earlier: RecordState) -> bool:
+    """Whether one committed state comes from another by changes, as far as its writers tell."""
+    since = later.version - earlier.version
+    writer = earlier.writers[-1] if earlier.writers else NO_BALLOT
+    same = since >= len(later.writers) or later.writers[-1 - since] == writer
+    return since >= 0 and later.epoch >= earlier.epoch and (not earlier.version or same)
+
+
 class Judge:
     """Watches the replicas of one record.
 
@@ -139,10 +147,7 @@ class Judge:
     def _check_order(self, ballot: Ballot, state: RecordState) -> None:
         """Q2 and Q5, of a state that was just committed."""
         earlier, later = sorted([self.latest, (ballot, state)], key=lambda one: one[0])
-        since = later[1].version - earlier[1].version
-        writer = earlier[1].writers[-1] if earlier[1].writers else NO_BALLOT
-        same = since >= len(later[1].writers) or later[1].writers[-1 - since] == writer
-        if since < 0 or later[1].epoch < earlier[1].epoch or (earlier[1].version and not same):
+        if not builds_on(later[1], earlier[1]):
             raise Violation(f"Q2: {later} was committed after {earlier} and does not build on it")
         if self._leases:
             old, new = Lease.decode(earlier[1].value), Lease.decode(later[1].value)
