@@ -98,7 +98,7 @@ class OwnReplica:
 
     def _fail(self, error: OSError) -> None:
         first, self._failure = self._failure is None, error
-        if first:
+        if first and not self.leaving:  # else its store was closed before the last request
             log.error("%s keeps no records any more: %s; restart the node", self.me, error)
 
     def _refusal(self) -> No | None:
