@@ -13,6 +13,7 @@ and the network stand in production. Read it in this order::
     world.py      virtual time, and the delivery of messages
     judge.py      the invariants after every step, and after quiet
     run.py        a plan, carried out and judged
+    membership/   what the failure detector and the membership view are worth
     shrinking.py  the smallest plan that still fails
     small_member.py, small_ring.py, explore.py    every interleaving of a small ring
     mutants.py    the protocol with one guard taken out, for proof that the judge can fail

@@ -197,10 +197,16 @@ class Judge:
 
     def has_right_neighbours(self) -> bool:
         """Whether every member has the right predecessor and first successor."""
-        states = [
-            MemberState(s.member, s.predecessor, s.successors[:1]) for s in self.ring().values()
+        return self.has_closed_over(None)
+
+    def has_closed_over(self, member: Member | None) -> bool:
+        """Whether all others have the right neighbours without it."""
+        near = [
+            MemberState(place.member, place.predecessor, place.successors[:1])
+            for place in self.ring().values()
+            if place.member != member
         ]
-        return not flaws(ring_of(states), 1)
+        return not flaws(ring_of(near), 1)
 
     def number_of_rings(self) -> int:
         """Cycles of best successors."""

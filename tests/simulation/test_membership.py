@@ -7,7 +7,12 @@ import pytest
 from map_reduce.core.chord.member import RingMember
 from map_reduce.simulation import mutants
 from map_reduce.simulation.membership.__main__ import main
-from map_reduce.simulation.membership.healing import bootstrap, partition, wrongly_suspected
+from map_reduce.simulation.membership.healing import (
+    bootstrap,
+    closing,
+    partition,
+    wrongly_suspected,
+)
 from map_reduce.simulation.membership.suspicion import (
     PlainMember,
     draw_faults,
@@ -107,3 +112,9 @@ def test_a_ring_whose_first_member_dies_early_is_whole_or_refuses() -> None:
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["one-hop", "--members", "6", "--seconds", "5", "--changes", "0"]) == 0
     assert "in one hop" in capsys.readouterr().out
+
+
+def test_a_kill_is_closed_over_soon_and_a_silence_later() -> None:
+    ((_, killed_s, _, vanished_s, _),) = closing([5], 2, seed=1).rows
+    assert 5 <= float(killed_s) < 10
+    assert 20 <= float(vanished_s) < 30

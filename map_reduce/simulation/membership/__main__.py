@@ -7,7 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from map_reduce.simulation.figures.table import Table
-from map_reduce.simulation.membership.healing import bootstrap, partition, wrongly_suspected
+from map_reduce.simulation.membership.healing import (
+    bootstrap,
+    closing,
+    partition,
+    wrongly_suspected,
+)
 from map_reduce.simulation.membership.suspicion import suspicion
 from map_reduce.simulation.membership.view import one_hop
 
@@ -49,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--share", type=float, default=0.1, help="of members that stand still")
     command.add_argument("--stopped", type=int, default=40, metavar="S")
     command.add_argument("--runs", type=int, default=3)
+    command = claim("closing", "seconds until a death is closed over", _closing, 8)
+    command.add_argument("--runs", type=int, default=10)
     command = claim("partition", "until two halves are one ring again", _partition, 200)
     command.add_argument("--minutes", type=float, default=10)
     command.add_argument("--runs", type=int, default=1)
@@ -70,6 +77,10 @@ def _one_hop(flags: Flags) -> Table:
 
 def _healing(flags: Flags) -> Table:
     return wrongly_suspected(flags.members, flags.share, flags.stopped, flags.runs, flags.seed)
+
+
+def _closing(flags: Flags) -> Table:
+    return closing([flags.members], flags.runs, flags.seed)
 
 
 def _partition(flags: Flags) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 
 from map_reduce.simulation.draws import Draws
@@ -49,6 +50,25 @@ def wrongly_suspected(members: int, share: float, stopped_s: int, runs: int, see
             took_s.append(world.now_us / SECOND_US - WARM_UP_S - stopped_s)
             rounds.append(median(p.rounds - before[p.ring.me] for p in world.processes()))
         table.add(len(stopped), called, took_s[0], rounds[0], took_s[1], rounds[1])
+    return table
+
+
+def closing(members: Sequence[int], runs: int, seed: int) -> Table:
+    """One member is killed; another one's host vanishes, so that nothing there refuses."""
+    table = Table(("members", "killed: closed after s", "at most", "vanished: after s", "at most"))
+    for size in members:
+        row: list[float] = []
+        for kind in (Kind.CRASH, Kind.PAUSE):
+            took_s = []
+            for run in range(seed, seed + runs):
+                world = _settled(size, run)
+                world.run_until(WARM_UP_S * SECOND_US + run * STEP_US)
+                gone = world.process(_some(size, 1.0, run)[0])
+                assert gone is not None
+                perform_act(world, Act(world.now_us, kind, (gone.number,), 3600 * SECOND_US))
+                took_s.append(_until(world, partial(world.judge.has_closed_over, gone.ring.me)))
+            row += [median(took_s), max(took_s)]
+        table.add(size, *row)
     return table
 
 
