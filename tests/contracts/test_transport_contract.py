@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 from certificate_folders import make_folder
+from message_samples import sample
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
@@ -84,24 +83,6 @@ def ask(body: Message) -> Request:
 
 def always(reply: Message) -> Handler:
     return lambda request: reply
-
-
-def sample(kind: Any) -> Any:
-    """Some value of a type that occurs in messages, with every optional part there."""
-    plain = {int: 3, str: "ä 1", bytes: b"\x00\xff", bool: True, float: 0.5, type(None): None}
-    if kind in plain:
-        return plain[kind]
-    if get_origin(kind) in (Union, types.UnionType):
-        return sample(get_args(kind)[0])
-    if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
-        return tuple(map(sample, get_args(kind)))
-    if get_origin(kind) is tuple:
-        return (sample(get_args(kind)[0]),) * 2
-    if get_origin(kind) is dict:
-        return {sample(get_args(kind)[0]): sample(get_args(kind)[1])}
-    assert issubclass(kind, msgspec.Struct), kind
-    hints = get_type_hints(kind)
-    return kind(**{name: sample(hints[name]) for name in kind.__struct_fields__})
 
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
