@@ -299,15 +299,17 @@ class BlockKeeper:
         not all. Ends in time, and at once where all others are leaving too. From now on the
         member takes no part in repair; and no more blocks, once it has given away what it had.
         """
-        _, successors = self._place()
         problems: tuple[str, ...] = ()
-        if successors not in ((), (self.me,)):
+        if not self._is_alone():
             self.leaving = True
             end_s = self._now_s() + seconds_max
             why = f"time is over: {seconds_max:g} s"
             problems = yield from _until(end_s, self._now_s, why, self._hand_over())
         self._gone = True
         return problems
+
+    def _is_alone(self) -> bool:
+        return self._place()[1] in ((), (self.me,))
 
     def _hand_over(self) -> BlockProcedure[tuple[str, ...]]:
         problems: list[str] = []
@@ -319,15 +321,15 @@ class BlockKeeper:
                 yield from self._end(job)
             problems = [*plan.problems, *(yield from self._send(plan.sends))]
             unchanged = held == self._inventory.digest(everything)
-            if not (plan.answered or problems) and len(self._inventory):
-                problems = ["no other node is known that could take blocks"]
-            if not plan.answered or (unchanged and not (plan.sends or problems)):
+            if not plan.waiting_helps or (unchanged and not (plan.sends or problems)):
                 break
             if problems:
                 try:
                     yield Wait(self._settle_s / 2)
                 except ClusterError:
                     break  # time is over
+                if self._is_alone():
+                    break
         return tuple(problems)
 
 

@@ -95,13 +95,14 @@ class LeavePlan(NamedTuple):
 
     Attributes:
         ended, sends: as of a StrayPlan.
-        answered: whether anybody said what it lacks; if not, waiting for the others is no use.
+        waiting_helps: whether anybody said what it lacks, or nobody was known that could be asked,
+            which passes when the ring has settled; if not, waiting for the others is no use.
         problems: why this is not all.
     """
 
     ended: tuple[EndedJob, ...]
     sends: tuple[Send, ...]
-    answered: bool
+    waiting_helps: bool
     problems: tuple[str, ...]
 
 
@@ -212,7 +213,11 @@ def plan_leave(me: Member, inventory: Inventory, *, replicas: int) -> Procedure[
         holders = dict.fromkeys(refs, 0)
         lacking: list[Send] = []
         answered = 0
-        for peer in replica_group([member for member in line if member != me], len(line)):
+        others = [member for member in line if member != me]
+        if not others:
+            anybody = True
+            problems.append(f"no other node is known that could take {len(refs)} blocks")
+        for peer in replica_group(others, len(line)):
             if answered == replicas:
                 break
             try:

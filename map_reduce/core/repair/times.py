@@ -31,6 +31,7 @@ class LookTimes:
         self._interval_s = interval_s
         self._seen = place
         self._changed_s = now_s
+        self._restless_since_s = now_s  # the first of the changes that go on, or the last look
         self._next_s = now_s + settle_s
         self._failures = 0
 
@@ -41,14 +42,16 @@ class LookTimes:
     def due(self, place: Place, now_s: float) -> bool:
         """Whether to look now; the next look is after the interval then, unless more is said."""
         if place != self._seen:
-            if self._next_s > now_s + self._settle_s:
-                self._changed_s = now_s  # the first of several changes
+            if now_s - self._changed_s > self._settle_s:
+                self._restless_since_s = now_s
+            self._changed_s = now_s
             self._seen = place
-            latest_s = self._changed_s + UNSETTLED_MAX * self._settle_s
+            latest_s = self._restless_since_s + UNSETTLED_MAX * self._settle_s
             self._next_s = min(now_s + self._settle_s, max(now_s, latest_s))
         if now_s < self._next_s:
             return False
         self._next_s = now_s + self._interval_s
+        self._restless_since_s = now_s
         return True
 
     def ended(self, *, busy: bool, failed: bool, now_s: float) -> None:

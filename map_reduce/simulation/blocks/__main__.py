@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from map_reduce.simulation.blocks import losses
 from map_reduce.simulation.blocks.mutants import FAITHFUL, MUTANTS
 from map_reduce.simulation.blocks.plan import BlockPlan, draw_plan
 from map_reduce.simulation.blocks.run import Outcome, carry_out
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
     if flags.table:
         return _table(flags)
+    if flags.losses:
+        print("\n".join(losses.table(flags.seeds)))
+        return 0
     if flags.keep is not None or flags.trace:
         return _replay(flags)
     return _many(flags)
@@ -44,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
         "--table",
         action="store_true",
         help="for each mutant, how many of up to --seeds seeds it takes to find it",
+    )
+    parser.add_argument(
+        "--losses",
+        action="store_true",
+        help="in how many of --seeds rings a block is lost when which nodes die",
     )
     return parser
 
