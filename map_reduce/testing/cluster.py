@@ -32,6 +32,7 @@ from map_reduce.transport.pyro import PyroTransport
 
 FOLDER_PREFIX = "map-reduce-chaos-"
 LOG_LINES = 10
+STARTS_MAX = 3
 POLL_S = 0.1
 STOP_S_MAX = 15.0
 """How long a node that is told to stop may take: it hands over its blocks first."""
@@ -268,6 +269,9 @@ class ChaosCluster:
         Args:
             keep_data: whether a data folder is as it was left, or empty.
 
+        A node that can't join in time, for its neighbours are not known to be dead yet, ends with a
+        message; it is started up to three times.
+
         Raises:
             NoNodeError: it did not come up, or there is no ring to join.
         """
@@ -277,8 +281,15 @@ class ChaosCluster:
         join = [other.address for other in self.running]
         if not join:
             raise NoNodeError("no node of this cluster runs that could be joined")
-        launch = self._launch(node.address.port, join, node.data_folder)
-        node.process = self._await(launch).process
+        for remaining in reversed(range(STARTS_MAX)):
+            try:
+                launch = self._launch(node.address.port, join, node.data_folder)
+                node.process = self._await(launch).process
+                break
+            except NoNodeError:
+                self._tell(f"{node.number} was refused")
+                if not remaining:
+                    raise
         with self._lock:
             node.state = "running"
         kept = " with its data" if keep_data and node.data_folder is not None else ""
