@@ -14,7 +14,8 @@ Victims:   worker      a worker process that is in the middle of a task
            input       a node that owns an input block, and is not the master
            client      the process that submitted the job; another one attaches to it
            two         two nodes of the five at the same instant, whichever
-           all but one one node after another, each once the ring has made its copies anew
+           all but one four of the five one after another; before each a new node joins, and the
+                       next dies when the ring has made its copies and moved the job's records
            majority    three nodes of the five at the same instant, which have data folders and are
                        started again once the job says that it waits for them (or has ended)
 Moments:   submit      the client has stored half of the input
@@ -32,6 +33,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -53,6 +55,15 @@ import points
 from map_reduce.client.status import cluster_status
 from map_reduce.core import names
 from map_reduce.core.identifiers import distance, identifier_of
+from map_reduce.core.messages.records import (
+    GetRecord,
+    GetReplica,
+    RecordBuried,
+    RecordHeld,
+    RecordState,
+    Replica,
+    ReplicaIs,
+)
 from map_reduce.core.procedure import perform
 from map_reduce.core.repair.compare import difference
 from map_reduce.core.repair.inventory import Arc, Inventory
@@ -89,6 +100,9 @@ AFTER_S_MAX = {"between": 0.15, "commit": 0.15}
 """Where the job is let go first, and its victim dies up to so much later."""
 
 NODES = 5
+SETTINGS = {"MR_RECORD_MOVE_AFTER": "3"}
+"""Records are moved off a dead node after 3 s, not after half a minute: the table is long."""
+
 BLOCKS_MIN = 3
 """Input blocks that there are at least, also in the middle of submitting."""
 
@@ -202,7 +216,7 @@ class Matrix:
         self.draw = random.Random(seed)
         self._expected = expected
         self._keep_data = keep_data
-        self._cluster = ChaosCluster(NODES, seed=seed, keep_data=keep_data)
+        self._cluster = ChaosCluster(NODES, seed=seed, keep_data=keep_data, settings=SETTINGS)
 
     def close(self) -> None:
         self._cluster.close()
@@ -307,9 +321,27 @@ class Matrix:
         return lambda: cluster.kill(node)
 
     def _kill_all_but_one(self) -> None:
-        for node in self.draw.sample(self._cluster.running, NODES - 1):
-            self._cluster.kill(node)
-            self._cluster.await_copies()
+        cluster = self._cluster
+        for victim in self.draw.sample(cluster.running, NODES - 1):
+            cluster.add()
+            cluster.await_copies()
+            cluster.kill(victim)
+            cluster.nodes.remove(victim)
+            cluster.await_copies()
+            access = cluster.access()
+            try:
+                self._await_records(access)
+            finally:
+                access.close()
+
+    def _await_records(self, access: Access) -> None:
+        """Until the records of the job have members that live, and no others."""
+        until_s = time.monotonic() + POINT_S_MAX
+        job_id = self._job_id(access)
+        while not all(records_settled(access, name) for name in names_of_records(job_id)):
+            if time.monotonic() > until_s:
+                raise AssertionError(f"records were not moved within {POINT_S_MAX:g} s")
+            time.sleep(0.1)
 
     def _kill_majority(self, running: Running | ClientProcess, at: Points) -> None:
         victims = self._cluster.kill_random(NODES // 2 + 1)
@@ -387,10 +419,34 @@ class Matrix:
                 print("    blocks of an ended job are left", file=sys.stderr, flush=True)
                 self._cluster.close()
                 self._cluster = ChaosCluster(
-                    NODES, seed=self._cluster.seed, keep_data=self._keep_data
+                    NODES, seed=self._cluster.seed, keep_data=self._keep_data, settings=SETTINGS
                 )
                 return
             time.sleep(0.1)
+
+
+def names_of_records(job_id: str) -> list[str]:
+    """The job's own, and the shards of its ledger: with so few tasks, one each."""
+    return [job_id, f"{job_id}/maps/0", f"{job_id}/finals/0"]
+
+
+def records_settled(access: Access, name: str) -> bool:
+    """Whether all members of a record are replicas that answer. True of one not written yet."""
+    live: set[Replica] = set()
+    latest: RecordState | None = None
+    for member in access.members():
+        try:
+            replica = access.peers.request(member.address, GetReplica(), ReplicaIs).replica
+            held = access.peers.request(
+                member.address, GetRecord(name, replica.identity), RecordHeld, RecordBuried
+            )
+        except ClusterError:
+            return False  # it has just died, and the ring does not know yet
+        live.add(replica)
+        state = held.state if isinstance(held, RecordHeld) else None
+        if state is not None and (latest is None or state.epoch > latest.epoch):
+            latest = state
+    return latest is None or live.issuperset(itertools.chain(*latest.configs))
 
 
 def table(
