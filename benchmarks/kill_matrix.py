@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import os
 import random
 import signal
@@ -55,15 +54,6 @@ import points
 from map_reduce.client.status import cluster_status
 from map_reduce.core import names
 from map_reduce.core.identifiers import distance, identifier_of
-from map_reduce.core.messages.records import (
-    GetRecord,
-    GetReplica,
-    RecordBuried,
-    RecordHeld,
-    RecordState,
-    Replica,
-    ReplicaIs,
-)
 from map_reduce.core.procedure import perform
 from map_reduce.core.repair.compare import difference
 from map_reduce.core.repair.inventory import Arc, Inventory
@@ -328,20 +318,6 @@ class Matrix:
             cluster.kill(victim)
             cluster.nodes.remove(victim)
             cluster.await_copies()
-            access = cluster.access()
-            try:
-                self._await_records(access)
-            finally:
-                access.close()
-
-    def _await_records(self, access: Access) -> None:
-        """Until the records of the job have members that live, and no others."""
-        until_s = time.monotonic() + POINT_S_MAX
-        job_id = self._job_id(access)
-        while not all(records_settled(access, name) for name in names_of_records(job_id)):
-            if time.monotonic() > until_s:
-                raise AssertionError(f"records were not moved within {POINT_S_MAX:g} s")
-            time.sleep(0.1)
 
     def _kill_majority(self, running: Running | ClientProcess, at: Points) -> None:
         victims = self._cluster.kill_random(NODES // 2 + 1)
@@ -423,30 +399,6 @@ class Matrix:
                 )
                 return
             time.sleep(0.1)
-
-
-def names_of_records(job_id: str) -> list[str]:
-    """The job's own, and the shards of its ledger: with so few tasks, one each."""
-    return [job_id, f"{job_id}/maps/0", f"{job_id}/finals/0"]
-
-
-def records_settled(access: Access, name: str) -> bool:
-    """Whether all members of a record are replicas that answer. True of one not written yet."""
-    live: set[Replica] = set()
-    latest: RecordState | None = None
-    for member in access.members():
-        try:
-            replica = access.peers.request(member.address, GetReplica(), ReplicaIs).replica
-            held = access.peers.request(
-                member.address, GetRecord(name, replica.identity), RecordHeld, RecordBuried
-            )
-        except ClusterError:
-            return False  # it has just died, and the ring does not know yet
-        live.add(replica)
-        state = held.state if isinstance(held, RecordHeld) else None
-        if state is not None and (latest is None or state.epoch > latest.epoch):
-            latest = state
-    return latest is None or live.issuperset(itertools.chain(*latest.configs))
 
 
 def table(

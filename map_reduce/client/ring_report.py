@@ -24,6 +24,7 @@ from map_reduce.core.chord.invariants import (
 from map_reduce.core.identifiers import RING_SIZE, Address, Member, distance
 from map_reduce.core.messages import GetNode, Node, Place
 from map_reduce.core.procedure import perform
+from map_reduce.core.registers.health import RecordsHealth, records_health
 from map_reduce.core.repair.health import ArcHealth, Health, health
 from map_reduce.errors import ClusterError
 from map_reduce.server.access import Access
@@ -40,6 +41,7 @@ class RingReport:
         census: every node's place as it sees it itself, in ring order.
         nodes: what else they say of themselves; a node may have gone meanwhile.
         health: of the copies, by the members that answered.
+        records: likewise, of the members of records.
         wrong: the broken invariants, R1 to R5, in words; none of them is broken where it is empty.
         flaws: in what the ring is not ideal, the broken invariants aside.
     """
@@ -49,6 +51,7 @@ class RingReport:
     census: Census
     nodes: dict[Member, Node]
     health: Health
+    records: RecordsHealth
     wrong: tuple[str, ...]
     flaws: tuple[str, ...]
 
@@ -113,6 +116,7 @@ def report_of(access: Access, start: Sequence[Address]) -> RingReport:
         found,
         nodes,
         perform(health(serving, replicas=access.cluster.replicas), peers.ask),
+        perform(records_health(serving), peers.ask),
         tuple(wrong),
         tuple(not_ideal),
     )
@@ -139,6 +143,9 @@ def report_json(report: RingReport) -> str:
             "blocks_short_of_copies": report.health.short,
             "copies_counted_exactly": all(arc.exact for arc in report.health.arcs),
             "copies_not_asked": report.health.problems,
+            "records": report.records.records,
+            "records_short_of_members": report.records.short,
+            "records_blocked": report.records.blocked,
         },
         indent=1,
     )
@@ -230,7 +237,14 @@ def _copies(report: RingReport) -> list[str]:
         text = f"copies: {least}{report.health.short} of {blocks} blocks have fewer than {copies}"
     else:
         text = f"copies: all of {blocks} blocks have {copies}"
-    return [text, *(f"copies: not asked: {problem}" for problem in report.health.problems)]
+    lines = [text, *(f"copies: not asked: {problem}" for problem in report.health.problems)]
+    records = report.records
+    if records.records:
+        text = f"records: {len(records.short)} of {records.records} have a member that is gone"
+        if records.blocked:
+            text += f"; {len(records.blocked)} have lost a majority and wait for it"
+        lines.append(text)
+    return lines
 
 
 def _suspicions(report: RingReport, numbers: dict[Member, str]) -> list[str]:

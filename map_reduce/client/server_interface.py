@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import logging
 import sys
@@ -200,4 +201,6 @@ def _connect(found: Found, certs: str | Path | None) -> tuple[Access, str]:
     except BaseException:
         transport.close()
         raise
+    with contextlib.suppress(ClusterError):
+        access.members()  # so that any of them is a way in, should this one die
     return access, f"using the cluster at {found.addresses[0]} ({found.source})"

@@ -56,6 +56,7 @@ from map_reduce.core.messages import (
     JobStatus,
     JobsWatched,
     Leaving,
+    ListRecords,
     Message,
     MissingBlocks,
     Neighbours,
@@ -75,6 +76,7 @@ from map_reduce.core.messages import (
     RecordBuried,
     RecordConflict,
     RecordHeld,
+    RecordLines,
     ReleaseJob,
     ReplicaIs,
     Request,
@@ -101,7 +103,7 @@ CLIENTS_ASK: frozenset[type[Message]] = frozenset(
         # where things are
         *(GetCluster, GetNeighbours, FindSuccessor, GetNode, Ping),
         # for people who look at a ring, and at a record
-        *(GetPlace, GetArcs, GetReplica, GetRecord),
+        *(GetPlace, GetArcs, GetReplica, GetRecord, ListRecords),
         # a job, and its blocks
         *(CheckFunctions, GetCheck, CheckFiles, PutPiece, GetPiece),
         *(SubmitJob, GetJob, CancelJob, ReleaseJob),
@@ -128,7 +130,7 @@ REPLIES: frozenset[type[Message]] = frozenset(
         *(CheckVerdict, FilesSeen, PieceStored, Piece, NoBlock, JobStatus, NoJob),
         *(JobOver, JobsWatched, JobAdopted),
         *(ArcEqual, ArcBlocks, ArcParts, ArcSummaries, MissingBlocks),
-        *(ReplicaIs, RecordHeld, RecordAccepted, RecordBuried, RecordConflict),
+        *(RecordLines, ReplicaIs, RecordHeld, RecordAccepted, RecordBuried, RecordConflict),
     }
 )
 """What answers; nobody asks it."""

@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import Message, No
-from map_reduce.core.messages.records import GetReplica, Replica, ReplicaIs
+from map_reduce.core.messages.records import GetReplica, ListRecords, Replica, ReplicaIs
 from map_reduce.core.registers.acceptor import Acceptor, Effect, Held, Persist
+from map_reduce.core.registers.health import answer_list
 from map_reduce.ports import RecordStore
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class OwnReplica:
             if self.leaving:
                 return No(f"{self.me} is leaving the ring")
             return self._refusal() or ReplicaIs(self.me)
+        if isinstance(message, ListRecords):
+            return answer_list(self.me, self.all_held(), message)
         replies: list[Message] = []
         if not self._carry_out(lambda: self._acceptor.handle(message) or (), replies):
             return self._refusal()

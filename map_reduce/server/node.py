@@ -67,7 +67,13 @@ from map_reduce.core.messages import (
     WrongCluster,
 )
 from map_reduce.core.messages import Node as NodeReply
-from map_reduce.core.messages.records import AcceptRecord, GetRecord, GetReplica, PrepareRecord
+from map_reduce.core.messages.records import (
+    AcceptRecord,
+    GetRecord,
+    GetReplica,
+    ListRecords,
+    PrepareRecord,
+)
 from map_reduce.core.scheduling.events import NodeSlots
 from map_reduce.errors import BlockMissingError, ConfigError, MapReduceError, Refused
 from map_reduce.ports import BlockStore, RecordStore, Transport, WorkerPool
@@ -410,6 +416,7 @@ class Node:
             CheckFiles: lambda m: FilesSeen(all(map(sees, m.files))),
             GetNode: lambda m: self._about(),
             GetReplica: self._keep_record,
+            ListRecords: self._keep_record,
             **dict.fromkeys((GetRecord, PrepareRecord, AcceptRecord), self._of_records),
             StopNode: lambda m: self._request_stop(),
         }

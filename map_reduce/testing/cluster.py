@@ -332,18 +332,18 @@ class ChaosCluster:
         return self.await_report(self.is_whole, "the ring is ideal", timeout_s)
 
     def await_copies(self, timeout_s: float = 120.0) -> RingReport:
-        """Wait until the ring is ideal and every block has all its copies.
+        """Wait until the ring is ideal, every block has all its copies, and every record has
+        members that live: from then on, as many may be lost as at the start.
 
         Raises:
             ClusterError: they are not, after ``timeout_s`` seconds; says what is missing.
         """
-        return self.await_report(
-            lambda report: (
-                self.is_whole(report) and not (report.health.short or report.health.problems)
-            ),
-            "all blocks have all copies",
-            timeout_s,
-        )
+        return self.await_report(self._has_all_copies, "all copies are made", timeout_s)
+
+    def _has_all_copies(self, report: RingReport) -> bool:
+        blocks, records = report.health, report.records
+        missing = (blocks.short, blocks.problems, records.short, records.problems)
+        return self.is_whole(report) and not any(missing)
 
     def is_whole(self, report: RingReport) -> bool:
         """Whether it is an ideal ring of exactly the nodes that run."""

@@ -6,6 +6,8 @@ import doctest
 import os
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,24 @@ def test_the_page_shows_what_it_says():
     assert doctest.DocTestRunner().run(parsed).failed == 0
     assert "ten lines" in PAGE
     assert reference.__doc__ is not None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_examples_of_the_page_are_tests_that_pass(tmp_path):
+    tests = [example for example in EXAMPLES if "def test_" in example]
+    assert len(tests) == 2
+    for number, example in enumerate(tests):
+        (tmp_path / f"test_example_{number}.py").write_text(example)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
 
 
 @pytest.mark.slow

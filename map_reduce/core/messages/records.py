@@ -75,6 +75,27 @@ class ReplicaIs(Message, frozen=True):
     replica: Replica
 
 
+class RecordLine(msgspec.Struct, frozen=True, array_like=True):
+    """Who decides about a record, as one replica knows it."""
+
+    name: str
+    epoch: int
+    configs: tuple[Config, ...]
+
+
+class ListRecords(Message, frozen=True):
+    """Which records do you hold, in the order of their names, behind this one? For people who look
+    at a ring. -> RecordLines"""
+
+    after: str
+
+
+class RecordLines(Message, frozen=True):
+    replica: Replica
+    lines: tuple[RecordLine, ...]
+    more: bool
+
+
 class GetRecord(Message, frozen=True):
     """What do you hold? Promises nothing. -> RecordHeld, RecordBuried"""
 
