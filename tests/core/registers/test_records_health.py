@@ -31,7 +31,7 @@ def held(name, *configs, epoch=0, deleted=False):
 
 
 class Nodes:
-    """Replicas by node; who is in ``dead`` does not answer, in ``renewed`` with another identity."""
+    """Replicas by node; who is ``dead`` does not answer, ``renewed`` with another identity."""
 
     def __init__(self):
         self.held = {member: [] for member in MEMBERS}
