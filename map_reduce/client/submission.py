@@ -58,7 +58,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.scheduling.plan import partitions_for
-from map_reduce.errors import ClusterError, NoNodeError
+from map_reduce.errors import ClusterError, NoNodeError, Unreachable
 from map_reduce.job import Job, Options
 from map_reduce.server.access import Access
 
@@ -69,6 +69,7 @@ INLINE_BYTES_MAX = 64 * 1024
 STAMPS_PER_MESSAGE_MAX = 2_000
 CHECK_S_MAX = 40.0
 CHECK_POLL_S = 0.01
+CHECK_RETRY_S = 0.5
 
 
 class Submitted(NamedTuple):
@@ -182,11 +183,31 @@ class _Submission:
         return Functions(b"", ref, digest)
 
     def _check(self, functions: Functions) -> None:
-        """Have one node unpickle the functions. Raises FunctionError with what it said."""
-        member = self._access.locate(identifier_of(self._id))[0]
+        """Have a node unpickle the functions: the next one where one dies over it.
+
+        Raises:
+            FunctionError: with what it said.
+            ClusterError: none did within 40 seconds, or all refused.
+        """
+        deadline_s = time.monotonic() + CHECK_S_MAX
+        pause = threading.Event()
+        while True:
+            problems: list[ClusterError] = []
+            for member in self._access.locate(identifier_of(self._id)):
+                try:
+                    self._check_on(member, functions, deadline_s)
+                    return
+                except ClusterError as error:
+                    log.info("%s did not check the functions: %s", member, error)
+                    problems.append(error)
+            passing = any(isinstance(problem, Unreachable) for problem in problems)
+            if not passing or time.monotonic() >= deadline_s:
+                raise problems[-1]
+            pause.wait(CHECK_RETRY_S)
+
+    def _check_on(self, member: Member, functions: Functions, deadline_s: float) -> None:
         check_id = f"check-{self._id}"
         self._access.peers.request(member.address, CheckFunctions(check_id, functions), Done)
-        deadline_s = time.monotonic() + CHECK_S_MAX
         pause = threading.Event()
         while time.monotonic() < deadline_s:
             verdict = self._access.peers.request(member.address, GetCheck(check_id), CheckVerdict)
