@@ -58,7 +58,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.scheduling.plan import partitions_for
-from map_reduce.errors import ClusterError, NoNodeError, Unreachable
+from map_reduce.errors import ClusterError, NoNodeError, Unreachable, WorkerDiedError
 from map_reduce.job import Job, Options
 from map_reduce.server.access import Access
 
@@ -70,6 +70,7 @@ STAMPS_PER_MESSAGE_MAX = 2_000
 CHECK_S_MAX = 40.0
 CHECK_POLL_S = 0.01
 CHECK_RETRY_S = 0.5
+WORKERS_DIED_MAX = 2
 
 
 class Submitted(NamedTuple):
@@ -112,6 +113,7 @@ class _Submission:
         self._birth = self._give_birth()
         self._id = self._birth.name
         self._blocks = itertools.count()
+        self._checks = itertools.count()
         self._placement = Placement(loads, loads)
         self._stored = False
 
@@ -187,26 +189,34 @@ class _Submission:
 
         Raises:
             FunctionError: with what it said.
-            ClusterError: none did within 40 seconds, or all refused.
+            WorkerDiedError: they ended two worker processes; one may have died for other reasons.
+            ClusterError: nobody has unpickled them within 40 seconds, or all refused.
         """
         deadline_s = time.monotonic() + CHECK_S_MAX
         pause = threading.Event()
+        workers_died = 0
         while True:
             problems: list[ClusterError] = []
             for member in self._access.locate(identifier_of(self._id)):
                 try:
                     self._check_on(member, functions, deadline_s)
                     return
+                except WorkerDiedError:
+                    workers_died += 1
+                    if workers_died == WORKERS_DIED_MAX:
+                        raise
                 except ClusterError as error:
                     log.info("%s did not check the functions: %s", member, error)
                     problems.append(error)
+            if not problems:
+                continue  # a ring of one, whose worker died: once more
             passing = any(isinstance(problem, Unreachable) for problem in problems)
             if not passing or time.monotonic() >= deadline_s:
                 raise problems[-1]
             pause.wait(CHECK_RETRY_S)
 
     def _check_on(self, member: Member, functions: Functions, deadline_s: float) -> None:
-        check_id = f"check-{self._id}"
+        check_id = f"check-{self._id}-{next(self._checks)}"
         self._access.peers.request(member.address, CheckFunctions(check_id, functions), Done)
         pause = threading.Event()
         while time.monotonic() < deadline_s:

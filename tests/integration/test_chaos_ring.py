@@ -109,7 +109,8 @@ def test_nobody_is_left_to_join():
 
 
 def files_of(node):
-    return sorted(path for path in node.data_folder.iterdir() if path.is_file())
+    blocks = (path for path in node.data_folder.iterdir() if "%2F" in path.name)
+    return sorted(path for path in blocks if not path.name.endswith(PART))
 
 
 def test_a_killed_node_has_its_blocks_again_and_mends_what_the_disk_did_to_them():
