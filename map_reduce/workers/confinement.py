@@ -5,8 +5,8 @@ ill: it keeps secrets of the node out of the reach of code that prints or ships 
 and one task from taking what all need.
 
 - **Environment**: a worker process has that of its node, but for what looks like a secret: names in
-  ``WITHHELD`` and those in which a word of ``SECRET_WORDS`` occurs. What the functions need
-  nevertheless is named by the setting ``worker_variables``.
+  ``WITHHELD`` and those that ``LOOKS_SECRET`` matches. What the functions need nevertheless is
+  named by the setting ``worker_variables``.
 - **Descriptors**: standard input is empty; besides output, errors, its connection to the node and
   its lifeline it has none, whatever its node has open.
 - **Limits** of the kernel, which user code cannot raise: files open at once, the length of a file
@@ -16,6 +16,7 @@ and one task from taking what all need.
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -30,19 +31,12 @@ WITHHELD = frozenset(
 )
 """Variables that name a secret, or a way to one."""
 
-SECRET_WORDS = (
-    *("TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "COOKIE"),
-    *(
-        "API_KEY",
-        "APIKEY",
-        "ACCESS_KEY",
-        "PRIVATE_KEY",
-        "AUTH_KEY",
-        "ENCRYPTION_KEY",
-        "SIGNING_KEY",
-    ),
+LOOKS_SECRET = re.compile(
+    r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|COOKIE"
+    r"|(API|ACCESS|PRIVATE|AUTH|SIGNING|ENCRYPTION)_?KEY)S?(_|$)"
 )
-"""What makes the name of a variable look like that of a secret."""
+"""Where the name of a variable, in capitals, looks like that of a secret: DB_PASSWORD,
+AWS_SECRET_ACCESS_KEY, AUTHTOKEN, but not TOKENIZERS_PARALLELISM."""
 
 
 class Limits(NamedTuple):
@@ -66,7 +60,7 @@ def without_secrets(environ: Mapping[str, str], wanted: frozenset[str]) -> dict[
 
 
 def _looks_secret(name: str) -> bool:
-    return name in WITHHELD or any(word in name for word in SECRET_WORDS)
+    return name in WITHHELD or LOOKS_SECRET.search(name) is not None
 
 
 def confine(limits: Limits) -> None:

@@ -23,11 +23,15 @@ SECRETS = {
     "DB_PASSWORD": "x",
     "db_passwd": "x",
     "OPENAI_API_KEY": "x",
+    "AUTHTOKEN": "x",
+    "X_SECRETS_FILE": "x",
+    "MY_APIKEY": "x",
     "SSH_AUTH_SOCK": "/tmp/agent",
     "GOOGLE_APPLICATION_CREDENTIALS": "/home/a/google.json",
     "KUBECONFIG": "/home/a/kube",
 }
 HARMLESS = {"PATH": "/bin", "HOME": "/home/a", "LANG": "C", "KEYBOARD": "us", "MR_SLOTS": "2"}
+HARMLESS |= {"TOKENIZERS_PARALLELISM": "false", "COOKIECUTTER_CONFIG": "x", "SECRETARY": "x"}
 
 
 def test_what_looks_like_a_secret_is_left_out() -> None:
