@@ -59,14 +59,9 @@ def draw_plan(seed: int) -> Plan:
     splits = draws.one_of((1, 2, 4, 7, 12, 20))
     deaths = (min(nodes, 5) - 1) // 2  # of members of the records, who are not replaced here
     acts: list[Act] = []
-    for _ in range(draws.within(0, deaths)):
-        acts.append(
-            Act(
-                draws.within(0, TROUBLE_S * 100) / 100,
-                "crash",
-                -1 if calm or draws.chance(0.6) else draws.below(nodes),
-            )
-        )
+    for number in range(draws.within(0, deaths)):
+        at_s = 3 * number + draws.within(0, 250) / 100  # mostly while the job runs
+        acts.append(Act(at_s, "crash", -1 if calm or draws.chance(0.6) else draws.below(nodes)))
     if not calm:
         for _ in range(draws.within(0, 5)):
             at_s = draws.within(0, TROUBLE_S * 100) / 100
