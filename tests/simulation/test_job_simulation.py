@@ -20,7 +20,7 @@ FOUND_BY = {
 def test_jobs_are_right_whoever_dies():
     outcomes = [carry_out(draw_plan(seed)) for seed in range(16)]
     assert [outcome.violation for outcome in outcomes] == [None] * 16
-    assert sum(outcome.takeovers for outcome in outcomes) > 5
+    assert sum(outcome.takeovers for outcome in outcomes) >= 3
 
 
 def test_a_seed_decides_everything():
