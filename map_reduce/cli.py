@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(command=_status)
 
+    jobs = commands.add_parser("jobs", help="list the jobs of a cluster")
+    jobs.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
+    _add_certs(jobs, "client")
+    jobs.add_argument("--json", action="store_true", help="for programs")
+    jobs.set_defaults(command=_jobs)
+
     ring = commands.add_parser("ring", help="show the ring, and whether it is whole")
     ring.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
     _add_certs(ring, "client")
@@ -181,6 +187,13 @@ def _status(options: argparse.Namespace) -> int:
 
     status = cluster_status(options.address, options.certs_folder)
     print(status_json(status) if options.json else status_text(status))
+    return 0
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    from map_reduce.client.job_list import jobs_text
+
+    print(jobs_text(options.address, options.certs_folder, as_json=options.json))
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from map_reduce.client.asking import JobSource
 from map_reduce.client.handle import JobHandle
+from map_reduce.client.job_list import JobInfo, jobs_of
 from map_reduce.client.submission import Submitted, submit
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import GetNode, Node
@@ -131,6 +132,11 @@ class ServerInterface:
             show_progress=self._progress,
             keeper=self,
         )
+
+    def jobs(self) -> list[JobInfo]:
+        """The jobs that the cluster knows, whoever submitted them. Raises ClusterError."""
+        self._access.check_usable()
+        return jobs_of(self._access)
 
     def await_results(
         self, job: JobHandle | None = None, timeout_s: float | None = None

@@ -115,6 +115,14 @@ def _job(node: Node, job: JobLine) -> dict[str, Any]:
     }
 
 
+LITTLE_SAFETY = {
+    0: "no node answers",
+    1: "one node: if it is lost, so are its jobs",
+    2: "two nodes: if one is lost, so are some of the jobs",
+    3: "less than five nodes: one may be lost at a time, not two at once",
+}
+
+
 def status_text(status: ClusterStatus) -> str:
     """A table for people, with what the size of the ring means for safety."""
     size = len(status.nodes)
@@ -128,19 +136,27 @@ def status_text(status: ClusterStatus) -> str:
         )
     lines += [f"{member!s:<22}does not answer" for member in status.silent]
     jobs = [(node, job) for node in status.nodes for job in node.jobs]
+    jobs += [
+        (node, job) for node in status.nodes for job in node.watched if job.waiting_for or job.note
+    ]
     if jobs:
         lines += ["", f"{'job':<34}{'name':<20}{'phase':<11}{'tasks':>10}{'records':>12}"]
-    for _, job in jobs:
-        line = _job(_, job)
+    for node, job in jobs:
+        line = _job(node, job)
         tasks = f"{line['tasks_done']}/{line['tasks_total']}"
         lines.append(
-            f"{job.job_id:<34}{job.name[:19]:<20}{line['phase']:<11}{tasks:>10}"
+            f"{job.job_id[:32]:<34}{job.name[:19]:<20}{line['phase']:<11}{tasks:>10}"
             f"{line['records']:>12,}"
         )
         counted = [f"{name} {count:,}" for name, count in job.counters]
         counted += [f"left out {job.skipped:,}"] if job.skipped else []
+        if job.waiting_for:
+            counted.append(f"waits for {', '.join(map(str, job.waiting_for))}")
+        counted += [f"{node.member} {job.note}"] if job.note else []
         if counted:
             lines.append(f"    {'; '.join(counted)}")
+    if size < 5:
+        lines += ["", LITTLE_SAFETY[min(size, 3)]]
     return "\n".join(lines)
 
 

@@ -138,6 +138,10 @@ class JobMaster:
             alive = quiet_s < self._around.lease_s or self.ended_s is not None
             return self._seen_epoch + 1 if alive else 0
 
+    @property
+    def was_master(self) -> bool:
+        return self._scheduler is not None
+
     def status(self, first_part: int = 0, tally: bool = False) -> JobStatus:
         with self._lock:
             ending = self._ending
@@ -164,6 +168,8 @@ class JobMaster:
                 self._progress(),
                 tally.counters[:COUNTERS_IN_LINE_MAX] if counters else (),
                 tally.records_skipped + tally.keys_skipped,
+                0 if self._journal is None else self._journal.epoch,
+                self._waiting_for,
             )
 
     def _tally(self) -> Tally:

@@ -88,7 +88,10 @@ class Masters:
         with self._lock:
             if self._jobs.get(job.job_id) is job:
                 del self._jobs[job.job_id]
-        self.watcher.left(job.job_id, lease)
+        note = ""
+        if lease is not None and job.was_master:
+            note = f"was master in epoch {lease.epoch - 1}; {lease.master} has taken over"
+        self.watcher.left(job.job_id, lease, note)
 
     def status(self, message: GetJob) -> Message:
         job = self._job(message.job_id)

@@ -29,6 +29,7 @@ from map_reduce.core.messages import (
     Busy,
     EndJob,
     GetJob,
+    JobLine,
     JobSpec,
     JobsWatched,
     Message,
@@ -48,6 +49,7 @@ log = logging.getLogger(__name__)
 VIEWS_MAX = 64
 """Ended jobs of which the record is remembered, the latest asked for."""
 
+LINES_MAX = 1000
 TTL_STAGGER_S = 5.0
 JOBS_PER_QUESTION_MAX = 1000
 
@@ -69,6 +71,7 @@ class _Watched:
     release: bool = False  # when it has ended
     waiting_for: tuple[Address, ...] = ()
     progress: Progress = field(default_factory=Progress)
+    note: str = ""  # what happened to this node as its master
 
 
 class Watcher:
@@ -116,11 +119,12 @@ class Watcher:
                 self._jobs.pop(job_id, None)
                 self._views.pop(job_id, None)
 
-    def left(self, job_id: str, lease: Lease | None) -> None:
+    def left(self, job_id: str, lease: Lease | None, note: str) -> None:
         """This node is not the job's master, or no longer; ``lease`` says who is, if known."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is not None and lease is not None:
+                job.note = note
                 job.watch.lost(lease, self._around.clock.now_s())
 
     # ------------------------------------------------------------------ what is asked
@@ -168,6 +172,22 @@ class Watcher:
         with self._lock:
             job = self._jobs.get(job_id)
             return job is not None and job.ended_s is not None
+
+    def lines(self) -> tuple[JobLine, ...]:
+        """The jobs that are watched here and have another master, or none."""
+        with self._lock:
+            return tuple(
+                JobLine(
+                    job_id,
+                    job.name,
+                    Progress("watched"),
+                    epoch=job.watch.lease.epoch,
+                    waiting_for=job.waiting_for,
+                    note=job.note,
+                )
+                for job_id, job in list(self._jobs.items())[-LINES_MAX:]
+                if not self._is_mine(job_id)
+            )
 
     # ------------------------------------------------------------------ the loop
 

@@ -470,6 +470,7 @@ class Node:
             blocks=blocks,
             block_bytes=block_bytes,
             jobs=self._masters.lines(),
+            watched=self._masters.watcher.lines(),
             predecessor=predecessor,
             successors=successors,
             python=PYTHON,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from map_reduce.core.identifiers import Member
+from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.base import Message
 from map_reduce.core.messages.jobs import Failure, Functions, Progress
 
@@ -55,6 +55,9 @@ class JobLine(msgspec.Struct, frozen=True, array_like=True):
     progress: Progress
     counters: tuple[tuple[str, int], ...] = ()  # the first few, by name
     skipped: int = 0  # records and keys left out
+    epoch: int = 0  # of its master
+    waiting_for: tuple[Address, ...] = ()  # members of its record without which it can't go on
+    note: str = ""  # for people
 
 
 class Node(Message, frozen=True):
@@ -69,6 +72,7 @@ class Node(Message, frozen=True):
     successors: tuple[Member, ...]
     python: str
     version: str
+    watched: tuple[JobLine, ...] = ()  # phase "watched": it holds them, and is not their master
 
 
 class StopNode(Message, frozen=True):
