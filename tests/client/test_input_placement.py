@@ -9,6 +9,7 @@ from map_reduce.client.submission import _Submission
 from map_reduce.core.chord.placement import Placement
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import BlockRef
+from map_reduce.core.messages.records import Replica
 from map_reduce.job import Job
 
 MEMBERS = [Member(Address("node", port), 1) for port in range(1, 9)]
@@ -18,7 +19,8 @@ def owners(loads, count):
     """Who owns the blocks that a submission puts."""
     put = []
     blocks = SimpleNamespace(put=lambda name, data: put.append(name) or BlockRef(name, 0, b""))
-    access = SimpleNamespace(blocks=blocks)
+    record = SimpleNamespace(choose_odd_members=lambda line: (Replica(MEMBERS[0].address, 1),))
+    access = SimpleNamespace(blocks=blocks, records=record, last_members=MEMBERS)
     submission = _Submission(access, Job(len, len), 2, loads)
     for _ in range(count):
         submission._put_input(b"a" * 100)
