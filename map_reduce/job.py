@@ -20,6 +20,7 @@ ReduceFunction = Callable[[Any, list[Any]], Any]
 
 TIMEOUT_S_MIN, TIMEOUT_S_MAX = 0.1, 7 * 86400.0
 MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 1 << 20
+TTL_S_MAX = 365 * 86400.0
 PRIORITY_MIN, PRIORITY_MAX = 0.01, 100.0
 
 
@@ -85,6 +86,8 @@ class Options:
             default what the cluster is set to.
         priority: its share of the slots where several jobs want them: a job of priority 2 gets
             twice as many as one of priority 1, the default. 0.01 to 100.
+        result_ttl_s: seconds that results are kept after the job's end, if nobody fetches them; by
+            default each node's ``RESULT_TTL``.
 
     Raises:
         ConfigError: one of them is out of its range; names it.
@@ -95,6 +98,7 @@ class Options:
     memory_mb_max: int | None = None
     backups: bool | None = None
     priority: float = 1.0
+    result_ttl_s: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.on_bad_record, str | Skip):
@@ -123,6 +127,12 @@ class Options:
             raise ConfigError(
                 f"priority is {self.priority!r}; it is a number, at least {PRIORITY_MIN:g} and at "
                 f"most {PRIORITY_MAX:g}"
+            )
+        ttl_s = self.result_ttl_s
+        if ttl_s is not None and not (_is_number(ttl_s) and 1 <= ttl_s <= TTL_S_MAX):
+            raise ConfigError(
+                f"result_ttl_s is {ttl_s!r}; it is a number of seconds, at least 1 and at most "
+                f"{TTL_S_MAX:g}"
             )
         if self.backups is not None and type(self.backups) is not bool:
             raise ConfigError(f"backups is {self.backups!r}; it may be True, False or None")

@@ -17,6 +17,9 @@ def test_nothing_asked_for() -> None:
     assert _rules(Options()) == TaskRules()
 
 
+ANY_OPTION = r"on_bad_record|share|timeout_s|memory_mb_max|backups|priority|result_ttl_s"
+
+
 @pytest.mark.parametrize(
     ("text", "skip"),
     [
@@ -73,10 +76,13 @@ def test_limits_that_are_none(given: dict[str, Any]) -> None:
         {"memory_mb_max": 1},
         {"memory_mb_max": 1024.0},
         {"backups": 1},
+        {"priority": 0},
+        {"priority": float("nan")},
+        {"result_ttl_s": 0.5},
     ],
 )
 def test_options_out_of_their_range(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"on_bad_record|share|timeout_s|memory_mb_max|backups"):
+    with pytest.raises(ConfigError, match=ANY_OPTION):
         Options(**given)
 
 

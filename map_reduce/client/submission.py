@@ -290,6 +290,7 @@ def _rules(options: Options) -> TaskRules:
         memory_mb_max=options.memory_mb_max or 0,
         backups=options.backups,
         priority=float(options.priority),
+        result_ttl_s=float(options.result_ttl_s or 0.0),
     )
 
 

@@ -97,6 +97,7 @@ class JobMaster:
         self.job_id = job_id
         self.spec_ref = spec
         self.ended_s: float | None = None
+        self.result_ttl_s = 0.0  # 0: as the node has it
         self.thread = threading.Thread(
             target=partial(run_guarded, self._run, f"master of job {job_id}"),
             name=f"map-reduce-master-{job_id[:8]}",
@@ -137,6 +138,12 @@ class JobMaster:
             quiet_s = self._around.clock.now_s() - alive_s
             alive = quiet_s < self._around.lease_s or self.ended_s is not None
             return self._seen_epoch + 1 if alive else 0
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether this is, or was, the master: before that, what nodes report is not for it."""
+        with self._lock:
+            return self._journal is not None and self._journal.epoch > 0
 
     @property
     def was_master(self) -> bool:
@@ -227,6 +234,7 @@ class JobMaster:
         journal = Journal(around.records, around.blocks, around.clock, birth, me, around.lease_s)
         with self._lock:
             self._name, self._journal = spec.name, journal
+            self.result_ttl_s = spec.rules.result_ttl_s
         if not self._patiently(partial(journal.claim, self._seen_epoch)):
             return
         self._cancel = journal.state.cancel

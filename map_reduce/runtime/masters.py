@@ -102,9 +102,12 @@ class Masters:
     def cancel(self, job_id: str) -> Message:
         """An ended job stays as it is."""
         job = self._job(job_id)
+        known = self.watcher.cancel(
+            job_id, CANCELLED
+        )  # should this not be the master, or no longer
         if job is not None:
             return Done() if job.put(events.Cancel(CANCELLED)) else Busy()
-        return Done() if self.watcher.cancel(job_id, CANCELLED) else NoJob(job_id)
+        return Done() if known else NoJob(job_id)
 
     def release(self, message: ReleaseJob) -> Message:
         """Forget a job; one that still runs is cancelled first."""
@@ -117,6 +120,7 @@ class Masters:
         if job.ended_s is None:
             with self._lock:
                 self._released.add(job_id)
+            self.watcher.cancel(job_id, RELEASED, release=True)
             return Done() if job.put(events.Cancel(RELEASED)) else Busy()
         self._forget(job_id)
         return Done()
@@ -159,6 +163,8 @@ class Masters:
             return JobOver(job_id) if self.watcher.over_here(job_id) else NoJob(job_id)
         if job.ended_s is not None:
             return JobOver(job_id)
+        if not job.is_claimed:
+            return NoJob(job_id)
         return Done() if job.put(event) else Busy()
 
     # ------------------------------------------------------------------ the node's own events
@@ -189,8 +195,8 @@ class Masters:
                 continue
             if job.job_id in released:
                 self._forget(job.job_id)
-            elif now_s - job.ended_s > self._result_ttl_s:
-                log.info("results of job %s were kept for %g s", job.job_id, self._result_ttl_s)
+            elif now_s - job.ended_s > (ttl_s := job.result_ttl_s or self._result_ttl_s):
+                log.info("results of job %s were kept for %g s", job.job_id, ttl_s)
                 self._forget(job.job_id)
 
     def close(self) -> None:

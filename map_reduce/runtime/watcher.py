@@ -64,6 +64,7 @@ class _Watched:
     spec: BlockRef
     watch: JobWatch
     name: str = ""
+    result_ttl_s: float = 0.0  # 0: as the node has it
     birth: Birth | None = None  # once the specification was read
     busy: bool = False  # a thread is at it
     ended_s: float | None = None  # when this node learnt of its end
@@ -226,7 +227,11 @@ class Watcher:
 
     def _see_to_ended(self, job_id: str, job: _Watched, now_s: float) -> None:
         assert job.ended_s is not None
-        turn_s = self._result_ttl_s + TTL_STAGGER_S * (1 + self._rank(job_id, None))
+        if job.birth is None and now_s - job.ended_s > TTL_STAGGER_S:
+            self._start(job_id, job, self._look)  # how long is it to be kept?
+            return
+        ttl_s = job.result_ttl_s or self._result_ttl_s
+        turn_s = ttl_s + TTL_STAGGER_S * (1 + self._rank(job_id, None))
         if job.release or now_s - job.ended_s > turn_s:
             self._around.tell_nodes(EndJob(job_id, blocks=True))
             job.ended_s = now_s  # this node hears it, too, and forgets the job; if not, again
@@ -283,7 +288,7 @@ class Watcher:
     def _birth(self, job_id: str, job: _Watched) -> Birth:
         if job.birth is None:
             spec = JobSpec.decode(self._around.blocks.get(job.spec))
-            job.name = spec.name
+            job.name, job.result_ttl_s = spec.name, spec.rules.result_ttl_s
             job.birth = Birth.decode(spec.birth, job_id)
         return job.birth
 

@@ -25,8 +25,8 @@ class TaskRules(msgspec.Struct, frozen=True, array_like=True):
 
     Bad records may be left out where ``skips``: up to ``skips_max`` records and keys together or,
     where that is negative, up to ``skips_share_max`` of the records and of the keys.
-    ``timeout_s`` 0.0 and ``backups`` None: what the cluster is set to. ``memory_mb_max`` 0: no
-    bound but the node's.
+    ``timeout_s`` 0.0, ``result_ttl_s`` 0.0 and ``backups`` None: what the cluster is set to.
+    ``memory_mb_max`` 0: no bound but the node's.
     """
 
     skips: bool = False
@@ -36,6 +36,7 @@ class TaskRules(msgspec.Struct, frozen=True, array_like=True):
     memory_mb_max: int = 0
     backups: bool | None = None
     priority: float = 1.0
+    result_ttl_s: float = 0.0
 
 
 class JobSpec(msgspec.Struct, frozen=True, array_like=True):
