@@ -31,6 +31,8 @@ REGRESSIONS = [
     Settings(20163, members=12),
     # Clocks that drift: what a witness had heard long ago seemed to become younger.
     Settings(108, members=8),
+    # Gossip of an earlier life was believed while the later one was just about to join.
+    Settings(801128, members=12),
     # A member that had the place of an earlier incarnation was counted as in every list.
     Settings(6, members=8, successors_max=4, faults=12, accurate=True),
 ]

@@ -191,9 +191,16 @@ class RingState:
         self.fingers.forget(member)
 
     def _merge(self, sightings: Iterable[Sighting], *, news: bool) -> None:
-        """Take over what somebody told. Who is refuted to be gone gets all its time again."""
+        """Take over what somebody told, but that one lives of which I know that it ended. Who is
+        refuted to be gone gets all its time again."""
+        believed = []
+        for told in sightings:
+            if told.gone or not self.detector.ended(told.member):
+                believed.append(told)
+            else:
+                self._bury(told.member)
         for member in self.acquaintances.members.merge(
-            sightings, self._now_s(), self.detector.heard_s, news=news
+            believed, self._now_s(), self.detector.heard_s, news=news
         ):
             if member == self.me:
                 self.detector.missed()
