@@ -191,9 +191,10 @@ class Judge:
         wrong = [f"the view of {process.ring.me} misses {_hosts(missed)}"] if missed else []
         return wrong + ([f"the view of {process.ring.me} has {_hosts(gone)}"] if gone else [])
 
-    def ideal_among_joined(self) -> bool:
-        """Whether those that have joined are one ideal ring, whoever else is up."""
-        return not flaws(self.ring(), self._world.settings.successors_max)
+    def ideal_among_serving(self) -> bool:
+        """Whether those that serve are one ideal ring, whoever else is up or cut off."""
+        serving = [state_of(p.ring) for p in self._world.processes() if p.ring.serves]
+        return not flaws(ring_of(serving), self._world.settings.successors_max)
 
     def has_right_neighbours(self) -> bool:
         """Whether every member has the right predecessor and first successor."""

@@ -92,10 +92,14 @@ def partition(members: int, minutes: float, runs: int, seed: int) -> Table:
 def bootstrap(members: int, killed_at_ms: Sequence[int], seed: int) -> Table:
     """All but the first join at the same time, by the first, which is killed meanwhile.
 
-    Whoever has joined must become one ideal ring; the others are refused by an address that does
-    not answer, which they try again and again, and have no ring of their own.
+    Whoever has joined by then and knows of others becomes a ring; who knows of the first alone is
+    cut off; the rest are refused by an address that does not answer, and have no ring of their own.
+    Where the first dies before anybody has asked it twice, there may be rings that know nothing of
+    each other: until a node is started at its address again, which all of them remember.
     """
-    table = Table(("members", "killed after ms", "joined by then", "ring", "refused", "outcome"))
+    table = Table(
+        ("members", "killed after ms", "joined by then", "serve", "cut off", "refused", "outcome")
+    )
     for killed_ms in killed_at_ms:
         world = World(
             Settings(seed, members=members, successors_max=16),
@@ -110,11 +114,13 @@ def bootstrap(members: int, killed_at_ms: Sequence[int], seed: int) -> Table:
         world.run_until(world.now_us + 120 * SECOND_US)
         inside = [process for process in world.processes() if process.ring.joined]
         serving = [process for process in inside if process.ring.serves]
-        outcome = "ideal" if world.judge.ideal_among_joined() else "NOT IDEAL"
+        rings = world.judge.number_of_rings()
+        outcome = "ideal" if world.judge.ideal_among_serving() else f"{rings} rings"
         if not serving:
             outcome = "nobody serves"
         refused = sum(not process.ring.joined for process in world.processes())
-        table.add(members, killed_ms, joined, len(inside), refused, outcome)
+        cut_off = len(inside) - len(serving)
+        table.add(members, killed_ms, joined, len(serving), cut_off, refused, outcome)
     return table
 
 
