@@ -21,6 +21,7 @@ PLOTS = HERE.parent / "docs" / "figures"
 
 WIDTH, HEIGHT = 560, 340
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 34, 44
+LEGEND = 18  # each of its lines, below the axes
 COLOURS = ("#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#b9770e")
 
 TON_DIED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -51,10 +52,11 @@ class Plot:
         x_of = self._scale([x for x, _ in every], LEFT, WIDTH - RIGHT, self.log_x)
         top = max(y for _, y in every) * 1.05 or 1.0
         y_of = self._scale([0.0, top], HEIGHT - BOTTOM, TOP, False)
+        height = HEIGHT + LEGEND * len(self.lines) + LEGEND // 2
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
             f'font-family="sans-serif" font-size="12">',
-            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+            f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
             _text(WIDTH / 2, 20, self.title, "middle"),
             _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, self.x_label, "middle"),
             f'<g transform="rotate(-90 14 {HEIGHT / 2})">'
@@ -80,7 +82,7 @@ class Plot:
                     f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="2.6" fill="{colour}"/>'
                     for x, y in points
                 ]
-            y = TOP + 14 + 16 * number
+            y = HEIGHT + LEGEND * (number + 0.5)
             parts.append(
                 f'<line x1="{LEFT + 10}" y1="{y - 4}" x2="{LEFT + 34}" y2="{y - 4}" '
                 f'stroke="{colour}" stroke-width="1.8"{dashes}/>'
