@@ -102,9 +102,8 @@ class Masters:
     def cancel(self, job_id: str) -> Message:
         """An ended job stays as it is."""
         job = self._job(job_id)
-        known = self.watcher.cancel(
-            job_id, CANCELLED
-        )  # should this not be the master, or no longer
+        # By way of the record, too: this node may not be the master yet, or no longer.
+        known = self.watcher.cancel(job_id, CANCELLED)
         if job is not None:
             return Done() if job.put(events.Cancel(CANCELLED)) else Busy()
         return Done() if known else NoJob(job_id)
