@@ -45,6 +45,9 @@ from map_reduce.runtime.records import Records
 WITHIN_S = 2.0
 """For one call about a record; who can't reach its members in that time tries again later."""
 
+RESIGN_WITHIN_S = 0.5
+"""Who leaves is in a hurry, and perhaps all others leave as well."""
+
 PART_BYTES = 200
 """What an output part takes in a message besides its inline data, generously."""
 
@@ -146,7 +149,7 @@ class Journal:
     def resign(self) -> None:
         """Let another take over at once."""
         with self._lock:
-            self._change("", resigned(self.epoch, self._me))
+            self._change("", resigned(self.epoch, self._me), RESIGN_WITHIN_S)
 
     def silent(self) -> tuple[Address, ...]:
         """Which members of the job's record don't answer now."""
@@ -169,8 +172,8 @@ class Journal:
         ref = self._blocks.put(name, encode_parts(ending.parts))
         return msgspec.structs.replace(ending, parts=(), parts_ref=ref)
 
-    def _change(self, label: str, change: ValueChange) -> Lease:
-        settled = self._records.change(self._birth.record(label), change, within_s=WITHIN_S)
+    def _change(self, label: str, change: ValueChange, within_s: float = WITHIN_S) -> Lease:
+        settled = self._records.change(self._birth.record(label), change, within_s=within_s)
         self.wrote_s = self._clock.now_s()
         return Lease.decode(settled.state.value)
 

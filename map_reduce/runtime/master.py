@@ -311,7 +311,9 @@ class JobMaster:
         for win in written.maps:
             key = OutputKey(win.task, win.number, win.epoch)
             outputs.setdefault(win.node, []).append(key)
-        maps = _bits(win.task for win in written.maps)
+        listed = {node.member for node in nodes}
+        # What lay on a node that is gone may have been made again elsewhere, and told to nobody.
+        maps = _bits(win.task for win in written.maps if win.node in listed)
         finals = _bits(won.task for won in written.finals)
         master = around.peers.member.address
         messages = {

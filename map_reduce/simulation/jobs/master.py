@@ -155,11 +155,12 @@ class Master:
 
     def _adoption(self, member: Member, ledger: WrittenLedger) -> AdoptJob:
         wins = [win for win in ledger.maps.values() if win.node == member]
+        listed = {node.member for node in self._cluster.listed()}
         return AdoptJob(
             self._cluster.spec.job_id,
             self._epoch,
             self._node.member.address,
-            _bits(ledger.maps),
+            _bits(win.task for win in ledger.maps.values() if win.node in listed),
             _bits(ledger.finals),
             tuple(OutputKey(win.task, win.number, win.epoch) for win in wins),
         )
