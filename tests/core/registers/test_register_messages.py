@@ -10,11 +10,14 @@ from map_reduce.core.messages.records import (
     Ballot,
     GetRecord,
     GetReplica,
+    ListRecords,
     PrepareRecord,
     RecordAccepted,
     RecordBuried,
     RecordConflict,
     RecordHeld,
+    RecordLine,
+    RecordLines,
     RecordState,
     ReplicaIs,
 )
@@ -25,6 +28,8 @@ STATE = RecordState(b"\x00v", ((replica(1, 2**63 - 1),), (replica(2),)), 1, 4, (
 SAMPLES = [
     GetReplica(),
     ReplicaIs(replica(1, 2**63 - 1)),
+    ListRecords("name"),
+    RecordLines(replica(1), (RecordLine("name", 2, STATE.configs),), True),
     GetRecord("name/shard", 2**63 - 1),
     PrepareRecord("name", 1, BALLOT),
     AcceptRecord("name", 1, BALLOT, STATE),
