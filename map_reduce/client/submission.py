@@ -216,7 +216,7 @@ class _Submission:
             pause.wait(CHECK_RETRY_S)
 
     def _check_on(self, member: Member, functions: Functions, deadline_s: float) -> None:
-        check_id = f"check-{self._id}-{next(self._checks)}"
+        check_id = names.check(self._id, next(self._checks))
         self._access.peers.request(member.address, CheckFunctions(check_id, functions), Done)
         pause = threading.Event()
         while time.monotonic() < deadline_s:

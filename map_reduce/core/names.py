@@ -7,7 +7,34 @@ place on the ring is the job's own, and whoever holds it looks after the job.
 
 from __future__ import annotations
 
+import re
+
 from map_reduce.core.messages import AttemptId
+
+_JOB_ID = re.compile(r"[0-9a-f]{64}")
+_CHECK_ID = re.compile(r"check-[0-9a-f]{64}-[0-9]{1,9}")
+_BLOCK = re.compile(r"[0-9a-f]{64}(/[0-9a-z/.~-]{1,64})?")
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a job may be called so (``core/registers/birth.py``). What is deleted with a job is
+    found by its id: with any other text, "" say, that would be what is not its own."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def is_check_id(text: str) -> bool:
+    """Whether a check of a job's functions may be called so."""
+    return _CHECK_ID.fullmatch(text) is not None
+
+
+def is_block(text: str) -> bool:
+    """Whether a block of a job may be called so. A store keeps names in memory, and makes names of
+    files of them."""
+    return _BLOCK.fullmatch(text) is not None
+
+
+def check(job_id: str, number: int) -> str:
+    return f"check-{job_id}-{number}"
 
 
 def of_job(job_id: str) -> str:

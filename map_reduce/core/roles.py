@@ -16,6 +16,7 @@ import ipaddress
 from typing import NamedTuple
 
 from map_reduce.core import names
+from map_reduce.core.digests import DIGEST_BYTES
 from map_reduce.core.messages import (
     AcceptRecord,
     Accounts,
@@ -26,6 +27,7 @@ from map_reduce.core.messages import (
     ArcSummaries,
     AttemptEnded,
     AttemptsRunning,
+    BlockRef,
     Busy,
     CancelJob,
     CheckFiles,
@@ -177,6 +179,19 @@ def refusal(caller: Caller, request: Request) -> str | None:
         return f"{caller} is no member of the ring"
     if type(body) not in CLIENTS_ASK:
         return f"a {type(body).__name__} is for nodes alone, and {caller} is none"
-    if isinstance(body, PutPiece) and names.is_made_by_workers(body.ref.name):
-        return f"{body.ref.name!r} is not for clients to store"
+    if isinstance(body, PutPiece):
+        return _block_refusal(body.ref)
+    if isinstance(body, SubmitJob | GetJob | CancelJob | ReleaseJob):
+        return None if names.is_job_id(body.job_id) else f"no job is called {body.job_id[:80]!r}"
+    if isinstance(body, CheckFunctions) and not names.is_check_id(body.check_id):
+        return f"no check is called {body.check_id[:80]!r}"
+    return None
+
+
+def _block_refusal(ref: BlockRef) -> str | None:
+    """Why a client may not store such a block, for people; None where it may."""
+    if not names.is_block(ref.name) or len(ref.digest) != DIGEST_BYTES:
+        return f"no block is called {ref.name[:80]!r}, or none has such a digest"
+    if names.is_made_by_workers(ref.name):
+        return f"{ref.name!r} is not for clients to store"
     return None

@@ -38,6 +38,7 @@ from map_reduce.core.messages import (
     AttemptId,
     AttemptsRunning,
     BlockRef,
+    Busy,
     CheckFunctions,
     CheckVerdict,
     CheckWork,
@@ -68,6 +69,8 @@ log = logging.getLogger(__name__)
 
 CHECK_TIMEOUT_S = 30.0
 CHECKS_KEPT_MAX = 128
+CHECK_INLINE_BYTES_MAX = 64 << 10
+"""Of functions to check that came inline: they are kept in memory until a worker takes them."""
 INLINE_BYTES_MAX = 8 << 10
 """Larger outputs of reduce tasks are stored as blocks: what is inline goes into the job's ledger,
 which travels as a whole."""
@@ -106,7 +109,6 @@ class Attempts:
         self._store = store
         self._pool = pool
         self._clock = clock
-        self._scratch = scratch
         self._inquire = inquire
         self._fetcher = Fetcher(peers, blocks, store, scratch)
         self._threads = Threads("map-reduce-attempts", threads_max=8)
@@ -153,17 +155,22 @@ class Attempts:
         self._pool.stop(job_id)
         for prefix in [names.of_job(job_id)] if blocks else names.while_running(job_id):
             self._store.delete_prefix(prefix)
-        shutil.rmtree(self._scratch / job_id, ignore_errors=True)
+        shutil.rmtree(self._fetcher.job_folder(job_id), ignore_errors=True)
         return Done()
 
     def check(self, message: CheckFunctions) -> Message:
         """Unpickle functions in a worker; the verdict is to be asked for."""
+        if len(message.functions.inline) > CHECK_INLINE_BYTES_MAX:
+            return No(f"functions of over {CHECK_INLINE_BYTES_MAX} bytes are to be stored first")
         with self._lock:
             if message.check_id in self._checks:
                 return Done()
+            if len(self._checks) >= CHECKS_KEPT_MAX:
+                ready = (check for check, verdict in self._checks.items() if verdict.ready)
+                if (oldest := next(ready, None)) is None:
+                    return Busy()
+                del self._checks[oldest]
             self._checks[message.check_id] = CheckVerdict(False, None)
-            while len(self._checks) > CHECKS_KEPT_MAX:
-                self._checks.popitem(last=False)
         order = StartAttempt(
             attempt=AttemptId(message.check_id, "check", 0, 0),
             epoch=0,
@@ -216,7 +223,7 @@ class Attempts:
             failure = outcome.failure if isinstance(outcome, Failed) else None
             with self._lock:
                 self._checks[order.attempt.job_id] = CheckVerdict(True, failure)
-            shutil.rmtree(self._scratch / order.attempt.job_id, ignore_errors=True)
+            shutil.rmtree(self._fetcher.job_folder(order.attempt.job_id), ignore_errors=True)
 
         try:
             self._pool.submit(order, self._fetcher.fetch(order), ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from map_reduce.core.messages import (
     BlockItems,
@@ -40,12 +41,16 @@ class Fetcher:
         self._store = store
         self._scratch = scratch
 
+    def job_folder(self, job_id: str) -> Path:
+        """What is fetched for a job, or a check, is in there, whatever it is called: a folder of
+        this node's own, which may be deleted as a whole."""
+        return self._scratch / f"of-{quote(job_id, safe='')}"
+
     def folder(self, order: StartAttempt) -> Path:
         """What is fetched for an attempt is in there."""
         attempt = order.attempt
         return (
-            self._scratch
-            / attempt.job_id
+            self.job_folder(attempt.job_id)
             / f"{attempt.phase}-{attempt.task}.{attempt.epoch}.{attempt.number}"
         )
 
@@ -69,7 +74,7 @@ class Fetcher:
     def _fetch_functions(self, order: StartAttempt) -> Path | None:
         if order.functions.ref is None:
             return None
-        path = self._scratch / order.attempt.job_id / "functions"
+        path = self.job_folder(order.attempt.job_id) / "functions"
         if path.exists():
             return path
         folder = self.folder(order)

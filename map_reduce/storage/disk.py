@@ -89,9 +89,9 @@ class DiskBlockStore:
             path = self._path(ref)
             part = path.with_name(_part_name(ref))
             if partial is None or partial.ref != ref:
+                part.touch()  # first: where that fails, nothing of it is to be remembered
                 partial = _Partial(ref, Pieces(ref.size_bytes))
                 self._partial[ref.name] = partial
-                part.touch()
             partial.pieces.add(offset, len(data))
             with open(part, "r+b") as file:
                 file.seek(offset)

@@ -46,6 +46,8 @@ TOKEN_BYTES = 32
 FILE_BYTES_MAX = 1 << 20
 WARN_DAYS = 14
 
+EVERY_ADDRESS = ("0.0.0.0", "::")
+
 HOW_TO_GET_CERTIFICATES = (
     "map-reduce certs init, then map-reduce certs issue NAME --host {host}; "
     "then name the folder that they print by MR_CERTS_FOLDER"
@@ -71,7 +73,11 @@ class Token:
             raise ConfigError(
                 f"cannot listen on {address}: without certificates a node listens on loopback "
                 "only, since it runs what it is sent. To make them: "
-                + HOW_TO_GET_CERTIFICATES.format(host=address.host)
+                + HOW_TO_GET_CERTIFICATES.format(
+                    host="ADDRESS, the one that the others reach it by"
+                    if address.host in EVERY_ADDRESS
+                    else address.host
+                )
             )
 
 
@@ -124,7 +130,7 @@ class Certificates:
                 f"{self.folder / CERTIFICATE_NAME} is for {own}; to run a node, make one by "
                 f"map-reduce certs issue NAME --host {address.host}"
             )
-        if address.host in ("0.0.0.0", "::"):
+        if address.host in EVERY_ADDRESS:
             raise ConfigError(
                 f"cannot listen on {address}: a node is known to the others by the address that "
                 "it listens on, so name the one address, or host name, that they reach it by"

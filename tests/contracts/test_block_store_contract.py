@@ -55,6 +55,15 @@ def test_pieces_in_any_order_and_repeated_make_the_block(store, data, content):
         store.read(ref.name, 0, 1)
 
 
+def test_a_name_that_no_file_can_have_leaves_nothing_behind(tmp_path):
+    store = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    ref = block("n" * 300, b"abcd")
+    with pytest.raises(OSError, match="too long"):
+        store.put_piece(ref, 0, b"ab")
+    assert not store.knows(ref.name)
+    store.close()
+
+
 def test_a_half_received_block_is_not_there(store):
     ref = block("x", b"abcd")
     assert not store.put_piece(ref, 0, b"ab")

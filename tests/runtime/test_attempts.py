@@ -15,6 +15,8 @@ from map_reduce.core.messages import (
     AttemptsRunning,
     Busy,
     Checked,
+    CheckFunctions,
+    CheckVerdict,
     CheckWork,
     Counts,
     Done,
@@ -39,7 +41,7 @@ from map_reduce.core.messages import (
     StopAttempt,
 )
 from map_reduce.errors import Unreachable
-from map_reduce.runtime.attempts import Attempts
+from map_reduce.runtime.attempts import CHECK_INLINE_BYTES_MAX, CHECKS_KEPT_MAX, Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.peers import Peers
 from map_reduce.storage.disk import DiskBlockStore
@@ -364,8 +366,6 @@ def test_a_map_output_that_cannot_be_fetched_is_named(attempts, world):
 
 
 def test_a_check_gives_its_verdict_when_asked(attempts, pool):
-    from map_reduce.core.messages import CheckFunctions, CheckVerdict
-
     assert isinstance(attempts.verdict("c"), No)
     attempts.check(CheckFunctions("c", Functions(b"f", None, b"d")))
     assert pool.arrived.acquire(timeout=WAIT_S)
@@ -425,3 +425,38 @@ def test_a_silent_master_is_waited_for_once_in_a_round(attempts, world):
     world.answer = None
     attempts.send_signs_of_life()
     assert len(world.heard) == 1
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../kept", "absolute", "n" * 999, "a\0b"])
+def test_nothing_but_its_own_is_deleted_whatever_a_job_or_check_is_called(
+    attempts, pool, tmp_path, name
+):
+    kept = tmp_path / "kept" / "file"
+    kept.parent.mkdir()
+    kept.touch()
+    of_another = tmp_path / "fetched" / "of-other" / "functions"
+    of_another.parent.mkdir()
+    of_another.touch()
+    name = str(kept.parent) if name == "absolute" else name
+    attempts.check(CheckFunctions(name, Functions(b"f", None, b"d")))
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    pool.given[AttemptId(name, "check", 0, 0)][1](Checked(), None)
+    attempts.end_job(name, blocks=True)
+    assert kept.exists()
+    assert of_another.exists()
+
+
+def test_checks_are_bounded_in_number_and_length(attempts, pool):
+    functions = Functions(b"f", None, b"d")
+    long = Functions(bytes(CHECK_INLINE_BYTES_MAX + 1), None, b"d")
+    assert "stored" in attempts.check(CheckFunctions("long", long)).reason
+    for number in range(CHECKS_KEPT_MAX):
+        assert attempts.check(CheckFunctions(f"c{number}", functions)) == Done()
+    assert attempts.check(CheckFunctions("more", functions)) == Busy()
+    assert attempts.check(CheckFunctions("c0", functions)) == Done()  # asked once more
+    for _ in range(CHECKS_KEPT_MAX):
+        assert pool.arrived.acquire(timeout=WAIT_S)
+    pool.given[AttemptId("c7", "check", 0, 0)][1](Checked(), None)
+    assert attempts.check(CheckFunctions("more", functions)) == Done()
+    assert attempts.verdict("c0") == CheckVerdict(False, None)
+    assert isinstance(attempts.verdict("c7"), No)
