@@ -237,8 +237,10 @@ def test_a_new_connection_that_is_cut_is_not_retried(
 
     def handler(request: Request) -> Message:
         seen.append(request)
-        for channel in [*server._daemons[0].transportServer._served.values()]:
-            channel.cut()
+        served = server._daemons[0].transportServer
+        with served._lock:  # by the accept loop until it has noted this very connection
+            for channel in served._served.values():
+                channel.cut()
         return Done()
 
     server.serve(handler)
