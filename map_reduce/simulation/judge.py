@@ -104,7 +104,7 @@ class Judge:
         self.checks += 1
         now = principals(self._states)
         wrong = broken(self._states) + lost_principals(self._principals, now, self._states)
-        self._principals = now
+        self._principals = principals(self._states, self._lists_on_their_way())
         if not now:
             wrong.append("R5: no principal is left")
         return wrong
@@ -149,12 +149,17 @@ class Judge:
             return True
         rest = {member: state for member, state in self._states.items() if member != victim}
         lists = [(state.member, state.successors) for state in rest.values()]
-        lists += [
-            (asker, (view.member, *view.successors))
-            for asker, view in self._world.views_in_flight()
-        ]
+        lists += self._lists_on_their_way()
         spared = all(lives_on(owner, chain, rest) for owner, chain in lists if owner != victim)
         return bool(rest) and spared and bool(principals(rest))
+
+    def _lists_on_their_way(self) -> list[tuple[Member, tuple[Member, ...]]]:
+        """What askers would have for a list, if they took over the answers that are to come."""
+        length_max = self._world.settings.successors_max
+        return [
+            (asker, (view.member, *view.successors)[:length_max])
+            for asker, view in self._world.views_in_flight()
+        ]
 
     def lost(self, process: Process) -> None:
         """It crashed or left."""

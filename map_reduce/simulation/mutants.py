@@ -119,6 +119,7 @@ class Forgetful(RingMember):
         for sighting in told:
             if sighting.gone and sighting.member != self.me:
                 view.forget(sighting.member)
+        view._forgotten.clear()
         super()._merge(told, news=news)
 
 

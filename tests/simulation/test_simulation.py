@@ -33,6 +33,13 @@ REGRESSIONS = [
     Settings(108, members=8),
     # Gossip of an earlier life was believed while the later one was just about to join.
     Settings(801128, members=12),
+    # Two members and one that was still joining waited for its word on two deaths, and it for them.
+    Settings(5000257, members=5, seconds=10, faults=5),
+    # An earlier life was believed in again, when the later one had been forgotten.
+    Settings(5004480, members=7, seconds=10, faults=5),
+    Settings(5000655, members=9, seconds=10, faults=5),
+    # The judge overlooked that a list on its way can bring back what its sender has replaced.
+    Settings(5001407, members=7, seconds=10, faults=5, accurate=True),
     # A member that had the place of an earlier incarnation was counted as in every list.
     Settings(6, members=8, successors_max=4, faults=12, accurate=True),
 ]

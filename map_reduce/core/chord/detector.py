@@ -95,6 +95,9 @@ class FailureDetector(Protocol):
     def refuted(self, member: Member) -> None:
         """Others say that it lives, after it was called dead."""
 
+    def abstains(self, by: Member) -> None:
+        """One who was asked about a suspect is in no ring itself, and cannot tell."""
+
     def missed(self) -> None:
         """One who was asked about a suspect did not answer, or this member was called dead."""
 
@@ -174,6 +177,7 @@ class Detector:
         self._ill_health = 0
         self._faltered = False
         self._doubts: dict[Member, _Doubt] = {}
+        self._abstaining: dict[Member, None] = {}
         self._heard: dict[Member, float] = {}  # when last
         self._alone_since_s: float | None = None  # the first failure after the last sign of life
         self._ended: dict[Address, int] = {}  # the last incarnation that certainly has
@@ -225,6 +229,7 @@ class Detector:
         self._has_ended(member.address, member.incarnation)
 
     def told(self, by: Member, account: Account) -> None:
+        self._abstaining.pop(by, None)
         member = account.member
         if account.ended:
             self._has_ended(member.address, member.incarnation)
@@ -238,6 +243,10 @@ class Detector:
             doubt.confirmed[by.address] = account.refused
         else:
             doubt.confirmed.pop(by.address, None)
+
+    def abstains(self, by: Member) -> None:
+        _bound(self._abstaining)
+        self._abstaining[by] = None
 
     def refuted(self, member: Member) -> None:
         if member in self._doubts:
@@ -299,7 +308,9 @@ class Detector:
         doubt = self._doubts[suspect]
         others = [member for member in self._others() if member != suspect]
         wanted = min(self._confirmations, len(others))
-        answering = sum(member not in self._doubts for member in others)
+        answering = sum(
+            member not in self._doubts and member not in self._abstaining for member in others
+        )
         confirmed = len(doubt.confirmed)
         if confirmed < min(wanted, answering):
             return math.inf

@@ -26,7 +26,7 @@ R6 and R7 are about steps, not states: see :func:`unfounded` and the simulator's
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -114,8 +114,13 @@ def _windings(cycle: Sequence[Member]) -> int:
     return sum(distance(a.identifier, b.identifier) for a, b in steps) >> RING_BITS
 
 
-def principals(ring: Ring) -> frozenset[Member]:
+def principals(
+    ring: Ring, on_their_way: Iterable[tuple[Member, Sequence[Member]]] = ()
+) -> frozenset[Member]:
     """Members that no adjacent pair of any member's [self] + list skips.
+
+    ``on_their_way``: lists in answers that have not arrived yet, and at whom. A list that is taken
+    over late brings a pair back that its sender has replaced meanwhile.
 
     One that is alone, with the pair (self, self), skips everybody else: who has joined it and is
     not in its list yet is no principal yet. An earlier incarnation in a list does not stand for
@@ -125,9 +130,10 @@ def principals(ring: Ring) -> frozenset[Member]:
     ordered = sorted(places)
     # Each pair skips a run of ``ordered``: where runs begin and end, the count of runs changes.
     changes = [0] * (len(ordered) + 1)
-    for state in ring.values():
-        named = [m for m in state.successors if places.get(m.identifier, m) == m]
-        for a, b in pairwise([state.member, *named]):
+    lists = [(state.member, state.successors) for state in ring.values()]
+    for owner, chain in (*lists, *on_their_way):
+        named = [m for m in chain if places.get(m.identifier, m) == m]
+        for a, b in pairwise([owner, *named]):
             first = bisect_right(ordered, a.identifier)
             end = bisect_left(ordered, b.identifier)
             changes[first] += 1

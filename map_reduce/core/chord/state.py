@@ -287,13 +287,16 @@ class RingState:
         return Done()
 
     def _tell_of(self, members: Iterable[Member]) -> Accounts:
-        """What I know of them at first hand; those that I did not hear lately I shall ping."""
+        """What I know of them at first hand; those that I did not hear lately I shall ping. Who is
+        in no ring pings nobody, and can tell of its own earlier lives alone."""
         accounts = []
         for member in members:
             if member.address == self.me.address:
                 earlier = member.incarnation < self.me.incarnation
                 ago_s = 0.0 if member == self.me else None
                 accounts.append(Account(member, ago_s, failing=False, refused=False, ended=earlier))
+                continue
+            if not self.joined:
                 continue
             accounts.append(self.detector.account(member))
             if len(self._asked_about) < ASKED_ABOUT_MAX:

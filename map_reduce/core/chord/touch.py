@@ -109,6 +109,8 @@ class InTouch(RingState):
             if isinstance(reply, Accounts):
                 for account in reply.accounts:
                     self.detector.told(witness, account)
+                if len(reply.accounts) < len(questions[witness]):
+                    self.detector.abstains(witness)
 
     def _witnesses(self, suspect: Member) -> list[Member]:
         """The nearest behind the suspect who are not suspected themselves."""

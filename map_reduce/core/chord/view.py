@@ -86,6 +86,7 @@ class MembershipView:
         self._distances: list[int] = []  # of each of those
         self._versions: dict[Address, int] = {}  # of those, where not 0
         self._tombstones: dict[Address, _Tombstone] = {}  # the latest last
+        self._forgotten: dict[Address, tuple[Member, int]] = {}
         self._digests = [0] * SECTORS
         self._news = {me.address: 0}  # how often told; what changed last comes last
         self._told: tuple[Member, ...] | None = None
@@ -129,21 +130,40 @@ class MembershipView:
                 continue
             tombstone = self._tombstones.get(member.address)
             if tombstone is None or tombstone.member.incarnation < member.incarnation:
-                self._enter(member, 0)
+                self._enter(member, self._version_before(member))
 
     def forget(self, member: Member) -> None:
-        """Take out, without saying that it is gone."""
+        """Take out, without saying that it is gone. Which life and version it was is remembered:
+        what was refuted once must not be believed again."""
         at = self._place(member)
         if at is not None and self._living[at] == member:
+            self._forgotten.pop(member.address, None)
+            self._forgotten[member.address] = member, self._versions.get(member.address, 0)
+            if len(self._forgotten) > TOMBSTONES_MAX:
+                del self._forgotten[next(iter(self._forgotten))]
             self._remove(at)
             self._news.pop(member.address, None)
 
     def gone(self, member: Member, since_s: float) -> None:
         """I believe it dead, or it left; ``since_s`` is when it was first found silent."""
         known = self.sighting(member.address, 0.0)
-        version = known.version if known is not None and known.member == member else 0
+        version = self._version_before(member)
+        if known is not None and known.member == member:
+            version = known.version
         if self._bury(_Tombstone(member, version, since_s)):
             self._tell(member.address)
+
+    def _version_before(self, member: Member) -> int:
+        """Of this very life, when it was forgotten."""
+        forgotten, version = self._forgotten.get(member.address, (None, 0))
+        return version if forgotten == member else 0
+
+    def _was_later(self, address: Address, rank: tuple[int, int, bool]) -> bool:
+        """Whether a later life or version had been known when the address was forgotten."""
+        if (forgotten := self._forgotten.get(address)) is None:
+            return False
+        member, version = forgotten
+        return rank < (member.incarnation, version, False)
 
     def heard(self, member: Member, now_s: float) -> None:
         """It spoke to me: refutes what is said about an earlier silence."""
@@ -264,7 +284,8 @@ class MembershipView:
     def _enter(self, member: Member, version: int) -> bool:
         """Let it live, unless a later life or version is known; whether that changed anything."""
         known = self.sighting(member.address, 0.0)
-        if known is not None and _rank(known) >= (member.incarnation, version, False):
+        rank = (member.incarnation, version, False)
+        if (known is not None and _rank(known) >= rank) or self._was_later(member.address, rank):
             return False
         away = distance(self._here, member.identifier)
         at = bisect_left(self._distances, away)
@@ -287,7 +308,7 @@ class MembershipView:
         address = tombstone.member.address
         known = self.sighting(address, 0.0)
         rank = (tombstone.member.incarnation, tombstone.version, True)
-        if known is not None and _rank(known) >= rank:
+        if (known is not None and _rank(known) >= rank) or self._was_later(address, rank):
             return False
         at = self._place(tombstone.member)
         if at is not None:

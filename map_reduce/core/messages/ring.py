@@ -88,7 +88,8 @@ class Account(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Accounts(Message, frozen=True):
-    """One for each member asked about, of which the asked one tells all that it knows."""
+    """One for each member asked about, of which the asked one tells all that it knows; none where
+    the asked one is in no ring and cannot confirm anything."""
 
     accounts: tuple[Account, ...]
 

@@ -57,6 +57,26 @@ def test_small_rings_need_as_many_as_there_are(members: int, needed: int) -> Non
     assert times.detector.dead(PEER)
 
 
+def test_who_is_in_no_ring_yet_is_not_waited_for() -> None:
+    times = Times(members=4)
+    times.told(OTHERS[0])
+    times.silent(60)
+    times.told(OTHERS[0])
+    times.detector.abstains(OTHERS[1])
+    times.silent(0.5)
+    assert times.detector.dead(PEER), "the only one that could confirm it has done so"
+
+
+def test_who_has_joined_meanwhile_is_waited_for_again() -> None:
+    times = Times(members=4)
+    times.detector.abstains(OTHERS[1])
+    times.told(OTHERS[1], ago_s=0.1)
+    times.silent(1)
+    times.told(OTHERS[0])
+    times.silent(60)
+    assert not times.detector.dead(PEER)
+
+
 def test_refused_connections_are_believed_sooner_than_silence() -> None:
     for refused, dead_after_s in ((True, 5.0), (False, 10.0)):
         times = Times(members=4)

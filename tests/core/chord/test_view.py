@@ -104,6 +104,24 @@ def test_a_higher_version_and_a_later_life_always_win() -> None:
     assert view.living() == (A_AGAIN,)
 
 
+def test_what_is_forgotten_does_not_come_back_as_less_than_it_was() -> None:
+    view = MembershipView(ME)
+    merged(view, living(A, 2))
+    view.forget(A)
+    assert view.living() == ()
+    merged(view, gone(A, 1))
+    assert not view.is_gone(A)
+    view.gone(A, since_s=90.0)
+    assert view.sighting(A.address, 90.0) == gone(A, 2, silent_s=0.0)
+    merged(view, living(A_AGAIN))
+    view.forget(A_AGAIN)
+    merged(view, living(A, 7), gone(A, 7))
+    view.learn([A])
+    assert view.sighting(A.address, 100.0) is None
+    view.learn([A_AGAIN])
+    assert view.living() == (A_AGAIN,)
+
+
 def test_who_learns_that_it_is_called_gone_refutes_it() -> None:
     view = MembershipView(ME)
     view.tell_nothing()
