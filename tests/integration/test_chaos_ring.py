@@ -52,6 +52,7 @@ def assert_readable(cluster, blocks):
         access.close()
 
 
+@pytest.mark.slow
 def test_a_ring_that_is_killed_paused_restarted_and_left_is_reported_as_it_is():
     with ChaosCluster(3, seed=1, settings=QUICK) as cluster:
         blocks = put(cluster, 20)

@@ -212,6 +212,7 @@ def test_a_leaver_needs_no_repair_after_it(ring_with):
     assert ring.healthy(refs)
 
 
+@pytest.mark.slow
 def test_blocks_of_an_ended_job_do_not_come_back(ring_with):
     ring = ring_with(6)
     refs = ring.put(20)
