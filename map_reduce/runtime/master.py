@@ -51,8 +51,9 @@ from map_reduce.core.registers.lease import Lease
 from map_reduce.core.scheduling import events
 from map_reduce.core.scheduling.effects import Commit, Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.events import Event
+from map_reduce.core.scheduling.plan import check_cut
 from map_reduce.core.scheduling.scheduler import JobScheduler
-from map_reduce.errors import ClusterError, MapReduceError
+from map_reduce.errors import ClusterError, MapReduceError, ProtocolError
 from map_reduce.runtime.journal import Fenced, Journal, Written
 from map_reduce.runtime.surroundings import Surroundings, status_of
 from map_reduce.runtime.threads import run_guarded
@@ -230,6 +231,9 @@ class JobMaster:
         around = self._around
         spec = JobSpec.decode(around.blocks.get(self.spec_ref))
         birth = Birth.decode(spec.birth, self.job_id)
+        check_cut(len(spec.splits), spec.partitions)
+        if spec.job_id != self.job_id:
+            raise ProtocolError(f"its specification is that of job {spec.job_id[:80]!r}")
         me = around.peers.member
         journal = Journal(around.records, around.blocks, around.clock, birth, me, around.lease_s)
         with self._lock:

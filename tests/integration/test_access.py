@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import queue
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from certificate_folders import AUTHORITY, FOREIGN_AUTHORITY, make_folder
+from message_samples import sample
 
 from map_reduce.cli import main
 from map_reduce.client.server_interface import ServerInterface
 from map_reduce.client.status import cluster_status, open_cluster, stop_cluster
-from map_reduce.core.messages import Done, StopNode
+from map_reduce.core.messages import Done, JobSpec, StopNode, SubmitJob
+from map_reduce.core.messages.records import GetReplica, ReplicaIs
+from map_reduce.core.registers.birth import Birth
 from map_reduce.core.roles import Role
 from map_reduce.errors import ConfigError, NoNodeError, Refused
 from map_reduce.server.access import embed
@@ -137,3 +144,36 @@ def test_a_data_folder_that_a_node_makes_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "data"
     with contextlib.closing(embed(ClusterConfig(), NodeConfig(slots=1, data_folder=folder))):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"partitions": 1 << 40}, "partitions for each"),
+        ({"job_id": "../.."}, "that of job '../..'"),
+    ],
+)
+def test_no_master_begins_a_job_that_no_client_of_ours_submits(
+    wrong: dict[str, Any], why: str
+) -> None:
+    """It would fill the memory of one master after the other, or speak for another job."""
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+    handler = logging.Handler()
+    handler.emit = lambda record: said.put(record.getMessage())  # type: ignore[method-assign]
+    master = logging.getLogger("map_reduce.runtime.master")
+    master.addHandler(handler)
+    try:
+        with contextlib.closing(embed(ClusterConfig(), NodeConfig(slots=1))) as access:
+            node = access.members()[0]
+            replica = access.peers.request(node.address, GetReplica(), ReplicaIs).replica
+            birth = Birth(b"about", bytes(16), (replica,))
+            spec = sample(JobSpec)
+            right = {"job_id": birth.name, "birth": birth.encode(), "partitions": 1}
+            spec = msgspec.structs.replace(spec, **right | wrong)
+            ref = access.blocks.put(birth.name, spec.encode())
+            access.peers.request(node.address, SubmitJob(birth.name, ref), Done)
+            text = said.get(timeout=WAIT_S)
+            assert "gives up" in text
+            assert why in text
+    finally:
+        master.removeHandler(handler)

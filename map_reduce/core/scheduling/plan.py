@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from map_reduce.errors import ProtocolError
+
 PARTITIONS_PER_SLOT = 8
 PARTITION_INPUT_BYTES = 16 << 20
 """One partition at least for so much input."""
@@ -43,6 +45,12 @@ def partitions_for(splits: int, slots: int, input_bytes: int) -> int:
         return 1
     wanted = max(PARTITIONS_PER_SLOT * slots, -(-input_bytes // PARTITION_INPUT_BYTES))
     return max(1, min(wanted, PARTITIONS_MAX, CELLS_MAX // splits))
+
+
+def check_cut(splits: int, partitions: int) -> None:
+    """Raises ProtocolError: no job is cut so; the scheduler would keep too much of it in memory."""
+    if not (1 <= partitions <= PARTITIONS_MAX and splits * partitions <= max(CELLS_MAX, splits)):
+        raise ProtocolError(f"no job has {partitions} partitions for each of {splits} splits")
 
 
 def reduce_tasks_max(total_bytes: int, slots: int) -> int:

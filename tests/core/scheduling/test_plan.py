@@ -1,5 +1,6 @@
 from itertools import combinations, pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,10 +8,12 @@ from map_reduce.core.scheduling.plan import (
     CELLS_MAX,
     PARTITIONS_MAX,
     REDUCE_TASK_BYTES_MAX,
+    check_cut,
     group_partitions,
     partitions_for,
     reduce_tasks_max,
 )
+from map_reduce.errors import ProtocolError
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -32,6 +35,20 @@ def test_partitions_are_bounded(splits, slots, input_bytes):
     partitions = partitions_for(splits, slots, input_bytes)
     assert 1 <= partitions <= PARTITIONS_MAX
     assert partitions * splits <= CELLS_MAX
+
+
+@given(st.integers(0, 1 << 30), st.integers(1, 10**5), st.integers(0, 1 << 50))
+def test_what_a_client_cuts_is_let_pass(splits, slots, input_bytes):
+    check_cut(splits, partitions_for(splits, slots, input_bytes))
+
+
+@pytest.mark.parametrize(
+    ("splits", "partitions"),
+    [(2, 0), (2, -1), (1, PARTITIONS_MAX + 1), (2, 1 << 40), (CELLS_MAX, 2)],
+)
+def test_what_would_fill_the_memory_of_the_master_is_refused(splits, partitions):
+    with pytest.raises(ProtocolError, match="partitions"):
+        check_cut(splits, partitions)
 
 
 def test_few_bytes_are_one_reduce_task_whatever_the_slots():
