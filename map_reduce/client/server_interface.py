@@ -101,7 +101,7 @@ class ServerInterface:
         Raises:
             FunctionError: a function is not callable, or can't be sent to the workers.
             InputError: the data can't be read as asked; names the file or item.
-            ClusterError: the cluster can't be reached.
+            ClusterError: the cluster can't be reached, or did not begin the job within 60 s.
         """
         job = Job(map, reduce, combine, name, options or Options())
         self._access.check_usable()

@@ -7,7 +7,9 @@
 The job's id is the hash of a *birth certificate*: a digest of the functions, a nonce, and the
 replicas that decide about the job's records. With the specification, which lies at the place of
 the id on the ring, the job is submitted: every node that holds it sees to it that the job is run.
-SubmitJob merely tells the owner not to wait.
+SubmitJob merely tells the owner not to wait. The submission ends when the job's record was written
+(``acceptance.py``). Where that has become impossible, since the replicas that the certificate names
+are gone, the job is born anew, and what was stored for it is stored once more under its new id.
 
 What is small travels inside the specification. Files are read where they lie by every node that
 sees the very same ones; where some node does not, their text is stored in the ring. Before
@@ -23,10 +25,13 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from map_reduce._version import PYTHON
+from map_reduce.client.acceptance import await_acceptance
 from map_reduce.client.asking import JobSource
 from map_reduce.client.failures import error_of
 from map_reduce.client.inputs import FileInput, ItemInput, read_input
@@ -71,6 +76,8 @@ CHECK_S_MAX = 40.0
 CHECK_POLL_S = 0.01
 CHECK_RETRY_S = 0.5
 WORKERS_DIED_MAX = 2
+BIRTHS_MAX = 5
+"""So often a job is submitted, each time with other members of its record."""
 
 
 class Submitted(NamedTuple):
@@ -110,19 +117,18 @@ class _Submission:
         self._job = job
         self._slots = slots
         self._pickled = pickle_functions(job)
-        self._birth = self._give_birth()
+        self._birth = self._give_birth(access.last_members or access.members())
         self._id = self._birth.name
         self._blocks = itertools.count()
         self._checks = itertools.count()
         self._placement = Placement(loads, loads)
         self._stored = False
 
-    def _give_birth(self) -> Birth:
+    def _give_birth(self, nodes: Sequence[Member]) -> Birth:
         """Draw the first members of the job's record from all nodes: a lookup's answer may know
         fewer than there are."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         place = identifier_of(nonce.hex())
-        nodes = self._access.last_members or self._access.members()
         line = sorted(nodes, key=lambda node: distance(place, node.identifier))
         members = self._access.records.choose_odd_members(line)
         return Birth(digest_of(self._pickled), nonce, members)
@@ -151,9 +157,43 @@ class _Submission:
             submitted_at_s=time.time(),
             rules=_rules(self._job.options),
         )
-        ref = self._access.blocks.put(names.specification(self._id), spec.encode())
-        self._stored = True
-        return Submitted(self._id, self._tell_owner(ref))
+        for birth in range(BIRTHS_MAX):
+            if birth:
+                spec = self._born_anew(spec)
+            ref = self._access.blocks.put(names.specification(self._id), spec.encode())
+            self._stored = True
+            owner = self._tell_owner(ref)
+            if await_acceptance(self._access, self._birth, owner):
+                return Submitted(self._id, owner)
+        raise ClusterError(
+            f"the job was submitted {BIRTHS_MAX} times, and each time most nodes that were to keep "
+            "its record were gone before it began; submit it again when the cluster is at rest"
+        )
+
+    def _born_anew(self, spec: JobSpec) -> JobSpec:
+        """The same job with another certificate, and all that was stored of it so far."""
+        old = self._id
+        try:
+            self._access.records.forget_replicas()
+            self._birth = self._give_birth(self._access.members())
+            self._id = self._birth.name
+            self._blocks = itertools.count()
+            log.warning("job %s is submitted anew, as job %s", old, self._id)
+            return msgspec.structs.replace(
+                spec,
+                job_id=self._id,
+                birth=self._birth.encode(),
+                functions=self._functions(),
+                splits=tuple(map(self._stored_anew, spec.splits)),
+            )
+        finally:
+            self._release(old)
+
+    def _stored_anew(self, split: Split) -> Split:
+        if not isinstance(split, BlockItems | BlockText):
+            return split
+        ref = self._put_input(self._access.blocks.get(split.ref))
+        return msgspec.structs.replace(split, ref=ref)
 
     def _tell_owner(self, ref: BlockRef) -> Member | None:
         """Who has taken the job now. It is submitted in any case."""
@@ -167,11 +207,13 @@ class _Submission:
 
     def clean_up(self) -> None:
         """Delete what was stored in vain."""
-        if not self._stored:
-            return
+        if self._stored:
+            self._release(self._id)
+
+    def _release(self, job_id: str) -> None:
         # Who can't be reached now has nothing to gain from this; its own clean-up comes later.
         with contextlib.suppress(ClusterError):
-            JobSource(self._access, self._id, None).tell(ReleaseJob(self._id))
+            JobSource(self._access, job_id, None).tell(ReleaseJob(job_id))
 
     # ------------------------------------------------------------------ functions
 

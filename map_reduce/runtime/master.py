@@ -192,6 +192,11 @@ class JobMaster:
             return Progress("waiting")
         return self._scheduler.progress(self._around.clock.now_s())
 
+    def drop(self) -> None:
+        """Let the thread end, soon: nobody wants the job any more."""
+        self._closing.set()
+        self.put(None)
+
     def close(self) -> None:
         """End the thread. Where the job has not ended, another node may take it over at once."""
         self._closing.set()

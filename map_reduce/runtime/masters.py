@@ -109,14 +109,18 @@ class Masters:
         return Done() if known else NoJob(job_id)
 
     def release(self, message: ReleaseJob) -> Message:
-        """Forget a job; one that still runs is cancelled first."""
+        """Forget a job; one that still runs is cancelled first.
+
+        One that has no master yet is forgotten at once, for it may never have one.
+        """
         job_id = message.job_id
         job = self._job(job_id)
         if job is None:
-            if not self.watcher.cancel(job_id, RELEASED, release=True):
+            begun = self.watcher.has_begun(job_id)
+            if not (begun and self.watcher.cancel(job_id, RELEASED, release=True)):
                 self._forget(job_id)  # perhaps somebody has blocks of it
             return Done()
-        if job.ended_s is None:
+        if job.ended_s is None and job.is_claimed:
             with self._lock:
                 self._released.add(job_id)
             self.watcher.cancel(job_id, RELEASED, release=True)
@@ -126,8 +130,10 @@ class Masters:
 
     def _forget(self, job_id: str) -> None:
         with self._lock:
-            self._jobs.pop(job_id, None)
+            job = self._jobs.pop(job_id, None)
             self._released.discard(job_id)
+        if job is not None:
+            job.drop()
         self._around.tell_nodes(EndJob(job_id, blocks=True))
 
     def attempt_ended(self, message: AttemptEnded) -> Message:
@@ -180,8 +186,8 @@ class Masters:
         if blocks:
             with self._lock:
                 job = self._jobs.pop(job_id, None)
-            if job is not None and job.ended_s is None:
-                job.put(None)
+            if job is not None:
+                job.drop()
 
     def forget_expired(self) -> None:
         """Release jobs whose results nobody fetched in time, or that were to be released."""

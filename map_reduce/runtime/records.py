@@ -135,6 +135,8 @@ class Records:
     def bury_job(self, job_id: str) -> None:
         """Remember of all records here of a job, which nobody wants any more, that they are
         deleted: no majority has to agree to what cannot be taken back."""
+        with self._lock:
+            self._proposer.forget_all(lambda name: names.job_of(name) == job_id)
         if self._own is not None:
             self._own.bury_all(lambda name: names.job_of(name) == job_id, int(time.time()))
 
@@ -227,6 +229,11 @@ class Records:
             while len(self._replicas) > REPLICAS_KNOWN_MAX:
                 del self._replicas[next(iter(self._replicas))]
         return known | new
+
+    def forget_replicas(self) -> None:
+        """Ask nodes again which replicas they are: those that were asked may be gone."""
+        with self._lock:
+            self._replicas.clear()
 
     def sights(self, replicas: Sequence[Replica]) -> dict[Replica, Replica | None]:
         """Which replica each one's address answers as; None where it says that it is none.

@@ -168,6 +168,12 @@ class Watcher:
             job.release = job.release or release
             return True
 
+    def has_begun(self, job_id: str) -> bool:
+        """Whether this node knows that the job has, or had, a master."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            return job is not None and (job.watch.lease.epoch > 0 or job.ended_s is not None)
+
     def over_here(self, job_id: str) -> bool:
         """Whether this node knows that the job has ended."""
         with self._lock:

@@ -81,7 +81,6 @@ def run_under_chaos(
         with cluster.server() as server, _Hurting(cluster) as hurting:
             try:
                 job = server.startup(data, _Stretched(map, pause_s), reduce, combine)
-                hurting.submitted.set()
                 result = job.result(timeout_s)
             except MapReduceError as error:
                 problem = f"the job ended with {type(error).__name__}: {error}"
@@ -109,17 +108,12 @@ class _Stretched:
 
 
 class _Hurting:
-    """A thread that hurts a cluster, for as long as the ``with`` block.
-
-    Until the job is submitted and its record is written, nobody is hurt a second time: what only
-    the certificate of a job names can't be moved off nodes that have lost it.
-    """
+    """A thread that hurts a cluster, for as long as the ``with`` block."""
 
     def __init__(self, cluster: ChaosCluster) -> None:
         self._cluster = cluster
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="map-reduce-chaos")
-        self.submitted = threading.Event()
         self.faults = 0
         self.problem = ""
 
@@ -155,11 +149,7 @@ class _Hurting:
         self._cluster.resume()
         for node in self._cluster.down:
             self._cluster.restart(node)
-        while not self._stop.is_set():
-            report = self._cluster.await_copies()
-            if self.submitted.is_set() and report.records.records:
-                return
-            self._stop.wait(REST_S[0])
+        self._cluster.await_copies()
 
 
 def _difference(result: Mapping[Any, Any], expected: Mapping[Any, Any]) -> str:

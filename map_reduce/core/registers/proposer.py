@@ -243,6 +243,11 @@ class Proposer:
         """Drop the hint: nobody here uses the record any more."""
         self._known.pop(record.name, None)
 
+    def forget_all(self, which: Callable[[str], bool]) -> None:
+        """Drop the hints to all records whose names ``which`` picks out."""
+        for name in [name for name in self._known if which(name)]:
+            del self._known[name]
+
     # -------------------------------------------------------------- changing the members
 
     def _committed(self, record: Record) -> RecordProcedure[RecordState]:
