@@ -236,9 +236,6 @@ class JobMaster:
         around = self._around
         spec = JobSpec.decode(around.blocks.get(self.spec_ref))
         birth = Birth.decode(spec.birth, self.job_id)
-        check_cut(len(spec.splits), spec.partitions)
-        if spec.job_id != self.job_id:
-            raise ProtocolError(f"its specification is that of job {spec.job_id[:80]!r}")
         me = around.peers.member
         journal = Journal(around.records, around.blocks, around.clock, birth, me, around.lease_s)
         with self._lock:
@@ -249,6 +246,14 @@ class JobMaster:
         self._cancel = journal.state.cancel
         if journal.state.ending is not None:
             raise Fenced(self.job_id, Lease(journal.epoch, None))
+        if spec.job_id != self.job_id:
+            self._fail(f"its specification is that of job {spec.job_id[:80]!r}")
+            return
+        try:
+            check_cut(len(spec.splits), spec.partitions)
+        except ProtocolError as error:
+            self._fail(str(error))  # or else one node after the other would try
+            return
         first: Event = events.NodesKnown(around.nodes())
         if journal.epoch > 1:
             log.info("job %s: taken over with epoch %d", self.job_id, journal.epoch)
