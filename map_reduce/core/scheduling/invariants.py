@@ -227,7 +227,8 @@ class Watch:
     def _check_start(self, start: Start) -> None:
         id_ = start.attempt
         assert not self._over, f"{id_} is started after the end"
-        assert id_.number == self._started.get((id_.phase, id_.task), 0), f"{id_} is not the next"
+        expected = self._started.get((id_.phase, id_.task), 0)
+        assert id_.number == expected, f"{id_} is not the next, which is {expected + 1}"
         self._started[id_.phase, id_.task] = id_.number + 1
         node = self._scheduler.nodes.get(start.node)
         assert node is not None, f"{id_} is started on {start.node}, which is not known"

@@ -299,11 +299,12 @@ class JobScheduler:
             self._start(task, node)
 
     def _back_up(self) -> None:
-        """On nodes with free slots that no task waits for: take over what waits behind the slots
-        of others, and begin tasks that lag a second time."""
+        """On free slots that no task waits for: take over what waits behind the slots of others,
+        and begin tasks that lag a second time."""
+        if self._queue is NOTHING:
+            return  # reduce tasks may not begin yet, nor a second time
         free = self.nodes.with_room(readers_only=False, queueing=False)
-        free = [node for node in free if not self._queue.has_for(node, self.nodes)]
-        if not free:
+        if not (free := [n for n in free if not self._queue.has_for(n, self.nodes)]):
             return
         idle = Idle(free, self.nodes.slots_total)
         kind = MapTask if self.ledger.maps_missing else FinalTask

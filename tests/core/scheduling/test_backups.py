@@ -316,7 +316,14 @@ def test_a_backup_that_fails_for_good_fails_the_job():
     assert not cluster.scheduler.attempts
 
 
-def test_reduce_tasks_have_backups_too():
+def attempts_at(cluster, attempt):
+    """How often the attempt's task was begun."""
+    tasks = [(start.attempt.phase, start.attempt.task) for start in cluster.all_starts]
+    return tasks.count((attempt.phase, attempt.task))
+
+
+def lagging_reduce():
+    """A job whose reduce tasks are done but for one, which runs on A."""
     cluster = cluster_of(job(*map(lines, range(4))))
     cluster.join(A, B, C, slots=2)
     cluster.settle("reduce")
@@ -325,11 +332,31 @@ def test_reduce_tasks_have_backups_too():
         running = cluster.running()
         slow = next(id_ for at, id_ in running if at == A)
         if len(running) == 1:
-            break
+            return cluster, slow
         pass_time(cluster, TASK_S)
         for at, id_ in running:
             if id_ != slow:
                 cluster.feed(cluster.end(at, id_))
+
+
+def test_a_reduce_task_has_no_backup_until_map_outputs_made_again_are_written():
+    cluster, slow = lagging_reduce()
+    cluster.writes_at_once = False
+    cluster.crash(C)
+    while cluster.scheduler.ledger.maps_missing:
+        cluster.take_all()
+        for at, id_ in cluster.running():
+            if id_.phase == "map":
+                cluster.feed(cluster.end(at, id_))
+    pass_time(cluster, 20 * TASK_S)
+    assert attempts_at(cluster, slow) == 1
+    cluster.write()
+    pass_time(cluster, TASK_S)
+    assert attempts_at(cluster, slow) == 2
+
+
+def test_reduce_tasks_have_backups_too():
+    cluster, slow = lagging_reduce()
     pass_time(cluster, 20 * TASK_S)
     [(at, backup)] = backups_of(cluster)
     assert (backup.phase, backup.task) == ("reduce", slow.task)
