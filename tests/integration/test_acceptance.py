@@ -26,6 +26,7 @@ from map_reduce.server.access import Access
 
 ITEMS = 40
 WAIT_S = 30.0
+CLEAN_S = 90.0  # a node that a busy machine let miss a job's end hears of it when it next repairs
 LONG = "x" * 10_000  # so that the input is stored in blocks
 
 
@@ -40,8 +41,8 @@ def total(rest: int, lengths: list[int]) -> int:
 EXPECTED = {rest: len(range(rest, ITEMS, 3)) * len(LONG) for rest in range(3)}
 
 
-def await_that(holds: Callable[[], bool], what: str) -> None:
-    until_s = time.monotonic() + WAIT_S
+def await_that(holds: Callable[[], bool], what: str, within_s: float = WAIT_S) -> None:
+    until_s = time.monotonic() + within_s
     pause = threading.Event()
     while not holds():
         assert time.monotonic() < until_s, f"{what} did not come true"
@@ -100,7 +101,7 @@ def test_a_majority_is_lost_while_the_input_is_stored(
     assert "is submitted anew" in caplog.text
     job = JobHandle(ring.access, submitted, "", show_progress=False)
     assert job.result(WAIT_S) == EXPECTED
-    await_that(lambda: is_clean(ring) and not masters(), "nothing left of either job")
+    await_that(lambda: is_clean(ring) and not masters(), "nothing left of either job", CLEAN_S)
 
 
 def test_an_accepted_job_has_its_record(ring: MemoryRing) -> None:
@@ -117,7 +118,7 @@ def test_where_a_jobs_records_are_is_forgotten_with_it(ring: MemoryRing) -> None
     submitted = submit(ring.access, Job(by_rest, total), [LONG] * ITEMS, 2)
     job = JobHandle(ring.access, submitted, "", show_progress=False)
     assert job.result(WAIT_S) == EXPECTED
-    await_that(lambda: is_clean(ring), "a job's end")
+    await_that(lambda: is_clean(ring), "a job's end", CLEAN_S)
     await_that(
         lambda: not any(node.records._proposer._known for node in ring.nodes), "its oblivion"
     )
