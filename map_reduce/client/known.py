@@ -8,7 +8,7 @@ from pathlib import Path
 
 from map_reduce.client.ring_report import report_of
 from map_reduce.client.status import open_cluster
-from map_reduce.core.identifiers import Address
+from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import FindSuccessor, Route, identifier_bytes
 from map_reduce.errors import ClusterError, ConfigError, NoNodeError, Unreachable
 from map_reduce.server.access import Access, connect
@@ -76,8 +76,7 @@ def use(addresses: Sequence[str], certs: Path | None, nodes: int | None, source:
             missing = str(error)
         else:
             try:
-                missing = _missing(access, nodes)
-                members = access.members()
+                members, missing = _looked_at(access, nodes)
             except ClusterError as error:
                 missing = str(error)
             finally:
@@ -94,14 +93,21 @@ def use(addresses: Sequence[str], certs: Path | None, nodes: int | None, source:
     return f"ServerInterface() finds the ring of {len(members)} by {path}"
 
 
-def _missing(access: Access, nodes: int | None) -> str:
-    """What the ring lacks, "" where it is nothing; not looked at where no number is asked for."""
+def _looked_at(access: Access, nodes: int | None) -> tuple[Sequence[Member], str]:
+    """The ring's members, and what it lacks to be whole and of so many, "" where it is nothing.
+
+    Where a number is asked for, the members are those that the report has found one by one: what
+    a single node says of the ring may be older.
+    """
+    members = access.members()
     if nodes is None:
-        return ""
-    report = report_of(access, [member.address for member in access.members()])
+        return members, ""
+    report = report_of(access, [member.address for member in members])
     if (there := len(report.census.places)) != nodes:
-        return f"it has {there} of {nodes} nodes"
-    return "; ".join([*report.wrong, *report.flaws][:3])
+        return members, f"it has {there} of {nodes} nodes"
+    return [place.member for place in report.census.places], "; ".join(
+        [*report.wrong, *report.flaws][:3]
+    )
 
 
 def forget(source: str) -> str:
