@@ -1,6 +1,7 @@
 """Who dies when, and whether the job's answer is still that of the sequential run.
 
-    python benchmarks/kill_matrix.py [--times 20] [--victims …] [--moments …] [--notes FILE]
+    python benchmarks/kill_matrix.py [--times 20] [--rings 2] [--rows kill_matrix.csv]
+                                     [--victims …] [--moments …] [--table]
 
 For each cell of the table, so many jobs on a ring of five real node processes: the job runs up to
 the moment, where its functions wait (``points.py``); the victim gets SIGKILL; the job goes on, and
@@ -27,414 +28,103 @@ Moments:   submit      the client has stored half of the input
 
 ``-``: there is no such victim then. Each cell says how many jobs gave the right answer, and the
 median time from the death to the result, in seconds.
+
+What comes of each job is added to the file of rows, and what is there already is not done again; so
+the program may be stopped and started as one likes. All cells are filled equally: two jobs of each,
+then two more. Of a job that was not right, a folder beside the rows keeps what the ring was asked
+and the nodes' log, with what each of their threads was at.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import datetime
+import multiprocessing
 import os
-import random
-import signal
-import statistics
-import subprocess
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import matrix_rows
 import measure
 import points
-from map_reduce.client.status import cluster_status
-from map_reduce.core import names
-from map_reduce.core.identifiers import distance, identifier_of
-from map_reduce.core.procedure import perform
-from map_reduce.core.repair.compare import difference
-from map_reduce.core.repair.inventory import Arc, Inventory
-from map_reduce.errors import ClusterError, MapReduceError
-from map_reduce.server.access import Access
-from map_reduce.testing import ChaosCluster, ChaosNode, sequential
+from map_reduce.testing import sequential
+from matrix_jobs import MOMENTS, NONE, VICTIMS, Matrix, NotThere
+from matrix_rows import Row
 from points import Points
 
-VICTIMS = (
-    "worker",
-    "node",
-    "master",
-    "output",
-    "input",
-    "client",
-    "two",
-    "all but one",
-    "majority",
-)
-MOMENTS = ("submit", "map", "between", "reduce", "commit", "fetch")
-STOPS = {"between": "last map"}
-"""The point of ``points.py`` that a moment waits at, where it has another name."""
-
-NONE = {
-    ("worker", "submit"): "no task runs yet",
-    ("worker", "fetch"): "no task runs any more",
-    ("output", "submit"): "there is no map output yet",
-    ("output", "fetch"): "nobody needs map output any more",
-    ("client", "submit"): "what was not submitted is no job",
-}
-"""Cells without a victim."""
-
-AFTER_S_MAX = {"between": 0.15, "commit": 0.15}
-"""Where the job is let go first, and its victim dies up to so much later."""
-
-NODES = 5
-SETTINGS = {"MR_RECORD_MOVE_AFTER": "3"}
-"""Records are moved off a dead node after 3 s, not after half a minute: the table is long."""
-
-BLOCKS_MIN = 3
-"""Input blocks that there are at least, also in the middle of submitting."""
-
-POINT_S_MAX = 60.0
-RESULT_S_MAX = 120.0
-POLL_S = 0.005
+JOBS_A_ROUND = 2
+TRIES_MAX = 3
+"""For a job whose moment did not come: it is not counted."""
 
 
-class NotThere(Exception):
-    """The job did not come to the moment, or the victim could not be found: no fault of its."""
+def fill(victim: str, moments: list[str], upto: int, seed: int, rows: Path) -> None:
+    """Jobs on a ring of their own, until each cell of the victim has so many."""
+    counts = matrix_rows.done(matrix_rows.read(rows))
+    if all(counts[victim, moment] >= upto for moment in moments):
+        return
+    expected = points.texts(
+        sequential(points.items(), *points.functions(Points(Path(), "none", 0)))
+    )
+    matrix = Matrix(seed, expected, keep_data=victim == "majority")
+    try:
+        for moment in moments:
+            for _ in range(counts[victim, moment], upto):
+                one(matrix, victim, moment, rows)
+    finally:
+        matrix.close()
 
 
-@dataclass
-class Cell:
-    """What came of the jobs of a cell."""
-
-    times_s: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        count = len(self.times_s) + len(self.failures)
-        if not count:
-            return "-"
-        median = f", {statistics.median(self.times_s):.1f}" if self.times_s else ""
-        return f"{len(self.times_s)}/{count}{median}"
-
-
-class Running:
-    """A job that a thread of this process, or a client process, has submitted and waits for.
-
-    Attributes:
-        results: once it has ended, and was right or wrong.
-        error: why there are none.
-    """
-
-    def __init__(self, cluster: ChaosCluster, at: Points, *, submit_slowly: bool) -> None:
-        self._cluster = cluster
-        self._at = at
-        self._submit_slowly = submit_slowly
-        self.job: Any = None
-        self.results: dict[str, str] | None = None
-        self.error = ""
-        self._thread = threading.Thread(target=self._run, name="client", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        data: Any = points.Input(self._at) if self._submit_slowly else points.items()
+def one(matrix: Matrix, victim: str, moment: str, rows: Path) -> None:
+    """One job, its row, and the ring whole again."""
+    for _ in range(TRIES_MAX):
+        at = datetime.datetime.now(datetime.timezone.utc).strftime("%H%M%S")
+        evidence = rows.with_suffix("") / f"{victim}-{moment}-{at}".replace(" ", "-")
+        took_s, problem = 0.0, ""
         try:
-            with self._cluster.server() as server:
-                self.job = server.startup(data, *points.functions(self._at))
-                self.results = points.texts(self.job.result(RESULT_S_MAX))
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is what came of the job
-            self.error = f"{type(error).__name__}: {error}"
-
-    @property
-    def ended(self) -> bool:
-        return not self._thread.is_alive()
-
-    def kill(self) -> None:
-        raise NotThere("this client is a thread of ours")
-
-    def wait(self) -> None:
-        """Until the client has results or an error."""
-        self._thread.join(RESULT_S_MAX + 30.0)
-        if not self.ended:
-            self.error = "nothing was heard of the job any more"
-
-
-class ClientProcess:
-    """A client that can be killed; then another one attaches to its job. As Running, else."""
-
-    def __init__(self, cluster: ChaosCluster, at: Points) -> None:
-        script = Path(__file__).with_name("matrix_client.py")
-        address = str(cluster.running[0].address)
-        self._folder = Path(at.folder)
-        self._process = subprocess.Popen([sys.executable, script, at.folder, at.stop_at, address])
-        self._server: Any = cluster.server()
-        self._attached: Any = None
-        self.results: dict[str, str] | None = None
-        self.error = ""
-
-    @property
-    def job(self) -> Any:
-        if self._attached is None and Path(self._folder, "job").exists():
-            self._attached = self._server.attach(Path(self._folder, "job").read_text())
-        return self._attached
-
-    @property
-    def ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def wait(self) -> None:
-        """Until the other client has results or an error."""
-        try:
-            self.results = points.texts(self.job.result(RESULT_S_MAX))
-        except MapReduceError as error:
-            self.error = f"{type(error).__name__}: {error}"
-        finally:
-            self.kill()
-            self._server.close()
-
-
-class Matrix:
-    """A ring, and the jobs that run on it one after another."""
-
-    def __init__(self, seed: int, expected: dict[str, str], *, keep_data: bool) -> None:
-        self.draw = random.Random(seed)
-        self._expected = expected
-        self._keep_data = keep_data
-        self._cluster = ChaosCluster(NODES, seed=seed, keep_data=keep_data, settings=SETTINGS)
-
-    def close(self) -> None:
-        self._cluster.close()
-
-    def fill(
-        self, victim: str, moment: str, cell: Cell, times: int, notes_path: Path | None
-    ) -> None:
-        """So many jobs; says on standard error, and in the notes, what came of them."""
-        for number in range(times):
-            known = len(cell.failures)
-            self.run(victim, moment, number, cell)
-            for failure in cell.failures[known:]:
-                print(f"FAILED {failure}", file=sys.stderr, flush=True)
-                if notes_path is not None:
-                    with open(notes_path, "a") as notes:
-                        notes.write(f"\n## {failure}\n")
-        print(f"{victim} / {moment}: {cell}", file=sys.stderr, flush=True)
-
-    def run(self, victim: str, moment: str, number: int, cell: Cell) -> None:
-        """One job. Whatever comes of it is noted in the cell."""
-        del self._cluster.story[:]
-        with tempfile.TemporaryDirectory(prefix="kill-matrix-") as folder:
-            at = Points(Path(folder), STOPS.get(moment, moment), os.getpid())
-            try:
-                took_s = self._one(at, victim, moment)
-            except NotThere as error:
-                print(f"    not counted: {error}", file=sys.stderr, flush=True)
-            except (MapReduceError, AssertionError) as error:
-                story = "\n".join(self._cluster.story)
-                cell.failures.append(f"{victim} / {moment}, job {number}: {error}\n{story}")
-            else:
-                cell.times_s.append(took_s)
-            finally:
-                at.open()
-        self._heal()
-
-    def _one(self, at: Points, victim: str, moment: str) -> float:
-        """Seconds from the death to the result. Raises AssertionError: it was not the right one."""
-        running: Running | ClientProcess
-        if victim == "client":
-            running = ClientProcess(self._cluster, at)
-        else:
-            running = Running(self._cluster, at, submit_slowly=moment == "submit")
-        self._await_point(running, at, moment)
-        kill = self._aim(victim, running, at)
-        if moment in AFTER_S_MAX:
-            at.open()
-            time.sleep(self.draw.uniform(0, AFTER_S_MAX[moment]))
-        start_s = time.monotonic()
-        kill()
-        at.open()
-        running.wait()
-        took_s = time.monotonic() - start_s
-        assert not running.error, running.error
-        assert running.results == self._expected, "the answer differs"
-        return took_s
-
-    def _await_point(self, running: Running | ClientProcess, at: Points, moment: str) -> None:
-        wanted = NODES if moment in ("map", "reduce") else 1
-        self._await(lambda: len(at.marks()) >= wanted, running, f"the job comes to {moment}")
-        if moment == "between":
-            self._await(
-                lambda: (
-                    running.job is not None
-                    and running.job.progress.tasks_done >= points.ITEMS // points.ITEMS_PER_TASK - 1
-                ),
-                running,
-                "all other maps are done",
-            )
-
-    def _await(
-        self, holds: Callable[[], bool], running: Running | ClientProcess, what: str
-    ) -> None:
-        until_s = time.monotonic() + POINT_S_MAX
-        while not holds():
-            if running.ended:
-                raise AssertionError(f"before anybody died: {running.error or 'it was done'}")
-            if time.monotonic() > until_s:
-                raise NotThere(f"not within {POINT_S_MAX:g} s: {what}")
-            time.sleep(POLL_S)
-
-    # ------------------------------------------------------------------ victims
-
-    def _aim(
-        self, victim: str, running: Running | ClientProcess, at: Points
-    ) -> Callable[[], object]:
-        """Find the victim; what kills it."""
-        cluster = self._cluster
-        if victim == "worker":
-            pid = self.draw.choice(at.marks()).pid
-            return lambda: os.kill(pid, signal.SIGKILL)
-        if victim == "client":
-            self._await(lambda: running.job is not None, running, "the client tells the job's id")
-            return running.kill
-        if victim == "two":
-            return lambda: cluster.kill_random(2)
-        if victim == "all but one":
-            return self._kill_all_but_one
-        if victim == "majority":
-            return lambda: self._kill_majority(running, at)
-        node = self._node(victim, at)
-        return lambda: cluster.kill(node)
-
-    def _kill_all_but_one(self) -> None:
-        cluster = self._cluster
-        for victim in self.draw.sample(cluster.running, NODES - 1):
-            cluster.add()
-            cluster.await_copies()
-            cluster.kill(victim)
-            cluster.nodes.remove(victim)
-            cluster.await_copies()
-
-    def _kill_majority(self, running: Running | ClientProcess, at: Points) -> None:
-        victims = self._cluster.kill_random(NODES // 2 + 1)
-        at.open()
-        until_s = time.monotonic() + POINT_S_MAX
-        while not running.ended and time.monotonic() < until_s:
-            # The job waits for some of those, and says so to whoever asks.
-            with contextlib.suppress(MapReduceError):
-                if running.job is not None and running.job.waiting_for:
-                    break
-            time.sleep(POLL_S)
-        for victim in victims:
-            self._cluster.restart(victim)
-
-    def _node(self, victim: str, at: Points) -> ChaosNode:
-        access = self._cluster.access()
-        try:
-            job_id = self._job_id(access)
-            master = self._master(access, job_id)
-            if victim == "master":
-                return master
-            others = [node for node in self._cluster.running if node is not master]
-            if victim == "input":
-                owners = {self._owner(names.input_block(job_id, n)) for n in range(BLOCKS_MIN)}
-                others = [node for node in others if node in owners]
-            elif victim == "output":
-                others = [node for node in others if self._holds_output(access, node)]
-            elif victim == "node":
-                busy = {mark.node_pid for mark in at.marks()}
-                others = [node for node in others if node.pid in busy] or others
-            if not others:
-                raise NotThere(f"there is no {victim} but the master")
-            return self.draw.choice(others)
-        finally:
-            access.close()
-
-    def _owner(self, name: str) -> ChaosNode:
-        place = identifier_of(name)
-        nodes = self._cluster.running
-        return min(nodes, key=lambda node: distance(place, node.address.identifier))
-
-    def _job_id(self, access: Access) -> str:
-        """Of the one job whose blocks are on the ring."""
-        for member in access.members():
-            everything = Arc(member.identifier, member.identifier)
-            listed = perform(difference(member, everything, Inventory()), access.peers.ask)
-            for ref in listed.only_there:
-                return names.job_of(ref.name)
-        raise NotThere("no block of the job is on the ring yet")
-
-    def _master(self, access: Access, job_id: str) -> ChaosNode:
-        """Who is, or, before the job is submitted, would be."""
-        with contextlib.suppress(ClusterError):
-            return self._cluster.master_of(job_id)
-        return self._cluster.node_at(access.locate(identifier_of(job_id))[0].address)
-
-    def _holds_output(self, access: Access, node: ChaosNode) -> bool:
-        """Whether it has blocks that are not of the ring: map outputs."""
-        for status in cluster_status(str(node.address)).nodes:
-            if status.member.address == node.address:
-                everything = Arc(status.member.identifier, status.member.identifier)
-                question = difference(status.member, everything, Inventory())
-                of_ring = perform(question, access.peers.ask).only_there
-                return status.blocks > len(of_ring)
-        return False
-
-    def _heal(self) -> None:
-        """Everybody back, all copies made, and the job's blocks gone."""
-        for node in self._cluster.down:
-            self._cluster.restart(node)
-        self._cluster.await_copies()
-        until_s = time.monotonic() + POINT_S_MAX
-        while any(node.blocks for node in self._cluster.report().nodes.values()):
-            if time.monotonic() > until_s:
-                print("    blocks of an ended job are left", file=sys.stderr, flush=True)
-                self._cluster.close()
-                self._cluster = ChaosCluster(
-                    NODES, seed=self._cluster.seed, keep_data=self._keep_data, settings=SETTINGS
-                )
-                return
-            time.sleep(0.1)
-
-
-def table(
-    cells: dict[tuple[str, str], Cell], victims: Sequence[str], moments: Sequence[str]
-) -> None:
-    """For docs/reliability.md."""
-    print("| victim | " + " | ".join(moments) + " |")
-    print("|---" * (len(moments) + 1) + "|")
-    for victim in victims:
-        row = [str(cells.get((victim, moment), "")) or "-" for moment in moments]
-        print(f"| {victim} | " + " | ".join(row) + " |")
+            took_s, problem = matrix.run(victim, moment, evidence)
+        except NotThere as error:
+            print(f"    not counted: {error}", file=sys.stderr, flush=True)
+            matrix.heal(evidence)
+            continue
+        problem = problem or matrix.heal(evidence)
+        kept = evidence.name if problem else ""
+        row = Row(at, victim, moment, round(took_s, 2), os.getloadavg()[0], problem, kept)
+        matrix_rows.append(rows, row)
+        print(f"{victim} / {moment}: {problem or took_s}", file=sys.stderr, flush=True)
+        return
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--rings", type=int, default=1, help="so many at a time")
+    parser.add_argument("--rows", type=Path, default=Path("kill_matrix.csv"))
     parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=list(VICTIMS))
     parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=list(MOMENTS))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--notes", type=Path, help="file to add each failure to")
+    parser.add_argument("--table", action="store_true", help="show what was done; do nothing")
     options = parser.parse_args()
     print(measure.describe_machine(), flush=True)
-    maps = points.functions(Points(Path(), "none", 0))
-    expected = points.texts(sequential(points.items(), *maps))
-    cells: dict[tuple[str, str], Cell] = {}
-    for victim in options.victims:
-        matrix = Matrix(options.seed, expected, keep_data=victim == "majority")
-        try:
-            for moment in options.moments:
-                cell = cells[victim, moment] = Cell()
-                if (victim, moment) not in NONE:
-                    matrix.fill(victim, moment, cell, options.times, options.notes)
-        finally:
-            matrix.close()
-    table(cells, options.victims, options.moments)
-    return 1 if any(cell.failures for cell in cells.values()) else 0
+    if not options.table:
+        rounds = range(JOBS_A_ROUND, options.times + JOBS_A_ROUND, JOBS_A_ROUND)
+        spawned = multiprocessing.get_context("spawn")  # so that no ring's pipes are inherited
+        with ProcessPoolExecutor(options.rings, mp_context=spawned) as pool:
+            pending = []
+            for upto in rounds:
+                for victim in options.victims:
+                    moments = [one for one in options.moments if (victim, one) not in NONE]
+                    times, seed = min(upto, options.times), options.seed * 1000 + upto
+                    rows = options.rows.absolute()
+                    pending.append(pool.submit(fill, victim, moments, times, seed, rows))
+            for unit in as_completed(pending):
+                if (error := unit.exception()) is not None:
+                    print(f"a ring was given up: {error}", file=sys.stderr, flush=True)
+    rows = matrix_rows.read(options.rows)
+    print(matrix_rows.table(rows, options.victims, options.moments))
+    return 1 if any(row.problem for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -379,6 +379,9 @@ class JobMaster:
             for effect in effects:  # under the same lock: status never shows half an end
                 if isinstance(effect, Finish | Fail):
                     self._ending = scheduler.ending
+        if log.isEnabledFor(logging.DEBUG):
+            told = "; ".join(map(_told, effects)) or "nothing"
+            log.debug("job %s: %s, so: %s", self.job_id, _told(event), told)
         for effect in effects:
             self._do(effect, journal, spec)
 
@@ -461,6 +464,20 @@ class JobMaster:
             self.put(events.Committed(batch.number))
         if waiting:
             self._see_to_the_journal(journal)
+
+
+def _told(said: Event | Effect) -> str:
+    """An event or effect for the log: what it is about, and nothing of the user's."""
+    about = [getattr(said, name, "") for name in ("number", "attempt", "node", "reason")]
+    if isinstance(said, events.AttemptEnded):
+        about.append(type(said.outcome).__name__)
+    if isinstance(said, events.NodesKnown | events.TakenOver):
+        about += [f"{node.member} {node.slots}" for node in said.nodes]
+    if isinstance(said, events.TakenOver):
+        counted = (len(said.maps), len(said.finals))
+        running = [str(id_) for holding in said.holdings for id_ in holding.attempts]
+        about += [f"{counted[0]} maps and {counted[1]} finals done", *running]
+    return " ".join([type(said).__name__, *(str(one) for one in about if one != "")])
 
 
 def _bits(numbers: Iterable[int]) -> bytes:

@@ -13,15 +13,16 @@ from map_reduce.errors import ConfigError
 LEVEL_VARIABLE = "MR_LOG_LEVEL"
 FORMAT_VARIABLE = "MR_LOG_FORMAT"
 
-TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+TEXT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """``{"time", "level", "logger", "message", "thread"[, "error"]}``, in UTC."""
+    """``{"time", "process", "level", "logger", "message", "thread"[, "error"]}``, in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         told = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
+            "process": record.process,
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
 import os
 import signal
 import threading
@@ -38,6 +39,9 @@ def serve(
     Raises:
         ConfigError, ClusterError: it could not start.
     """
+    if hasattr(signal, "SIGUSR1"):
+        # For whoever wonders why a node does nothing: what all its threads are at.
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

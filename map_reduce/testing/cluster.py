@@ -34,6 +34,7 @@ FOLDER_PREFIX = "map-reduce-chaos-"
 LOG_LINES = 10
 STARTS_MAX = 3
 POLL_S = 0.1
+DUMP_S_MAX = 5.0
 STOP_S_MAX = 15.0
 """How long a node that is told to stop may take: it hands over its blocks first."""
 
@@ -370,6 +371,17 @@ class ChaosCluster:
             time.sleep(POLL_S)
 
     # ------------------------------------------------------------------ the rest
+
+    def dump_stacks(self) -> None:
+        """Have each running node write to the log what its threads are at, one after another."""
+        for node in self.running:
+            self._log.write(f"what node {node.number} ({node.address}) is at:\n".encode())
+            self._log.flush()
+            written, until_s = -1, time.monotonic() + DUMP_S_MAX
+            os.kill(node.pid, signal.SIGUSR1)
+            while written != (size := self.log_path.stat().st_size) and time.monotonic() < until_s:
+                written = size
+                time.sleep(POLL_S)
 
     def close(self) -> None:
         """End all nodes, and delete their data folders. Harmless when repeated."""
