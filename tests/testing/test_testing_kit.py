@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from map_reduce.testing import run_under_chaos, sequential
+from map_reduce.testing import ChaosCluster, run_under_chaos, sequential
 from map_reduce.testing import sequential as reference
 
 PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
@@ -91,3 +91,20 @@ def test_a_job_that_ends_with_an_error_is_told_with_the_seed():
 
     with pytest.raises(AssertionError, match=r"(?s)MapError.*not today.*seed=3, nodes=1"):
         run_under_chaos(["a"], broken, total, seed=3, nodes=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_nodes_tell_in_the_log_what_they_are_at_and_what_they_decide():
+    with ChaosCluster(2, settings={"MR_LOG_LEVEL": "DEBUG"}) as cluster:
+        with cluster.server() as server:
+            server.startup(["secret word"] * 40, words, total).result(60)
+        cluster.dump_stacks()
+        log = cluster.log_path.read_text()
+        for node in cluster.nodes:
+            _, told, stacks = log.partition(f"what node {node.number} ({node.address}) is at:")
+            assert told
+            assert "most recent call first" in stacks.partition("what node")[0]
+            assert "in serve" in stacks.partition("what node")[0]
+        assert re.search(r"AttemptEnded map task 0.*MapOutput, so: ", log)
+        assert "secret" not in log
