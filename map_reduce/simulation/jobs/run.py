@@ -56,6 +56,7 @@ class _Run:
         ]
         self.world.hosts.extend(self.nodes)
         self.gone_s: dict[int, float] = {}
+        self.judged = False  # from then on nothing happens to the nodes
         members = tuple(node.replica for node in self.nodes[:5])
         self.cluster.birth = birth = Birth(b"about", b"nonce", members)
         self.cluster.spec = _spec(birth, plan)
@@ -76,6 +77,8 @@ class _Run:
         if plan.submitted:
             self.nodes[0].take(0)
         world.run(TROUBLE_S + 7 + PATIENCE_S, self._is_over)
+        self.judged = True
+        self._heal()
         return Outcome(
             self._violation(),
             world.events,
@@ -88,7 +91,7 @@ class _Run:
 
     def _do(self, act: Act) -> None:
         node = self._master() if act.node < 0 else self.nodes[act.node]
-        if node is None or node.life <= 0:
+        if node is None or node.life <= 0 or self.judged:
             return
         if act.what == "crash":
             node.crash()
