@@ -22,6 +22,7 @@ from map_reduce.core.jobs.state import (
     JobState,
     MapWin,
     Shard,
+    Trouble,
     encode_parts,
     labels,
 )
@@ -66,6 +67,7 @@ class Written(NamedTuple):
     cuts: tuple[int, ...] | None
     maps: tuple[MapWin, ...]
     finals: tuple[FinalWin, ...]
+    troubles: tuple[Trouble, ...]
 
 
 class Journal:
@@ -117,6 +119,7 @@ class Journal:
         map_tasks, final_tasks = (splits, len(cuts or ())) if splits > 1 else (0, splits)
         maps: list[MapWin] = []
         finals: list[FinalWin] = []
+        troubles: list[Trouble] = []
         with self._lock:
             for label in labels(map_tasks, final_tasks, spec.partitions):
                 lease = self._change(label, sealed(self.epoch, self._me))
@@ -124,7 +127,8 @@ class Journal:
                 shard = Shard.decode(lease.payload)
                 maps += shard.maps
                 finals += shard.finals
-        return Written(cuts, tuple(maps), tuple(finals))
+                troubles += shard.troubles
+        return Written(cuts, tuple(maps), tuple(finals), tuple(troubles))
 
     def write(self, batch: Commit) -> None:
         """Make a batch durable. Raises as claim; after Undecided it is to be repeated, too."""

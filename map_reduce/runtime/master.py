@@ -347,7 +347,8 @@ class JobMaster:
             for member, reply in replies.items()
             if isinstance(reply, JobAdopted)
         )
-        return events.TakenOver(nodes, *written, holdings)
+        cuts, done, reduced, troubles = written
+        return events.TakenOver(nodes, cuts, done, reduced, holdings, troubles)
 
     # ------------------------------------------------------------------ the loop
 

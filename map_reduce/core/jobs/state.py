@@ -23,6 +23,7 @@ from map_reduce.core.messages import (
     Failure,
     OutputPart,
     Progress,
+    Suspect,
     Tally,
 )
 from map_reduce.errors import ProtocolError
@@ -31,6 +32,12 @@ MAPS_PER_SHARD_MAX = 256
 FINALS_PER_SHARD = 64
 CELLS_PER_SHARD = 1 << 15
 """Sizes of partitions in a shard: about 64 kB of them."""
+
+TROUBLES_BYTES_MAX = 32 << 10
+"""Of a shard's memory of failures, the strings in it."""
+
+ENDING_BYTES = 250
+"""What an ending takes, without the record at which it was."""
 
 PARTS_BYTES_MAX = 96 << 10
 """A result whose parts take more has them listed in a block."""
@@ -64,11 +71,43 @@ class FinalWin(msgspec.Struct, frozen=True, array_like=True):
     tally: Tally
 
 
+class Ending(msgspec.Struct, frozen=True, array_like=True):
+    """How an attempt ended that failed by its own doing."""
+
+    attempt: AttemptId
+    node: Member
+    kind: str
+    suspect: Suspect | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in a record."""
+        return ENDING_BYTES + (0 if self.suspect is None else suspect_bytes(self.suspect))
+
+
+class Trouble(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a task by failed attempts: how they ended, and the records that have ended
+    some and are left out from now on."""
+
+    phase: str
+    task: int
+    endings: tuple[Ending, ...]
+    known_bad: tuple[Suspect, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in a record."""
+        return sum(one.size_bytes for one in self.endings) + sum(map(suspect_bytes, self.known_bad))
+
+
 class Shard(msgspec.Struct, frozen=True, array_like=True):
-    """The wins of neighbouring tasks; tasks that nobody has won are left out."""
+    """The wins of neighbouring tasks; tasks that nobody has won are left out. ``troubles`` has
+    those that had failures, as far as they fit into ``TROUBLES_BYTES_MAX``: they are for the next
+    master's good, which without them would find out for itself."""
 
     maps: tuple[MapWin, ...] = ()
     finals: tuple[FinalWin, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
 
     def encode(self) -> bytes:
         return msgspec.msgpack.encode(self)
@@ -110,6 +149,12 @@ class JobState(msgspec.Struct, frozen=True, array_like=True):
     def decode(cls, payload: bytes) -> JobState:
         """Raises ProtocolError where ``payload`` is none; nothing is the state of a new job."""
         return _decoded(payload, cls) if payload else cls()
+
+
+def suspect_bytes(suspect: Suspect) -> int:
+    """About what it takes in a record; in characters that need four bytes it is more."""
+    bad = suspect.bad
+    return sum(map(len, (suspect.cause, bad.where, bad.record, bad.error))) + 50
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from map_reduce.core.jobs.state import Ending
 from map_reduce.core.messages import BadRecord, Failed, Failure, Skipping, Suspect, TaskRules
 from map_reduce.core.scheduling import failures
 from map_reduce.core.scheduling.ledger import Ledger
-from map_reduce.core.scheduling.tasks import Attempt, Ending, Task
+from map_reduce.core.scheduling.tasks import Attempt, Task
 from map_reduce.errors import TaskTimeoutError
 
 KNOWN_BAD_MAX = 100

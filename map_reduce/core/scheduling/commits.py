@@ -13,16 +13,24 @@ One batch is under way at a time and the next gathers meanwhile. A batch is *due
 waits for it, or after ``GATHER_S``, or when there is much in it: a short job writes once or twice
 in all, a long phase once in a while. What is lost with a master before it was written is not lost:
 the nodes that made it report it again to the next one.
+
+With the wins goes what failed attempts have taught about a task, so that a record which kills its
+worker need not do so again for each new master. Nothing follows from that, so it never keeps
+anybody waiting; lost or left out for want of room, it is found out once more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from map_reduce.core.jobs.state import (
     FINALS_PER_SHARD,
+    TROUBLES_BYTES_MAX,
     FinalWin,
     JobEnd,
     MapWin,
     Shard,
+    Trouble,
     final_shard,
     map_shard,
     maps_per_shard,
@@ -42,6 +50,7 @@ class Commits:
         self.in_flight: Commit | None = None
         self._maps: dict[int, None] = {}
         self._finals: dict[int, None] = {}
+        self._troubles: dict[Task, None] = {}
         self._cuts = False
         self._since_s = 0.0  # when the oldest of them came
         self._number = 0
@@ -61,9 +70,17 @@ class Commits:
 
     def won(self, task: Task, now_s: float) -> None:
         """Its output counts from now on."""
-        if not self.waiting:
-            self._since_s = now_s
+        self._note(now_s)
         (self._maps if isinstance(task, MapTask) else self._finals)[task.index] = None
+
+    def failed(self, task: Task, now_s: float) -> None:
+        """An attempt at it has failed by its own doing."""
+        self._note(now_s)
+        self._troubles[task] = None
+
+    def _note(self, now_s: float) -> None:
+        if not (self.waiting or self._troubles):
+            self._since_s = now_s
 
     def lost(self, task: MapTask) -> None:
         """Its output is gone; what the ledger says of it is made good by its next win."""
@@ -75,8 +92,12 @@ class Commits:
 
     def ended(self) -> None:
         """The end makes all that was to be written superfluous."""
+        self._clear()
+
+    def _clear(self) -> None:
         self._maps.clear()
         self._finals.clear()
+        self._troubles.clear()
         self._cuts = False
 
     def is_due(self, ledger: Ledger, ending: JobEnd | None, now_s: float) -> bool:
@@ -85,7 +106,7 @@ class Commits:
             return False
         if ending is not None:
             return True
-        if not (self.waiting or self._cuts):
+        if not (self.waiting or self._troubles or self._cuts):
             return False
         waited_for = not (ledger.maps_missing or self.maps_written)  # by reduce tasks
         return waited_for or self.waiting >= GATHERED_MAX or now_s - self._since_s >= GATHER_S
@@ -95,13 +116,18 @@ class Commits:
         self._number += 1
         shards: list[tuple[str, Shard]] = []
         size = maps_per_shard(ledger.partitions)
-        for number in dict.fromkeys(index // size for index in self._maps):
-            tasks = ledger.maps[number * size : (number + 1) * size]
-            shards.append((map_shard(number), Shard(maps=tuple(map_wins(ledger, tasks)))))
-        for number in dict.fromkeys(index // FINALS_PER_SHARD for index in self._finals):
+        maps, finals = dict(self._maps), dict(self._finals)
+        for task in self._troubles:
+            (maps if isinstance(task, MapTask) else finals)[task.index] = None
+        for number in dict.fromkeys(index // size for index in maps):
+            mapping = ledger.maps[number * size : (number + 1) * size]
+            shard = Shard(maps=tuple(map_wins(ledger, mapping)), troubles=troubles(mapping))
+            shards.append((map_shard(number), shard))
+        for number in dict.fromkeys(index // FINALS_PER_SHARD for index in finals):
             start = number * FINALS_PER_SHARD
-            wins = final_wins(ledger, ledger.finals[start : start + FINALS_PER_SHARD])
-            shards.append((final_shard(number), Shard(finals=tuple(wins))))
+            reducing = ledger.finals[start : start + FINALS_PER_SHARD]
+            wins = tuple(final_wins(ledger, reducing))
+            shards.append((final_shard(number), Shard(finals=wins, troubles=troubles(reducing))))
         self.in_flight = Commit(
             number=self._number,
             shards=tuple(shards),
@@ -110,9 +136,7 @@ class Commits:
             map_tasks=tuple(self._maps),
             final_tasks=tuple(self._finals),
         )
-        self._maps.clear()
-        self._finals.clear()
-        self._cuts = False
+        self._clear()
         return self.in_flight
 
     def written(self, number: int) -> Commit | None:
@@ -156,3 +180,16 @@ def final_wins(ledger: Ledger, tasks: list[FinalTask]) -> list[FinalWin]:
         for task in tasks
         if task.winner is not None and task.part is not None and task.winner_node is not None
     ]
+
+
+def troubles(tasks: Iterable[Task]) -> tuple[Trouble, ...]:
+    """What their failed attempts have taught, as far as there is room for it."""
+    told, room = [], TROUBLES_BYTES_MAX
+    for task in tasks:
+        if task.endings or task.known_bad:
+            trouble = Trouble(task.phase, task.index, task.endings, task.known_bad)
+            room -= trouble.size_bytes
+            if room < 0:
+                break
+            told.append(trouble)
+    return tuple(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from map_reduce.core.identifiers import Member
-from map_reduce.core.jobs.state import FinalWin, MapWin
+from map_reduce.core.jobs.state import FinalWin, MapWin, Trouble
 from map_reduce.core.messages import AttemptId, Outcome, Running
 
 
@@ -40,6 +40,7 @@ class TakenOver(msgspec.Struct, frozen=True):
     maps: tuple[MapWin, ...]
     finals: tuple[FinalWin, ...]
     holdings: tuple[Holding, ...]
+    troubles: tuple[Trouble, ...] = ()
 
 
 class Committed(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from collections import Counter
 from itertools import chain
 
 from map_reduce.core.identifiers import Member
-from map_reduce.core.jobs.state import FinalWin, JobEnd, MapWin
+from map_reduce.core.jobs.state import FinalWin, JobEnd, MapWin, Trouble
 from map_reduce.core.messages import AttemptId, OutputPart, Progress, ReduceWork
 from map_reduce.core.scheduling.backups import backups_max
 from map_reduce.core.scheduling.effects import Commit, Effect, Fail, Finish, Start, Stop
@@ -71,6 +71,8 @@ def _check_tasks(scheduler: JobScheduler) -> None:
             assert not running, f"{name} is {task.state.value} and has attempts"
         if scheduler.ending is None:
             assert (task in waiting) == (task.state is TaskState.PENDING), f"{name} is misplaced"
+        failed = [ending.attempt for ending in task.endings]
+        assert len(set(failed)) == len(failed), f"a failure of {name} counts twice"
         committed = task.state is TaskState.COMMITTED
         made = task.output if isinstance(task, MapTask) else getattr(task, "part", None)
         assert committed == (task.winner is not None) == (made is not None), f"{name}: no output"
@@ -156,6 +158,7 @@ class WrittenLedger:
         self.numbers: set[int] = set()
         self.maps: dict[int, MapWin] = {}
         self.finals: dict[int, FinalWin] = {}
+        self.troubles: dict[str, tuple[Trouble, ...]] = {}  # by shard
         self.cuts: tuple[int, ...] | None = None
         self.ending: JobEnd | None = None
 
@@ -163,7 +166,8 @@ class WrittenLedger:
         """As whoever keeps the records does: a shard takes the place of the one before."""
         assert self.ending is None, "a batch is written after the end"
         self.numbers.add(batch.number)
-        for _, shard in batch.shards:
+        for label, shard in batch.shards:
+            self.troubles[label] = shard.troubles
             self.maps.update((win.task, win) for win in shard.maps)
             self.finals.update((won.task, won) for won in shard.finals)
         if batch.cuts is not None:

@@ -179,11 +179,14 @@ class Ledger:
 
     def task_of(self, attempt: AttemptId) -> Task | None:
         """The task that it is an attempt at, where there is one."""
-        tasks = self.maps if attempt.phase == MapTask.phase else self.finals
-        if not 0 <= attempt.task < len(tasks):
+        return self.task_at(attempt.phase, attempt.task)
+
+    def task_at(self, phase: str, index: int) -> Task | None:
+        tasks = self.maps if phase == MapTask.phase else self.finals
+        if not 0 <= index < len(tasks):
             return None
-        task = tasks[attempt.task]
-        return task if task.phase == attempt.phase else None
+        task = tasks[index]
+        return task if task.phase == phase else None
 
     def is_winner(self, attempt: AttemptId) -> bool:
         task = self.task_of(attempt)

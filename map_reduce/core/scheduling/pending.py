@@ -50,8 +50,11 @@ class Pending:
         self._anywhere: deque[Task] = deque()
         self._count = 0
         for task in tasks:
-            (self._readers if task.readers_only else self._anywhere).append(task)
-            self._count += 1
+            if task.avoid:
+                self.put_back(task)
+            else:
+                (self._readers if task.readers_only else self._anywhere).append(task)
+                self._count += 1
 
     def __len__(self) -> int:
         return self._count

@@ -3,7 +3,8 @@
 What was committed stays committed, whichever attempt this master would have chosen. A map output
 that was committed and is gone with its node (not listed any more), or that the node says it does
 not have, is made again, if some reduce task still needs it. What the nodes say they run is in
-flight, also where its attempt has ended meanwhile: that is about to be reported.
+flight, also where its attempt has ended meanwhile: that is about to be reported. What failed
+attempts have taught is known again, as far as it was written.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ def restore(
         final.step(TaskStep.STARTED)
         attempt = AttemptId(spec.job_id, final.phase, won.task, won.number, won.epoch)
         ledger.commit(final, attempt, won.node, ReduceOutput(won.part, won.counts, won.tally))
+    for trouble in event.troubles:
+        known = ledger.task_at(trouble.phase, trouble.task)
+        if known is not None:
+            known.endings, known.known_bad = trouble.endings, trouble.known_bad
+            known.avoid = frozenset(ending.node for ending in trouble.endings)
     _find_outputs(ledger, nodes, event)
     for committed in (*ledger.maps, *ledger.finals):
         if committed.winner is not None and not isinstance(committed, ReduceTask):
@@ -65,13 +71,16 @@ def adopt(
         node = nodes.get(holding.node)
         for id_ in holding.attempts:
             task: Task | None = ledger.task_of(id_)
-            if node is None or task is None or not _is_wanted(task, node):
+            if node is None or task is None or not _is_wanted(task, id_, node):
                 yield id_, holding.node
             elif id_ not in flights.attempts:
                 flights.begin(id_, task, node, ledger.size_bytes(task), now_s).taken = True
 
 
-def _is_wanted(task: Task, node: NodeState) -> bool:
-    """Whether an attempt that runs there may go on: at most one and a backup, on two nodes."""
+def _is_wanted(task: Task, id_: AttemptId, node: NodeState) -> bool:
+    """Whether an attempt that runs there may go on: at most one and a backup, on two nodes. One
+    whose failure counts already is only told of once more."""
+    if task.winner is not None or any(ending.attempt == id_ for ending in task.endings):
+        return False
     others = {attempt.node for attempt in task.attempts}
-    return task.winner is None and len(others - {node}) < 2 and node not in others
+    return len(others - {node}) < 2 and node not in others

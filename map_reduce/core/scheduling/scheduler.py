@@ -90,6 +90,7 @@ from map_reduce.core.scheduling.events import (
 from map_reduce.core.scheduling.flights import Flights
 from map_reduce.core.scheduling.giving import given
 from map_reduce.core.scheduling.ledger import Ledger
+from map_reduce.core.scheduling.losses import Losses
 from map_reduce.core.scheduling.nodes import BUSY_REST_S, Nodes, NodeState
 from map_reduce.core.scheduling.patience import Patience
 from map_reduce.core.scheduling.pending import Pending
@@ -112,9 +113,6 @@ from map_reduce.core.scheduling.tasks import (
 )
 
 NOTHING = Pending()
-
-FETCHES_FAILED_MAX = 3
-"""Map outputs that could not be fetched from one node, until all of that node's are given up."""
 
 
 class JobScheduler:
@@ -173,6 +171,7 @@ class JobScheduler:
         self.backups = Backups(self.timeout_s, on)
         self._account = Account(spec.input_bytes, now_s)
         self._flights = Flights(self.nodes, self._account)
+        self._losses = Losses(self.ledger, self.nodes, self.commits, self._account, losses_max)
         self.attempts = self._flights.attempts
         self._effects: list[Effect] = []
         self._patience = Patience(spec, no_node_s_max, now_s)
@@ -400,6 +399,7 @@ class JobScheduler:
         elif (failure := self.blame.verdict(attempt, outcome)) is not None:
             self._fail(failure)
         else:
+            self.commits.failed(task, self._now_s)
             self._back_to_pending(task)
 
     # -------------------------------------------------------------- losses
@@ -429,36 +429,18 @@ class JobScheduler:
             self._fail(failure)
 
     def _source_lost(self, attempt: Attempt, source: Source) -> None:
-        """A reduce attempt could not fetch a map output. The output's node is at fault, or the
-        attempt's own: after a second time the reduce task goes elsewhere too."""
-        task = attempt.task
-        if task.losses:
-            task.avoid |= {attempt.node.member}
-        self._count_loss(
-            task, f"{attempt.node.member} could not fetch {source.name} from {source.node}"
-        )
-        self._back_to_pending(task)
-        holder = self.nodes.at(source.node)
-        if holder is None or not (lost := holder.outputs_named(source.name)):
-            return  # it has been given up since
-        holder.fetches_failed += 1
-        if holder.fetches_failed >= FETCHES_FAILED_MAX:
-            holder.fetches_failed = 0
-            lost = list(holder.outputs)
-        self._lose_outputs(holder, lost)
+        """A reduce attempt could not fetch a map output."""
+        self._count_loss(attempt.task, self._losses.unfetched(attempt, source))
+        self._back_to_pending(attempt.task)
+        holder, lost = self._losses.outputs_behind(source)
+        if holder is not None:
+            self._lose_outputs(holder, lost)
 
     def _lose_outputs(self, node: NodeState, tasks: Iterable[MapTask]) -> None:
         """These outputs cannot be had from the node: make again what is still needed."""
-        for task in tasks:
-            if self.ledger.needs(task):
-                output = self.ledger.lose_output(task)
-                self.commits.lost(task)
-                del node.outputs[task]
-                self._account.take_back(output.counts)
-                if self.nodes.get(node.member):
-                    task.avoid |= {node.member}
-                self._count_loss(task, f"its output on {node.member} is gone")
-                self.map_queue.put_back(task)
+        for task in self._losses.give_up(node, tasks):
+            self._count_loss(task, f"its output on {node.member} is gone")
+            self.map_queue.put_back(task)
 
     def _lose(self, attempt: Attempt, why: str, stop: bool) -> None:
         """An attempt is given up by no fault of its own."""
@@ -470,9 +452,8 @@ class JobScheduler:
         self._back_to_pending(attempt.task)
 
     def _count_loss(self, task: Task, why: str) -> None:
-        task.losses += 1
-        if task.losses > self.losses_max:
-            self._fail(failures.lost_too_often(task, why))
+        if (failure := self._losses.count(task, why)) is not None:
+            self._fail(failure)
 
     # -------------------------------------------------------------- small steps
 

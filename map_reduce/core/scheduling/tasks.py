@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from map_reduce.core.identifiers import Member
+from map_reduce.core.jobs.state import Ending
 from map_reduce.core.messages import (
     AttemptId,
     Counts,
@@ -51,16 +52,6 @@ class Attempt:
     counts: Counts = Counts()  # so far; stays empty for reduce tasks
     bytes_done: int = 0
     progressed_s: float = 0.0  # when bytes_done last grew
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How an attempt ended that failed by its own doing."""
-
-    attempt: AttemptId
-    node: Member
-    kind: str
-    suspect: Suspect | None = None
 
 
 @dataclass(slots=True, eq=False)

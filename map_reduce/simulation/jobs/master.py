@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from map_reduce.core.identifiers import Member
@@ -141,6 +142,7 @@ class Master:
             shard = Shard.decode(lease.payload)
             ledger.maps.update((win.task, win) for win in shard.maps)
             ledger.finals.update((won.task, won) for won in shard.finals)
+            ledger.troubles[label] = shard.troubles
         ledger.cuts = cuts
         nodes = self._cluster.listed()
         members = [node.member for node in nodes]
@@ -151,7 +153,8 @@ class Master:
             if isinstance(reply, JobAdopted)
         )
         maps, finals = tuple(ledger.maps.values()), tuple(ledger.finals.values())
-        return events.TakenOver(nodes, cuts, maps, finals, holdings)
+        troubles = tuple(chain.from_iterable(ledger.troubles.values()))
+        return events.TakenOver(nodes, cuts, maps, finals, holdings, troubles)
 
     def _adoption(self, member: Member, ledger: WrittenLedger) -> AdoptJob:
         wins = [win for win in ledger.maps.values() if win.node == member]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import chain
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
@@ -206,7 +207,8 @@ class FakeCluster:
         holdings = tuple(self._holding(at) for at in self.nodes if at not in deaf)
         listed = tuple(NodeSlots(at, node.slots) for at, node in self.nodes.items())
         maps, finals = tuple(ledger.maps.values()), tuple(ledger.finals.values())
-        self.feed(TakenOver(listed, ledger.cuts, maps, finals, holdings))
+        troubles = tuple(chain.from_iterable(ledger.troubles.values()))
+        self.feed(TakenOver(listed, ledger.cuts, maps, finals, holdings, troubles))
 
     def _holding(self, at: Member) -> Holding:
         node, ledger = self.nodes[at], self.watch.ledger
