@@ -4,6 +4,11 @@ One master, one journal. What it writes carries its epoch; once another master h
 everything it tries is refused by the records themselves, and it hears :class:`Fenced`. A call that
 raises Unreachable or Undecided may be repeated as it is: what is written is the whole of a record's
 payload, so that writing it twice is the same as writing it once.
+
+A record that was never written stays with the members that it is born with, and is lost with a
+majority of them: nobody looks after what is not there. So a job that takes longer than a moment
+has all its shards written once at its beginning, a few at a time, long before there is anything
+in them. From then on they move off nodes that are gone.
 """
 
 from __future__ import annotations
@@ -49,6 +54,12 @@ WITHIN_S = 2.0
 RESIGN_WITHIN_S = 0.5
 """Who leaves is in a hurry, and perhaps all others leave as well."""
 
+BEARING_AFTER_S = 0.5
+"""A job that is done by then has its shards written only where there is something in them."""
+
+BORN_AT_A_TIME_MAX = 16
+"""Shards; at two renewals a second, all of a job of 100,000 tasks are born within 15 s."""
+
 PART_BYTES = 200
 """What an output part takes in a message besides its inline data, generously."""
 
@@ -92,6 +103,8 @@ class Journal:
         self._me = me
         self._lease_s = lease_s
         self._lock = threading.Lock()
+        self._claimed_s = 0.0
+        self._unborn: list[str] = []  # labels of shards that may have no value yet
 
     @property
     def job_id(self) -> str:
@@ -110,7 +123,15 @@ class Journal:
                 raise Fenced(self.job_id, lease)
             self.epoch = lease.epoch
             self.state = JobState.decode(lease.payload)
+            self._claimed_s = self._clock.now_s()
             return self.state
+
+    def expect(self, spec: JobSpec) -> None:
+        """Have all shards that the job can come to have born, soon; see the module's text."""
+        splits = len(spec.splits)
+        counts = (splits, spec.partitions) if splits > 1 else (0, splits)
+        with self._lock:
+            self._unborn = list(reversed([*labels(*counts, spec.partitions)]))
 
     def read_ledger(self, spec: JobSpec) -> Written:
         """What the masters before have committed. They can't commit any more. Raises as claim."""
@@ -135,6 +156,8 @@ class Journal:
         with self._lock:
             for label, shard in batch.shards:
                 self._check(self._change(label, owned(self.epoch, self._me, shard.encode())))
+            if batch.ending is None:
+                self._bear()
             if batch.cuts is None and batch.ending is None:
                 return
             state = self.state
@@ -148,6 +171,7 @@ class Journal:
         """Say that the master is alive; the record's state, where anybody may have left word."""
         with self._lock:
             self._write_state(self.state)
+            self._bear()
             return self.state
 
     def resign(self) -> None:
@@ -158,6 +182,14 @@ class Journal:
     def silent(self) -> tuple[Address, ...]:
         """Which members of the job's record don't answer now."""
         return self._records.silent(self._birth.record())
+
+    def _bear(self) -> None:
+        """Write some of the shards that have no value yet, unless the job is new."""
+        if self._clock.now_s() - self._claimed_s < BEARING_AFTER_S:
+            return
+        for label in self._unborn[: -BORN_AT_A_TIME_MAX - 1 : -1]:
+            self._check(self._change(label, sealed(self.epoch, self._me)))
+            self._unborn.pop()
 
     def _write_state(self, state: JobState) -> None:
         def payload(found: bytes) -> bytes:

@@ -254,6 +254,7 @@ class JobMaster:
         except ProtocolError as error:
             self._fail(str(error))  # or else one node after the other would try
             return
+        journal.expect(spec)
         first: Event = events.NodesKnown(around.nodes())
         if journal.epoch > 1:
             log.info("job %s: taken over with epoch %d", self.job_id, journal.epoch)
