@@ -68,7 +68,7 @@ def fill(victim: str, moments: list[str], upto: int, seed: int, rows: Path) -> N
     expected = points.texts(
         sequential(points.items(), *points.functions(Points(Path(), "none", 0)))
     )
-    matrix = Matrix(seed, expected, keep_data=victim == "majority")
+    matrix = Matrix(seed, expected, victim)
     try:
         for moment in moments:
             for _ in range(counts[victim, moment], upto):

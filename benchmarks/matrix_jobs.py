@@ -63,6 +63,9 @@ SETTINGS = {"MR_RECORD_MOVE_AFTER": "3", "MR_LOG_LEVEL": "DEBUG"}
 """Records are moved off a dead node after 3 s, not after half a minute: the table is long. The log
 is kept of a job that was not right."""
 
+QUICKLY = {"MR_RECORD_MOVE_AFTER": "1", "MR_DEAD_AFTER": "1"}
+"""Where four die one after another, so that each heals sooner and the next comes sooner."""
+
 BLOCKS_MIN = 3
 """Input blocks that there are at least, also in the middle of submitting."""
 
@@ -157,16 +160,18 @@ class ClientProcess:
 class Matrix:
     """A ring, and the jobs that run on it one after another."""
 
-    def __init__(self, seed: int, expected: dict[str, str], *, keep_data: bool) -> None:
+    def __init__(self, seed: int, expected: dict[str, str], victim: str) -> None:
         self.draw = random.Random(seed)
         self._expected = expected
-        self._keep_data = keep_data
+        self._victim = victim
         self._seed = seed
         self._cluster = self._new()
         self._running: Running | ClientProcess | None = None
 
     def _new(self) -> ChaosCluster:
-        return ChaosCluster(NODES, seed=self._seed, keep_data=self._keep_data, settings=SETTINGS)
+        settings = {**SETTINGS, **(QUICKLY if self._victim == "all but one" else {})}
+        keep_data = self._victim == "majority"
+        return ChaosCluster(NODES, seed=self._seed, keep_data=keep_data, settings=settings)
 
     def close(self) -> None:
         self._cluster.close()
