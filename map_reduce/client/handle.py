@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from map_reduce.client.asking import ENDED, JobSource
 from map_reduce.client.failures import error_of
 from map_reduce.client.progress import Bar, JobProgress
-from map_reduce.client.shipping import unpickle
+from map_reduce.client.results import pairs_of
 from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
     CancelJob,
@@ -223,16 +223,8 @@ class JobHandle:
         parts = list(status.parts)
         while len(parts) < status.parts_total:
             parts += self._ask(first_part=len(parts)).parts
-        results: dict[Any, Any] = {}
-        for part in parts:
-            data = part.inline if part.ref is None else self._access.blocks.get(part.ref)
-            try:
-                keys, values = unpickle(data)
-            except Exception as error:  # whatever a user's class does when it is unpickled
-                self.release()
-                problem = f"{type(error).__name__}: {error}"
-                raise UserCodeError(
-                    f"the results of job {self.id} cannot be unpickled here: {problem}"
-                ) from error
-            results.update(zip(keys, values, strict=True))
-        return results
+        try:
+            return dict(pairs_of(parts, self._access, self.id))
+        except UserCodeError:
+            self.release()
+            raise

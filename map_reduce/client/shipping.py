@@ -21,7 +21,7 @@ import pickle
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import cloudpickle
 from cloudpickle import cloudpickle as machinery
@@ -88,7 +88,12 @@ def unpickle(data: bytes) -> Any:
     Raises:
         Exception: whatever the user's own unpickling code raises.
     """
-    return _Unpickler(io.BytesIO(data)).load()
+    return unpickle_next(io.BytesIO(data))
+
+
+def unpickle_next(file: BinaryIO) -> Any:
+    """What the next pickle of a file holds, as :func:`unpickle`. Raises EOFError at its end."""
+    return _Unpickler(file).load()
 
 
 def _parts(items: Sequence[Any], first_index: int, keyed: bool) -> Iterator[tuple[str, Any]]:
@@ -120,7 +125,7 @@ def _own_modules_by_value() -> Iterator[None]:
 class _Unpickler(pickle.Unpickler):
     """Leaves the definitions of classes that this process already has alone."""
 
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         self._known: set[type] = set()
 

@@ -17,13 +17,11 @@ import gc
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from map_reduce.core.digests import digest_of
 from map_reduce.core.messages import (
-    BlockRef,
     Checked,
     CheckWork,
     Counts,
@@ -32,7 +30,6 @@ from map_reduce.core.messages import (
     MapOutput,
     MapWork,
     Outcome,
-    OutputPart,
     ReduceOutput,
     ReduceWork,
     StartAttempt,
@@ -50,10 +47,12 @@ from map_reduce.errors import (
 )
 from map_reduce.execution.failures import Stopped, failure_of, on
 from map_reduce.execution.functions import LoadedFunctions, load_functions
+from map_reduce.execution.gauge import Gauge, MemoryGauge, bound_of
 from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
 from map_reduce.execution.map_side import MapSide, written
 from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
+from map_reduce.execution.results import INLINE_BYTES_MAX, ResultWriter
 from map_reduce.execution.segments import HEADER, decoded, header_of
 from map_reduce.execution.sources import DamagedSource, Sources
 from map_reduce.execution.summing import NotSums, SumSide, adds_up
@@ -61,9 +60,6 @@ from map_reduce.execution.tracker import Tracker
 from map_reduce.ports import LocalInput
 
 __all__ = ["INLINE_BYTES_MAX", "LoadedFunctions", "Tracker", "load_functions", "run_attempt"]
-
-INLINE_BYTES_MAX = 64 << 10
-"""Results of up to this size travel in the outcome itself."""
 
 GC_THRESHOLD = (200_000, 20, 100)
 """Container objects between two garbage collections. Python's own 700 take a tenth to a quarter of
@@ -77,6 +73,7 @@ def run_attempt(
     tracker: Tracker,
     functions: LoadedFunctions,
     node: str,
+    gauge: Gauge | None = None,
 ) -> tuple[Outcome, Path | None]:
     """Do what the order says.
 
@@ -86,6 +83,8 @@ def run_attempt(
         local: where the bytes lie that were fetched for it.
         output: a file to be made, where the outcome is too large to be told.
         node: this node's address, for messages.
+        gauge: when to put on disk what is held in memory; by default, when it is more than a
+            process may have that has the machine for itself.
 
     Returns:
         The outcome, and ``output`` where it was made: always for a map, where results are
@@ -96,7 +95,8 @@ def run_attempt(
     advice = memory_advice(order.memory_mb_max)
     try:
         with _seldom_collecting(), counting() as counted:
-            return _Attempt(order, local, output, tracker, functions, counted).run()
+            gauge = gauge or MemoryGauge(bound_of(order.memory_mb_max, slots=1))
+            return _Attempt(order, local, output, tracker, functions, counted, gauge).run()
     except Stopped as stopped:
         tight = isinstance(stopped.original, MemoryError)
         failed = stopped.failed(attempt, node, advice if tight else "")
@@ -145,8 +145,10 @@ class _Attempt:
         tracker: Tracker,
         functions: LoadedFunctions,
         counted: dict[str, int],
+        gauge: Gauge,
     ) -> None:
         self._counted = counted
+        self._gauge = gauge
         self._skipping = order.skipping
         self._careful = order.careful
         self._guard: Guard | None = None
@@ -238,38 +240,37 @@ class _Attempt:
         partitions = range(work.first_partition, work.last_partition)
         names = [f"map output {source.name} of node {source.node}" for source in work.sources]
         sources = Sources(self._local.sources, names, partitions)
-        side = self._reduce_side()
-        for partition in partitions:
-            side.add(sources.segments(partition))
-        return self._finished(side, side.values_in, side.bytes_in)
+        with self._reduce_side() as side:
+            for partition in partitions:
+                side.add(sources.segments(partition))
+            return self._finished(side, side.values_in, side.bytes_in)
 
     def _whole(self, work: WholeWork) -> tuple[ReduceOutput, Path | None]:
         mapped, segments = self._mapped(work, 1)
-        side = self._reduce_side()
-        [(data, _, values)] = segments
-        mapped.groups.clear()
-        if values:
-            header = header_of(data, "memory")
-            segment = decoded(header, memoryview(data)[HEADER.size :], "memory")
-            side.add([(header, segment, "memory")])
-        return self._finished(side, mapped.records, mapped.bytes_in)
+        with self._reduce_side() as side:
+            [(data, _, values)] = segments
+            mapped.groups.clear()
+            if values:
+                header = header_of(data, "memory")
+                segment = decoded(header, memoryview(data)[HEADER.size :], "memory")
+                side.add([(header, segment, "memory")])
+            return self._finished(side, mapped.records, mapped.bytes_in)
 
-    def _reduce_side(self) -> ReduceSide:
-        if self._guard is not None:
-            return GuardedReduceSide(self._functions, self._tracker, self._note, self._guard)
-        return ReduceSide(self._functions, self._tracker, self._note)
+    @contextmanager
+    def _reduce_side(self) -> Iterator[ReduceSide]:
+        with closing(ResultWriter(self._output)) as results:
+            given = self._functions, self._tracker, self._note, results, self._gauge
+            if self._guard is not None:
+                yield GuardedReduceSide(*given, self._guard)
+            else:
+                yield ReduceSide(*given)
 
     def _finished(
         self, side: ReduceSide, records_in: int, bytes_in: int
     ) -> tuple[ReduceOutput, Path | None]:
-        data = side.pickled()
-        records = len(side.results.keys)
-        counts = self._counts(records_in, bytes_in, records, len(data))
-        if len(data) <= INLINE_BYTES_MAX:
-            return ReduceOutput(OutputPart(records, data, None), counts, self._tally()), None
-        self._output.write_bytes(data)
-        ref = BlockRef("", len(data), digest_of(data))
-        return ReduceOutput(OutputPart(records, b"", ref), counts, self._tally()), self._output
+        part = side.results.finish()
+        counts = self._counts(records_in, bytes_in, part.records, side.results.bytes)
+        return ReduceOutput(part, counts, self._tally()), self._output if part.ref else None
 
     def _tally(self) -> Tally:
         counters = tuple(sorted(self._counted.items()))

@@ -31,6 +31,7 @@ from map_reduce.core.messages import (
 from map_reduce.errors import BadKeyError, BadPairError, BadRecordsError, CounterError
 from map_reduce.execution.failures import Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
+from map_reduce.execution.gauge import Gauge
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import form_of
 from map_reduce.execution.map_side import (
@@ -44,6 +45,7 @@ from map_reduce.execution.map_side import (
 from map_reduce.execution.pickles import SCALARS, pickles
 from map_reduce.execution.read import Batch, Undecodable, name_of
 from map_reduce.execution.reduce_side import ReduceSide, note_key
+from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.tracker import Note, Tracker
 
 NAMED_MAX = 5
@@ -206,18 +208,24 @@ class GuardedReduceSide(ReduceSide):
     """Reduces key by key."""
 
     def __init__(
-        self, functions: LoadedFunctions, tracker: Tracker, note: Note | None, guard: Guard
+        self,
+        functions: LoadedFunctions,
+        tracker: Tracker,
+        note: Note | None,
+        results: ResultWriter,
+        gauge: Gauge,
+        guard: Guard,
     ) -> None:
-        super().__init__(functions, tracker, note)
+        super().__init__(functions, tracker, note, results, gauge)
         self._guard = guard
 
-    def _reduce(self, groups: Groups, bytes_before: int) -> None:
-        keys = list(groups)
+    def _reduce_some(
+        self, keys: list[Any], lists: list[list[Any]], bytes_before: int, bytes_to: int
+    ) -> None:
         taken = iter(keys)
-        self._enter(keys, taken, bytes_before)
+        self._enter(keys, taken, bytes_before, bytes_to)
         for at, key in enumerate(taken):
-            self._reduce_one(keys, at, key, groups[key])
-        self.keys += len(keys)
+            self._reduce_one(keys, at, key, lists[at])
 
     def _reduce_one(self, keys: list[Any], at: int, key: Any, values: list[Any]) -> None:
         guard, position = self._guard, self.keys + at

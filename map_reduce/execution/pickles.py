@@ -23,6 +23,10 @@ from map_reduce.pickling import PROTOCOL, dumps
 
 SCALARS = frozenset((str, bytes, int, float, bool, type(None)))
 _TEXTS = frozenset((str, bytes))
+PIECE_BYTES = 4 << 20
+"""Pickles are made of so many values that they are about this long at most, so that whoever reads
+them needs no more memory than that, several times over."""
+_SAMPLES = 16
 _CONTAINERS = frozenset((tuple, list))
 _FLAT = SCALARS | _CONTAINERS
 
@@ -40,6 +44,25 @@ def dump_lists(*lists: list[Any]) -> bytes:
         pickler.fast = True
         pickler.dump(lists)
         return file.getvalue()
+
+
+def at_a_time(values: list[Any], first: int, most: int) -> int:
+    """How many of ``values``, from ``first`` on, make a pickle of about ``PIECE_BYTES``.
+
+    Told from a few of them; between 1 and ``most``.
+    """
+    count = min(len(values) - first, most)
+    if count <= 1:
+        return count
+    samples = min(_SAMPLES, 1 + count // 64)
+    sample = values[first : first + count : -(-count // samples)]
+    try:
+        each = len(dump_lists(sample)) / len(sample)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  whoever pickles them all finds out which it is, and says so
+        return count
+    return max(1, min(count, int(PIECE_BYTES / each)))
 
 
 def load(data: bytes | memoryview, what: str, kind: type[MapReduceError] = FunctionError) -> Any:

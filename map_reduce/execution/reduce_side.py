@@ -8,23 +8,20 @@ sequential run's, and the dict in hand is as small as it can be. Keys need no or
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from map_reduce.errors import BadKeyError, ConfigError, MapReduceError, ReduceError
 from map_reduce.execution.failures import Spot, Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
+from map_reduce.execution.gauge import Gauge, Pace
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import PLAIN, are_plain, hashes_of
-from map_reduce.execution.pickles import dump_lists, pickles
+from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.segments import HASHES, Header, Segment
 from map_reduce.execution.tracker import Note, Stretch, Tracker
 
-
-class Results(NamedTuple):
-    """``keys[i]`` was reduced to ``values[i]``; by partitions, in order of first occurrence."""
-
-    keys: list[Any]
-    values: list[Any]
+KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX = 1 << 8, 1 << 14
+"""Keys that are reduced between two looks at how much memory the results take."""
 
 
 class ReduceSide:
@@ -34,15 +31,19 @@ class ReduceSide:
         self,
         functions: LoadedFunctions,
         tracker: Tracker,
-        note: Note | None = None,
+        note: Note | None,
+        results: ResultWriter,
+        gauge: Gauge,
     ) -> None:
-        self.results = Results([], [])
+        self.results = results
         self.keys = 0  # reduced, or left out
         self.values_in = 0
         self.bytes_in = 0
         self._functions = functions
         self._tracker = tracker
         self._note = note
+        self._gauge = gauge
+        self._pace = Pace(gauge, KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX)
 
     def add(self, segments: Iterable[tuple[Header, Segment, str]]) -> None:
         """Reduce one partition: its segments, each with where it comes from, for messages.
@@ -87,25 +88,47 @@ class ReduceSide:
         )
 
     def _reduce(self, groups: Groups, bytes_before: int) -> None:
-        keys = list(groups)
+        """Reduce all keys, some at a time, and write out results as they become many."""
+        keys, lists = list(groups), list(groups.values())
+        groups.clear()
+        total, read = len(keys), self.bytes_in - bytes_before
+        done = 0
+        while done < total:
+            end = min(total, done + self._pace.now)
+            bytes_to = bytes_before + read * end // total
+            taken = keys[done:end], lists[done:end]
+            lists[done:end] = [[]] * (end - done)  # freed once they are reduced
+            self._reduce_some(*taken, bytes_before + read * done // total, bytes_to)
+            self.keys += end - done
+            done = end
+            if self._pace.look():
+                self.results.flush()
+                self._gauge.relieved()
+            else:
+                self.results.settle()
+
+    def _reduce_some(
+        self, keys: list[Any], lists: list[list[Any]], bytes_before: int, bytes_to: int
+    ) -> None:
         taken = iter(keys)
-        stretch = self._enter(keys, taken, bytes_before)
+        stretch = self._enter(keys, taken, bytes_before, bytes_to)
         noted = taken if self._note is None else self._noting(taken, self._note)
         try:
-            values = list(map(self._functions.reduce, noted, groups.values()))
+            values = list(map(self._functions.reduce, noted, lists))
         except BaseException as error:
             raise self._stop(keys, stretch.position(), original=error) from error
         if len(values) != len(keys):  # list() took it for the end
             told = "StopIteration: raised in reduce, by next() where nothing is left"
             raise self._stop(keys, len(values), told, StopIteration())
-        self.keys += len(keys)
         self.results.keys.extend(keys)
         self.results.values.extend(values)
 
-    def _enter(self, keys: list[Any], taken: Iterator[Any], bytes_before: int) -> Stretch:
+    def _enter(
+        self, keys: list[Any], taken: Iterator[Any], bytes_before: int, bytes_to: int
+    ) -> Stretch:
         """Go on to these keys, which ``taken`` gives."""
         name = lambda at: f"key {shown(keys[at])}"  # noqa: E731
-        stretch = Stretch(self.keys, len(keys), taken, name, bytes_before, self.bytes_in)
+        stretch = Stretch(self.keys, len(keys), taken, name, bytes_before, bytes_to)
         self._tracker.enter(stretch)
         return stretch
 
@@ -126,30 +149,6 @@ class ReduceSide:
         key = f"key {shown(keys[at])}"
         spot = Spot("reduce", self.keys + at, key, "")
         return Stopped(ReduceError, f"in reduce, at {key}", headline, original, spot=spot)
-
-    def pickled(self) -> bytes:
-        """The results as a pickled ([keys], [values]).
-
-        Raises:
-            Stopped: a result does not pickle; names its key and type.
-        """
-        keys, values = self.results
-        try:
-            return dump_lists(keys, values)
-        except MemoryError:
-            raise
-        except Exception as error:  # a user's __reduce__ may raise anything
-            for key, value in zip(keys, values, strict=True):
-                if why := pickles(value):
-                    raise Stopped(
-                        ReduceError,
-                        f"from reduce, for key {shown(key)}: {shown(value)}",
-                        f"reduce returned a {type(value).__name__}, which cannot be sent to "
-                        f"another process ({why}); return plain data, such as a number, a str, "
-                        "a list or a dict",
-                        unpicklable=True,
-                    ) from error
-            raise Stopped(ReduceError, "from reduce", original=error) from error
 
 
 def note_key(note: Note, position: int, key: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
@@ -80,9 +81,13 @@ def folder() -> Iterator[Path]:
 def results_of(outcome: Outcome, path: Path | None) -> list[tuple[Any, Any]]:
     assert isinstance(outcome, ReduceOutput), outcome
     data = outcome.part.inline if outcome.part.ref is None else Path(str(path)).read_bytes()
-    keys, values = pickle.loads(data)
-    assert len(keys) == len(values) == outcome.part.records
-    return list(zip(keys, values, strict=True))
+    results = []
+    file = io.BytesIO(data)
+    while file.tell() < len(data):
+        keys, values = pickle.load(file)
+        results += zip(keys, values, strict=True)
+    assert len(results) == outcome.part.records
+    return results
 
 
 def run_job(

@@ -1,0 +1,58 @@
+"""Reading results: part by part, so that no more than one is held.
+
+What a reduce task hands over is one pickled ([keys], [values]) after another (see
+``execution/results.py``), inline in the job's status where it is small, else in a block. A block is
+brought into a file first, where its digest is checked; so what is given out is undamaged.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from map_reduce.client.shipping import unpickle_next
+from map_reduce.core.messages import OutputPart
+from map_reduce.errors import UserCodeError
+from map_reduce.server.access import Access
+
+Pairs = list[tuple[Any, Any]]
+
+
+def pieces_of(part: OutputPart, access: Access, job_id: str) -> Iterator[Pairs]:
+    """The (key, value) pairs of one task's results, some tens of thousands at a time at most.
+
+    Raises:
+        UserCodeError: they do not unpickle in this process.
+        ClusterError: no node that answers has them.
+    """
+    if part.ref is None:
+        yield from _pieces(io.BytesIO(part.inline), job_id)
+        return
+    with tempfile.TemporaryDirectory(prefix="map-reduce-results-") as folder:
+        path = access.blocks.fetch(part.ref, Path(folder) / "part")
+        with open(path, "rb") as file:
+            yield from _pieces(file, job_id)
+
+
+def pairs_of(parts: Iterable[OutputPart], access: Access, job_id: str) -> Iterator[Any]:
+    """The (key, value) pairs of all parts, in order. Raises as :func:`pieces_of`."""
+    for part in parts:
+        for piece in pieces_of(part, access, job_id):
+            yield from piece
+
+
+def _pieces(file: BinaryIO, job_id: str) -> Iterator[Pairs]:
+    end = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    while file.tell() < end:
+        try:
+            keys, values = unpickle_next(file)
+        except Exception as error:  # whatever a user's class does when it is unpickled
+            raise UserCodeError(
+                f"the results of job {job_id} cannot be unpickled here: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        yield list(zip(keys, values, strict=True))
