@@ -16,7 +16,7 @@ The layers, from what users see inwards; each imports only from those after it:
     transport, storage, workers, execution     the world: network, blocks, processes, user code
     ports                    what the runtime needs of the world
     core                     the ring, the records and the scheduling, as pure code
-    job, counters, errors    what users write, and what can go wrong
+    job, counters, reducers, ordering, errors     what users write, and what can go wrong
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from map_reduce._version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from map_reduce import reducers
     from map_reduce.client.handle import JobHandle
     from map_reduce.client.server_interface import ServerInterface
     from map_reduce.counters import counter
@@ -40,6 +41,7 @@ __all__ = [
     "Skip",
     "__version__",
     "counter",
+    "reducers",
 ]
 
 _HOMES = {
@@ -55,10 +57,12 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # Late, because worker processes import this package and need none of it.
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'map_reduce' has no attribute {name!r}")
     import importlib
 
+    if name == "reducers":
+        return importlib.import_module("map_reduce.reducers")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -101,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
             f"--{role}",
             required=required,
             metavar="WHERE:NAME",
-            help=f"the {role} function, as in jobs.py:count or package.module:count",
+            help=f"the {role} function, as in jobs.py:count or package.module:count"
+            + ("; or a ready-made one, as in sum or 'top(3)'" if role == "reduce" else ""),
         )
     run.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
     _add_certs(run, "client")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from map_reduce.errors import ConfigError, FunctionError, InputTypeError, shortened
+from map_reduce.reducers import Reducer
 
 MapFunction = Callable[[Any, Any], Any]
 """``map(key, value)`` -> list of, or generator of, (key, value) pairs."""
@@ -153,7 +154,8 @@ class Job:
 
     Args:
         map: called as ``map(key, value)`` for every input record; returns, or yields, pairs.
-        reduce: called as ``reduce(key, values)`` for every distinct key.
+        reduce: called as ``reduce(key, values)`` for every distinct key; or one of
+            :mod:`map_reduce.reducers`, which combine by themselves.
         combine: called as ``combine(key, values)`` on part of a key's values, in order, any
             number of times; its result takes their place among the values that reduce gets.
             Pass one where ``reduce`` of combined values is ``reduce`` of all values, as for
@@ -179,6 +181,12 @@ class Job:
                     f"{role} must be a function, not {type(function).__name__} "
                     f"({shortened(repr(function))})"
                 )
+        alone = isinstance(self.combine, Reducer) and self.combine is not self.reduce
+        if alone and not self.combine.plain:  # type: ignore[union-attr]
+            raise FunctionError(
+                f"{self.combine!r} is no combiner beside another reduce, which could not tell what "
+                "it gives from the values. Pass it as reduce: it combines by itself"
+            )
         if not self.name:
             name = getattr(self.map, "__qualname__", type(self.map).__name__)
             object.__setattr__(self, "name", name)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from map_reduce import reducers
 from map_reduce.errors import FunctionError
 
 
 def load_function(text: str, role: str) -> Callable[..., Any]:
-    """The function that ``jobs.py:count`` or ``package.module:count`` names.
+    """The function that ``jobs.py:count`` or ``package.module:count`` names; for reduce also a
+    ready-made one, as in ``sum`` or ``top(3)``.
 
     Raises:
         FunctionError: there is no such file, module or name, or loading it failed.
     """
+    if role == "reduce" and (ready := _ready_made(text)) is not None:
+        return ready
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
         raise FunctionError(f"--{role} {text!r}: write FILE.py:NAME or MODULE:NAME")
@@ -36,6 +41,14 @@ def load_function(text: str, role: str) -> Callable[..., Any]:
     if not callable(function):
         raise FunctionError(f"--{role} {text!r}: {name} is not a function")
     return function  # type: ignore[no-any-return]
+
+
+def _ready_made(text: str) -> Callable[..., Any] | None:
+    if found := re.fullmatch(r"(top|bottom)\((\d+)\)", text):
+        make: Callable[[int], Callable[..., Any]] = getattr(reducers, found[1])
+        return make(int(found[2]))
+    named = getattr(reducers, text, None) if text in reducers.__all__ else None
+    return named if isinstance(named, reducers.Reducer) else None
 
 
 def _import(where: str) -> ModuleType:

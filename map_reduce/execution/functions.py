@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from map_reduce import reducers
 from map_reduce.errors import FunctionError
 from map_reduce.execution.pickles import load
 
@@ -24,4 +25,32 @@ def load_functions(pickled: bytes) -> LoadedFunctions:
     loaded = load(pickled, "the functions of the job")
     if not isinstance(loaded, tuple) or len(loaded) != 3:
         raise FunctionError("the functions of the job are not a tuple (map, reduce, combine)")
-    return LoadedFunctions(*loaded)
+    return prepared(*loaded)
+
+
+def prepared(map: Any, reduce: Any, combine: Any) -> LoadedFunctions:
+    """The functions as the engine calls them: a ready-made reducer brings its combiner."""
+    if not isinstance(reduce, reducers.Reducer) or combine not in (None, reduce):
+        return LoadedFunctions(map, reduce, combine)
+    if reduce is reducers.count:
+        return LoadedFunctions(Ones(map), reducers.sum, reducers.sum.combine)
+    return LoadedFunctions(map, reduce, reduce.combine if reduce.combines else None)
+
+
+class Ones:
+    """A map function whose values are all replaced by 1: to count them is to add these up."""
+
+    def __init__(self, map: Callable[[Any, Any], Any]) -> None:
+        self.map = map
+
+    def __call__(self, key: Any, value: Any) -> Any:
+        pairs = self.map(key, value)
+        try:
+            return map(_with_one, pairs)
+        except TypeError:
+            return pairs  # which are none: for the caller to say so
+
+
+def _with_one(pair: Any) -> Any:
+    is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+    return (pair[0], 1) if is_pair else pair
