@@ -1,11 +1,13 @@
 """What strangers cost a ring: the same job undisturbed, and while all attacks are made on it.
 
-    python benchmarks/under_attack.py [--rounds 5] [--certificates] [--waiting]
+    python benchmarks/under_attack.py [--rounds 5] [--certificates] [--waiting] [--apart]
 
 Rings of three processes with one worker each; the job computes for about a second and a half. The
-attacks are those of ``tests/attacks.py``, from another process on the same processors: what they
-take of these is no doing of the ring's, but cannot be told apart here, so the ratio is an upper
-bound. Of each round both times are printed; ratios of best and of medians.
+attacks are those of ``tests/attacks.py``, from another process. On the same processors what they
+take of these is no doing of the ring's, but cannot be told apart, so the ratio is an upper bound.
+With ``--apart`` the ring has one processor and the attackers have another, as if they sat at
+another machine: what is lost then is what the nodes do to turn them away. Of each round both times
+are printed; ratios of best and of medians.
 """
 
 from __future__ import annotations
@@ -59,7 +61,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--certificates", action="store_true")
     parser.add_argument("--waiting", action="store_true", help="the job waits, as for a disk")
+    parser.add_argument("--apart", action="store_true", help="attackers have their own processor")
     options = parser.parse_args()
+    elsewhere: list[int] = []
+    if options.apart:
+        here, *elsewhere = sorted(os.sched_getaffinity(0))
+        if not elsewhere:
+            parser.error("--apart takes two processors, and there is one")
+        os.sched_setaffinity(0, {here})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_authority(folder / "foreign")
@@ -69,11 +78,21 @@ def main() -> None:
             node = issue_to(folder / "own", "node", Role.NODE, ["127.0.0.1"], 30)
             os.environ["MR_CERTS_FOLDER"] = str(node)
         with LocalCluster(3, slots=1, output=subprocess.DEVNULL) as cluster:
-            measure(cluster, foreign, options.rounds, wait if options.waiting else work)
+            function = wait if options.waiting else work
+            measure(cluster, foreign, options.rounds, function, elsewhere)
 
 
-def measure(cluster: LocalCluster, foreign: Path, rounds: int, function: MapFunction) -> None:
-    """Run the job so many times both ways, and print what it took."""
+def measure(
+    cluster: LocalCluster,
+    foreign: Path,
+    rounds: int,
+    function: MapFunction,
+    elsewhere: list[int],
+) -> None:
+    """Run the job so many times both ways, and print what it took.
+
+    ``elsewhere``: the processors of the attackers, where they have their own.
+    """
     addresses = [node.address for node in cluster.nodes]
     ports = [port for address in addresses for port in ports_of(address)]
     command = [sys.executable, str(TESTS / "attacks.py"), "/nonexistent/marker", *map(str, ports)]
@@ -89,6 +108,8 @@ def measure(cluster: LocalCluster, foreign: Path, rounds: int, function: MapFunc
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             ) as attackers:
+                if elsewhere:  # before it has threads
+                    psutil.Process(attackers.pid).cpu_affinity(elsewhere)
                 assert attackers.stdout is not None
                 attackers.stdout.readline()
                 daemons_s, strangers_s = processor_s(cluster), processor_s_of(attackers.pid)

@@ -43,6 +43,7 @@ from map_reduce.core.chord.placement import CHOICES, Placement
 from map_reduce.core.digests import digest_of
 from map_reduce.core.identifiers import Member, distance, identifier_of
 from map_reduce.core.messages import (
+    SPEC_BYTES_MAX,
     BlockItems,
     BlockRef,
     BlockText,
@@ -63,7 +64,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.scheduling.plan import partitions_for
-from map_reduce.errors import ClusterError, NoNodeError, Unreachable, WorkerDiedError
+from map_reduce.errors import ClusterError, InputError, NoNodeError, Unreachable, WorkerDiedError
 from map_reduce.job import Job, Options
 from map_reduce.server.access import Access
 
@@ -160,7 +161,13 @@ class _Submission:
         for birth in range(BIRTHS_MAX):
             if birth:
                 spec = self._born_anew(spec)
-            ref = self._access.blocks.put(names.specification(self._id), spec.encode())
+            data = spec.encode()
+            if len(data) > SPEC_BYTES_MAX:
+                raise InputError(
+                    f"the job's input is {len(splits)} splits, whose list takes {len(data)} bytes; "
+                    f"a job may have {SPEC_BYTES_MAX}: give fewer, longer files, or several jobs"
+                )
+            ref = self._access.blocks.put(names.specification(self._id), data)
             self._stored = True
             owner = self._tell_owner(ref)
             if await_acceptance(self._access, self._birth, owner):

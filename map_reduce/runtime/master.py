@@ -55,6 +55,7 @@ from map_reduce.core.scheduling.plan import check_cut
 from map_reduce.core.scheduling.scheduler import JobScheduler
 from map_reduce.errors import ClusterError, MapReduceError, ProtocolError
 from map_reduce.runtime.journal import Fenced, Journal, Written
+from map_reduce.runtime.specification import read_specification
 from map_reduce.runtime.surroundings import Surroundings, status_of
 from map_reduce.runtime.threads import run_guarded
 
@@ -234,7 +235,7 @@ class JobMaster:
 
     def _master(self) -> None:
         around = self._around
-        spec = JobSpec.decode(around.blocks.get(self.spec_ref))
+        spec = read_specification(around.blocks, self.spec_ref)
         birth = Birth.decode(spec.birth, self.job_id)
         me = around.peers.member
         journal = Journal(around.records, around.blocks, around.clock, birth, me, around.lease_s)

@@ -30,7 +30,6 @@ from map_reduce.core.messages import (
     EndJob,
     GetJob,
     JobLine,
-    JobSpec,
     JobsWatched,
     Message,
     NoJob,
@@ -42,6 +41,7 @@ from map_reduce.core.registers.lease import Lease, remarked
 from map_reduce.errors import ClusterError, MapReduceError
 from map_reduce.ports import BlockStore
 from map_reduce.runtime.journal import WITHIN_S
+from map_reduce.runtime.specification import read_specification
 from map_reduce.runtime.surroundings import NO_TALLY, Surroundings, status_of
 
 log = logging.getLogger(__name__)
@@ -293,7 +293,7 @@ class Watcher:
 
     def _birth(self, job_id: str, job: _Watched) -> Birth:
         if job.birth is None:
-            spec = JobSpec.decode(self._around.blocks.get(job.spec))
+            spec = read_specification(self._around.blocks, job.spec)
             job.name, job.result_ttl_s = spec.name, spec.rules.result_ttl_s
             job.birth = Birth.decode(spec.birth, job_id)
         return job.birth

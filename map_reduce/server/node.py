@@ -97,6 +97,7 @@ from map_reduce.server.files import sees
 from map_reduce.server.founding import join_or_found
 from map_reduce.server.scratch import Scratch
 from map_reduce.server.worker_pool import worker_pool
+from map_reduce.storage.data_folder import make_private
 from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.disk_records import open_records
 from map_reduce.storage.ended_jobs import DiskEndedJobs
@@ -282,10 +283,7 @@ class Node:
         folder = self.config.data_folder
         if folder is None:
             return MemoryRecordStore()
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise ConfigError(f"cannot keep data in {folder}: {error.strerror}") from error
+        make_private(folder)
         return open_records(folder / "records")
 
     def _enter(self, join: Sequence[Address], found: bool) -> None:

@@ -79,6 +79,7 @@ from map_reduce.core.messages.inputs import (
 )
 from map_reduce.core.messages.jobs import (
     OVER,
+    SPEC_BYTES_MAX,
     CancelJob,
     Failure,
     Functions,
@@ -186,6 +187,7 @@ __all__ = [
     "NO_BALLOT",
     "OVER",
     "SHIFTING_ENCODINGS",
+    "SPEC_BYTES_MAX",
     "AcceptRecord",
     "Account",
     "Accounts",

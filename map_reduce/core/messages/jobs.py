@@ -11,6 +11,10 @@ from map_reduce.core.messages.inputs import Split
 from map_reduce.core.messages.tally import Tally
 from map_reduce.errors import ProtocolError
 
+SPEC_BYTES_MAX = 64 << 20
+"""Of an encoded specification. Nodes hold a job's splits in memory, at some ten times the bytes: a
+client that could make them longer could take all of it."""
+
 
 class Functions(msgspec.Struct, frozen=True, array_like=True):
     """The cloudpickled (map, reduce, combine or None): inline where small, else a block."""
