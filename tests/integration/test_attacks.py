@@ -138,4 +138,4 @@ def test_a_client_unpickles_results_and_nothing_else(monkeypatch: pytest.MonkeyP
         job.progress  # noqa: B018  it asks the master
         assert opened == []
         assert job.result(WAIT_S)[0] == sum(range(0, ITEMS // 10, 7))
-    assert set(opened) == {"map_reduce.client.handle"}
+    assert set(opened) == {"map_reduce.client.results"}
