@@ -51,6 +51,13 @@ check_name() {
     esac
 }
 
+check_count() {
+    case $1 in
+        '' | *[!0-9]* | 0*) fail "'$1' is no number of nodes; use 1 to $NODES_MAX" ;;
+    esac
+    [ "$1" -le "$NODES_MAX" ] || fail "$1 nodes are too many for one machine; use 1 to $NODES_MAX"
+}
+
 container_of() { printf 'map-reduce-%s-%d' "$1" "$2"; }
 
 # Names of the cluster's containers, running or not, in order: containers_of NAME [filters...]
@@ -137,6 +144,67 @@ make_authority() {
         chmod 700 "$folder"
         "$VENV/bin/map-reduce" certs init --folder "$folder" >/dev/null
     fi
+}
+
+# A node with its certificate, and started: create_node NAME NUMBER ADDRESS OPTIONS... -- JOIN...
+# with options of docker create, and the HOST:PORT of others.
+create_node() {
+    local name=$1 number=$2 address=$3 options=(--init) joins=() container certs=$FOLDER/$1
+    container=$(container_of "$name" "$number")
+    shift 3
+    while [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    while [ $# -gt 0 ]; do
+        joins+=(--join "$1")
+        shift
+    done
+    rm -rf "${certs:?}/node-$number"
+    "$VENV/bin/map-reduce" certs issue --folder "$certs" "node-$number" --host "$address" \
+        --host "$container" >/dev/null
+    # shellcheck disable=SC2086  # several options
+    "$DOCKER" create ${MR_RUN_OPTIONS:-} "${options[@]}" --name "$container" \
+        --hostname "$container" --network "$NETWORK" --ip "$address" --label "$LABEL=$name" \
+        --stop-timeout "$STOP_S_MAX" --env MR_HOST="$address" --env MR_PORT="$NODE_PORT" \
+        "$IMAGE" node --found "${joins[@]}" >/dev/null
+    give_certificates "$container" "$certs/node-$number"
+    "$DOCKER" start "$container" >/dev/null
+}
+
+# Eight at a time, each in a shell of its own; ends where one fails: in_parallel COMMAND ARGUMENT...
+in_parallel() {
+    local command=$1 argument pid pids=()
+    shift
+    for argument in "$@"; do
+        "$command" "$argument" &
+        pids+=($!)
+        if [ ${#pids[@]} -ge 8 ]; then
+            wait "${pids[0]}" || exit 1
+            pids=("${pids[@]:1}")
+        fi
+    done
+    for pid in ${pids[@]+"${pids[@]}"}; do wait "$pid" || exit 1; done
+}
+
+# Addresses of the cluster's containers that run: addresses_of NAME
+addresses_of() {
+    containers_of "$1" --filter status=running | xargs "$DOCKER" inspect --format \
+        "{{(index .NetworkSettings.Networks \"$NETWORK\").IPAddress}}:$NODE_PORT"
+}
+
+# Writes the cluster file once the ring is whole, or says what its nodes say: await_ring NAME COUNT
+await_ring() {
+    local name=$1 container addresses
+    read -r -d '' -a addresses < <(addresses_of "$name") || true
+    "$VENV/bin/map-reduce" use ${addresses[@]+"${addresses[@]}"} --certs "$FOLDER/$name/client" \
+        --nodes "$2" --source "containers $name" && return
+    for container in $(containers_of "$name"); do
+        printf -- '--- %s\n' "$container" >&2
+        "$DOCKER" logs --tail 5 "$container" >&2 || true
+    done
+    fail "the ring did not become whole; above are the last lines of its nodes"
 }
 
 # Stops what runs, each with time to hand over, and removes it: remove_containers NAME

@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("demo", "test", "check", "bench", "lock", "test_containers")
-CONTAINER_SCRIPTS = ("batch_run", "batch_kill", "batch_tail", "run_client", "run_container")
+CONTAINER_SCRIPTS = (
+    *("batch_run", "batch_kill", "batch_scale", "batch_tail", "run_client", "run_container"),
+)
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)$", re.MULTILINE)
 
 
@@ -255,6 +257,7 @@ def test_batch_run_names_what_is_wrong_with_its_arguments(
     [
         ["batch_run", "server", "3", "-dt"],
         ["batch_kill", "server"],
+        ["batch_scale", "server", "5"],
         ["batch_tail", "server"],
         ["run_container", "server", "status"],
     ],

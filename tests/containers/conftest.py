@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from container_cluster import IMAGE, NETWORK, ROOT, Cluster, docker, has_engine
+
+from container_cluster import ROOT, Cluster, docker, has_engine
+
+IMAGE = "map-reduce-test/node"
+NETWORK = "map-reduce-test"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,7 +38,7 @@ def image() -> Iterator[str]:
 @pytest.fixture
 def cluster(image: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Not started yet; ended afterwards, with all that it left."""
-    made = Cluster("test", tmp_path)
+    made = Cluster("test", tmp_path, image=IMAGE, network=NETWORK)
     yield made
     if request.node.rep_call_failed:
         for name in made.containers():

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 
-from container_cluster import DOCKER, NETWORK, ROOT, Cluster, docker, wait_until
+import words
+from container_cluster import ROOT, Cluster, docker, wait_until
+from map_reduce.client.server_interface import ServerInterface
 
 SAMPLE = "examples/sample.txt"
 
@@ -100,7 +102,7 @@ def test_destroy_and_tail_end_with_the_script(cluster: Cluster) -> None:
 
 
 def test_a_subnet_that_somebody_has_is_named(cluster: Cluster) -> None:
-    docker("network", "create", "--subnet", "172.18.0.0/16", NETWORK, check=False)
+    docker("network", "create", "--subnet", "172.18.0.0/16", cluster.network, check=False)
     cluster.environ["MR_NETWORK"] = "map-reduce-test-second"
     told = cluster.script("batch_run", "test", "1", "--no-build", check=False)
     assert "could not be made" in told
@@ -109,14 +111,32 @@ def test_a_subnet_that_somebody_has_is_named(cluster: Cluster) -> None:
 
 
 def test_the_whole_cluster_restarts_with_what_it_kept(cluster: Cluster) -> None:
+    """Stopped in order, and killed: its records, and the results of jobs that had ended."""
     cluster.start(3, "--no-remove", "--keep-data")
-    before = json.loads(cluster.command("status", "--json"))
     containers = cluster.containers()
-    subprocess.run([DOCKER, "kill", *containers], check=True, capture_output=True)
-    subprocess.run([DOCKER, "start", *containers], check=True, capture_output=True)
-    cluster.await_whole(3)
-    after = json.loads(cluster.command("status", "--json"))
-    assert after["cluster_id"] == before["cluster_id"]
-    assert {n["incarnation"] for n in after["nodes"]}.isdisjoint(
-        n["incarnation"] for n in before["nodes"]
-    )
+    for end in ("stop", "kill"):
+        before = json.loads(cluster.command("status", "--json"))
+        with ServerInterface(cluster.address(1), certs=cluster.certs, quiet=True) as server:
+            job = server.startup(["b a", "b"], words.map, words.reduce)
+            wait_until("the job has ended", lambda job=job: job.state == "done")
+        docker(end, *containers)
+        docker("start", *containers)
+        cluster.await_whole(3)
+        after = json.loads(cluster.command("status", "--json"))
+        assert after["cluster_id"] == before["cluster_id"]
+        assert {n["incarnation"] for n in after["nodes"]}.isdisjoint(
+            n["incarnation"] for n in before["nodes"]
+        )
+        with ServerInterface(cluster.address(2), certs=cluster.certs, quiet=True) as server:
+            assert server.attach(job.id).result(60) == {"a": 1, "b": 2}
+
+
+def test_a_cluster_grows_and_shrinks(cluster: Cluster) -> None:
+    cluster.start(1, "--cpus", "1")
+    assert "the ring of 3" in cluster.script("batch_scale", "test", "3")
+    limit = "{{.HostConfig.NanoCpus}}"
+    assert docker("inspect", "--format", limit, cluster.container(3)) == "1000000000"
+    assert "the ring of 1" in cluster.script("batch_scale", "test", "1")
+    assert cluster.containers() == [cluster.container(1)]
+    told = cluster.script("batch_scale", "other", "2", check=False)
+    assert "no container of the cluster 'other' runs" in told
