@@ -52,6 +52,7 @@ settings.register_profile(
     print_blob=True,  # a failure prints the line that replays it
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of the test's
 )
+settings.register_profile("brief", settings.get_profile("quick"), max_examples=20)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
