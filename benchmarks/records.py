@@ -19,8 +19,9 @@ from tempfile import TemporaryDirectory
 from map_reduce.core.identifiers import identifier_of
 from map_reduce.core.registers.birth import Birth, Record
 from map_reduce.runtime.records import Records
-from map_reduce.server.access import connect, embed
+from map_reduce.server.access import connect
 from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.embedded import embed
 from map_reduce.server.local_cluster import LocalCluster
 from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport

@@ -10,20 +10,20 @@ import sys
 import threading
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from map_reduce.client.asking import JobSource
-from map_reduce.client.handle import JobHandle
-from map_reduce.client.job_list import JobInfo, jobs_of
-from map_reduce.client.submission import Submitted, submit
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import GetNode, Node
 from map_reduce.errors import ClusterError, JobError, NoNodeError
 from map_reduce.job import Job, MapFunction, Options, ReduceFunction
-from map_reduce.server.access import Access, connect, embed
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.discovery import Found, find_cluster
-from map_reduce.server.trust import credentials
+from map_reduce.server.embedded import embed
+
+if TYPE_CHECKING:  # imported where they are needed, since by then a worker process is starting
+    from map_reduce.client.handle import JobHandle
+    from map_reduce.client.job_list import JobInfo
+    from map_reduce.server.access import Access
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,9 @@ class ServerInterface:
             InputError: the data can't be read as asked; names the file or item.
             ClusterError: the cluster can't be reached, or did not begin the job within 60 s.
         """
+        from map_reduce.client.handle import JobHandle
+        from map_reduce.client.submission import submit
+
         job = Job(map, reduce, combine, name, options or Options())
         self._access.check_usable()
         slots, loads = self._capacity()
@@ -122,6 +125,10 @@ class ServerInterface:
                 long as they should be.
             ClusterError: the cluster can't be reached.
         """
+        from map_reduce.client.asking import JobSource
+        from map_reduce.client.handle import JobHandle
+        from map_reduce.client.submission import Submitted
+
         self._access.check_usable()
         self._access.members()
         status = JobSource(self._access, job_id, None).status()
@@ -135,6 +142,8 @@ class ServerInterface:
 
     def jobs(self) -> list[JobInfo]:
         """The jobs that the cluster knows, whoever submitted them. Raises ClusterError."""
+        from map_reduce.client.job_list import jobs_of
+
         self._access.check_usable()
         return jobs_of(self._access)
 
@@ -199,7 +208,9 @@ def _open(address: str | None, certs: str | Path | None, slots: int | None) -> t
 
 
 def _connect(found: Found, certs: str | Path | None) -> tuple[Access, str]:
-    from map_reduce.transport.pyro import PyroTransport  # late: an embedded node needs no network
+    from map_reduce.server.access import connect  # late: an embedded node needs no network
+    from map_reduce.server.trust import credentials
+    from map_reduce.transport.pyro import PyroTransport
 
     transport = PyroTransport(credentials(certs or found.certs_folder, found.token_file))
     try:

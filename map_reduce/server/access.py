@@ -1,7 +1,7 @@
 """What a client holds of a cluster: a way to ask its nodes, its blocks, and its settings.
 
 The cluster is either elsewhere (:func:`connect`) or a ring of one inside this very process
-(:func:`embed`): the same node over a transport without sockets.
+(:func:`map_reduce.server.embedded.embed`): the same node over a transport without sockets.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.threads import MonotonicClock
-from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.configs import ClusterConfig
 from map_reduce.server.node import Node
-from map_reduce.transport.memory import EMBEDDED, MemoryNetwork, MemoryTransport
 from map_reduce.transport.resolver import is_ip_address
 
 CONNECT_TIMEOUT_S = 3.0
@@ -118,26 +117,6 @@ class Access:
         if os.getpid() == self._owner_pid:
             self._closed = True
             self._closers.close()
-
-
-def embed(cluster: ClusterConfig, config: NodeConfig) -> Access:
-    """Start a node in this process, and be its client.
-
-    Raises:
-        ConfigError: a setting can't be used.
-    """
-    config = dataclasses.replace(config, host=EMBEDDED.host, port=EMBEDDED.port)
-    network = MemoryNetwork()
-    node = Node(MemoryTransport(network), cluster=cluster, config=config)
-    transport = MemoryTransport(network)
-    return Access(
-        peers=Peers(transport, timeout_s=cluster.request_timeout_s),
-        entries=[node.address],
-        cluster=cluster,
-        cluster_id=node.peers.cluster_id,
-        closers=[node.close, transport.close],
-        node=node,
-    )
 
 
 def connect(addresses: Sequence[Address], transport: Transport) -> Access:

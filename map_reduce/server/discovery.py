@@ -19,7 +19,7 @@ import msgspec
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.errors import ConfigError
-from map_reduce.server.trust import state_folder
+from map_reduce.server.state import state_folder
 
 ADDRESS_VARIABLE = "MAP_REDUCE_ADDRESS"
 FILE_VARIABLE = "MAP_REDUCE_CLUSTER_FILE"

@@ -76,7 +76,7 @@ from map_reduce.core.messages.records import (
 )
 from map_reduce.core.scheduling.events import NodeSlots
 from map_reduce.errors import BlockMissingError, ConfigError, MapReduceError, Refused
-from map_reduce.ports import BlockStore, RecordStore, Transport, WorkerPool
+from map_reduce.ports import BlockStore, RecordStore, Transport
 from map_reduce.runtime.attempts import Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.directory import Directory
@@ -96,7 +96,7 @@ from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.files import sees
 from map_reduce.server.founding import join_or_found
 from map_reduce.server.scratch import Scratch
-from map_reduce.server.worker_pool import worker_pool
+from map_reduce.server.worker_pool import Workplace, workplace
 from map_reduce.storage.data_folder import make_private
 from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.disk_records import open_records
@@ -123,7 +123,7 @@ class Node:
         transport: not yet listening; the node closes it.
         join: addresses of members of the ring to join; empty to be a ring's first member.
         found: begin the ring if none of ``join`` is in one, and it is this node's turn.
-        pool: the workers, where they are not to be processes (tests).
+        workers: started already, for a node at this address; the node closes them.
 
     Raises:
         ConfigError: an address or setting can't be used, or differs from the ring's.
@@ -138,7 +138,7 @@ class Node:
         config: NodeConfig | None = None,
         join: Sequence[Address] = (),
         found: bool = False,
-        pool: WorkerPool | None = None,
+        workers: Workplace | None = None,
     ) -> None:
         self.config = config or NodeConfig()
         self.cluster = cluster or ClusterConfig()
@@ -148,7 +148,7 @@ class Node:
         self._closers = ExitStack()  # runs them all, in reverse, even if one fails
         self._closers.callback(transport.close)
         try:
-            self._build(pool)
+            self._build(workers)
             self._enter(join, found)
         except BaseException:
             self.close()
@@ -156,7 +156,7 @@ class Node:
 
     # ------------------------------------------------------------------ life
 
-    def _build(self, pool: WorkerPool | None) -> None:
+    def _build(self, workers: Workplace | None) -> None:
         """Make all parts, from the outside in; nothing runs or answers yet."""
         config, cluster = self.config, self.cluster
         address = self._transport.listen(Address(config.host, config.port))
@@ -168,13 +168,11 @@ class Node:
             me=Member(address, kept.incarnation),
             handler=self.handle,
         )
-        scratch = Scratch()
+        scratch, self._pool = workers or workplace(address, cluster, config)
         self._closers.callback(scratch.close)
+        self._closers.callback(self._pool.close)
         self._store = self._open_store(scratch)
         self._closers.callback(self._store.close)
-        read = (scratch.folder("fetched"), config.data_folder or scratch.folder("blocks"))
-        self._pool = pool or worker_pool(address, cluster, config, scratch, read=read)
-        self._closers.callback(self._pool.close)
         self._ring = Ring(
             self._ring_member(self.peers.member),
             self.peers,

@@ -16,16 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from map_reduce.errors import ConfigError
+from map_reduce.server.state import state_folder
 from map_reduce.transport.credentials import TOKEN_BYTES, Certificates, Credentials, Token
 
 TOKEN_VARIABLE = "MAP_REDUCE_TOKEN_FILE"
 CERTS_VARIABLE = "MR_CERTS_FOLDER"
-
-
-def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where this user's programs keep what they want to find again: ours, in there."""
-    state = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "map-reduce"
 
 
 def token_path(environ: Mapping[str, str] = os.environ) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import NamedTuple
 
 from map_reduce.core.identifiers import Address
 from map_reduce.server.configs import ClusterConfig, NodeConfig
@@ -12,20 +12,33 @@ from map_reduce.workers.pool import ProcessWorkerPool
 from map_reduce.workers.user import WorkerUser
 
 
-def worker_pool(
-    address: Address,
-    cluster: ClusterConfig,
-    config: NodeConfig,
-    scratch: Scratch,
-    *,
-    read: tuple[Path, ...],
-) -> ProcessWorkerPool:
-    """Start it; ``read`` are folders with what the workers are handed to read.
+class Workplace(NamedTuple):
+    """A node's workers, and the temporary folder that they and the node use."""
+
+    scratch: Scratch
+    pool: ProcessWorkerPool
+
+
+def workplace(address: Address, cluster: ClusterConfig, config: NodeConfig) -> Workplace:
+    """Start the workers of the node at ``address``.
 
     Raises:
         ConfigError: the user that the workers are to be is not there, or can't be.
     """
+    scratch = Scratch()
+    try:
+        return Workplace(scratch, _worker_pool(address, cluster, config, scratch))
+    except BaseException:
+        scratch.close()
+        raise
+
+
+def _worker_pool(
+    address: Address, cluster: ClusterConfig, config: NodeConfig, scratch: Scratch
+) -> ProcessWorkerPool:
     workers = scratch.folder("workers")
+    # What the workers are handed to read lies in there.
+    read = (scratch.folder("fetched"), config.data_folder or scratch.folder("blocks"))
     user = WorkerUser.named(config.worker_user)
     if user is not None:
         user.share((scratch.path, workers), read)

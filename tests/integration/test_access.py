@@ -25,8 +25,8 @@ from map_reduce.core.messages.records import GetReplica, ReplicaIs
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.roles import Role
 from map_reduce.errors import ConfigError, JobLostError, NoNodeError, Refused
-from map_reduce.server.access import embed
 from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.embedded import embed
 from map_reduce.server.local_cluster import LocalCluster
 from map_reduce.transport.credentials import AUTHORITIES_NAME
 

@@ -6,8 +6,7 @@ import contextlib
 
 from map_reduce.core.identifiers import Address
 from map_reduce.server.configs import ClusterConfig, NodeConfig
-from map_reduce.server.scratch import Scratch
-from map_reduce.server.worker_pool import worker_pool
+from map_reduce.server.worker_pool import workplace
 from map_reduce.workers.confinement import Limits
 
 
@@ -20,12 +19,9 @@ def test_every_setting_of_workers_reaches_them() -> None:
         worker_variables="A, B C",
     )
     assert len(Limits._fields) == 3  # a new one is to be in this test
-    with contextlib.closing(Scratch()) as scratch:
-        pool = worker_pool(
-            Address("127.0.0.1", 1), ClusterConfig(hash_seed=5), config, scratch, read=()
-        )
+    scratch, pool = workplace(Address("127.0.0.1", 1), ClusterConfig(hash_seed=5), config)
+    with contextlib.closing(scratch), contextlib.closing(pool):
         launch = pool._slots[0]._launch
-        pool.close()
     assert pool.slots == 2
     assert launch.limits == Limits(100, 7, 300)
     assert launch.variables == {"A", "B", "C"}

@@ -17,8 +17,8 @@ from worker_orders import order, process_pool, run, start
 
 from map_reduce.core.messages import MapOutput
 from map_reduce.errors import ConfigError
-from map_reduce.server.access import embed
 from map_reduce.server.configs import ClusterConfig, NodeConfig
+from map_reduce.server.embedded import embed
 from map_reduce.workers.notes import read_note
 from map_reduce.workers.user import WorkerUser
 
