@@ -1,12 +1,13 @@
 """Small jobs one after another on a ring of three, under a kill every few seconds.
 
-    python benchmarks/many_jobs.py [--jobs 1000] [--kill-every-s 3]
+    python benchmarks/many_jobs.py [--jobs 1000] [--kill-every-s 3] [--deleted-jobs-max 100000]
 
 Killed are, as drawn from a seed, worker processes of any node, and the two nodes other than the
 first, which are started again at once; a ring of three bears one loss at a time, so the next node
 is killed when the ring is whole again. The first node lives through it all: its memory is looked
-at after every few jobs. At the end, all answers must have been right, and nothing may be left: no
-blocks, no files, no sockets, no processes.
+at after every few jobs. It remembers the names of deleted jobs, the latest 100,000; whether
+nothing else grows is seen with fewer (``--deleted-jobs-max 300``). At the end, all answers must
+have been right, and nothing may be left: no blocks, no files, no sockets, no processes.
 """
 
 from __future__ import annotations
@@ -128,6 +129,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--kill-every-s", type=float, default=3.0)
+    parser.add_argument("--deleted-jobs-max", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     print(measure.describe_machine(), flush=True)
@@ -137,7 +139,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="many-jobs-") as name:
         os.environ["TMPDIR"] = tempfile.tempdir = name
         begin_s = time.monotonic()
-        with ChaosCluster(3, seed=options.seed) as cluster, cluster.server() as server:
+        settings = {"MR_DELETED_JOBS_MAX": str(options.deleted_jobs_max)}
+        cluster = ChaosCluster(3, seed=options.seed, settings=settings)
+        with cluster, cluster.server() as server:
             server.startup(LINES, words, total).result(RESULT_S_MAX)
             before = handles(cluster)
             first = psutil.Process(cluster.nodes[0].pid)
@@ -155,7 +159,8 @@ def main() -> int:
             took_s = time.monotonic() - begin_s
             left = left_over(cluster, Path(name), before)
         remains = [path.name for path in Path(name).iterdir()]
-    per_job = slope(memory_kib[len(memory_kib) // 4 :]) / max(1, options.jobs // LOOKS)
+    step = max(1, options.jobs // LOOKS)
+    slopes = [slope(memory_kib[len(memory_kib) // part :]) / step for part in (4, 2)]
     print(
         f"{options.jobs} jobs in {took_s:.0f} s, {killer.nodes} nodes and {killer.workers} "
         f"worker processes killed: {options.jobs - len(wrong)} right, {len(wrong)} not"
@@ -163,8 +168,8 @@ def main() -> int:
     print("\n".join(wrong[:10]))
     print(
         f"memory of the node that lived: {memory_kib[0] / 1024:.1f} MiB after the first job, "
-        f"{memory_kib[-1] / 1024:.1f} MiB after the last; slope {per_job:.2f} KiB a job, the "
-        "first quarter left out"
+        f"{memory_kib[-1] / 1024:.1f} MiB after the last; slope {slopes[0]:.2f} KiB a job without "
+        f"the first quarter, {slopes[1]:.2f} in the second half"
     )
     print(
         f"left at the end: {'; '.join(left) or 'nothing'}; after the nodes were stopped: "

@@ -21,7 +21,7 @@ from map_reduce.core.identifiers import Address, Member, identifier_of
 from map_reduce.core.messages.records import Config, Replica
 from map_reduce.core.registers.acceptor import Held
 from map_reduce.core.registers.birth import Record
-from map_reduce.core.registers.care import Burials, Care, Fellows, forgettable
+from map_reduce.core.registers.care import NAMES_MAX, Burials, Care, Fellows, forgettable
 from map_reduce.core.registers.quorums import members_of, next_config
 from map_reduce.errors import ClusterError
 from map_reduce.ports import Clock
@@ -40,7 +40,7 @@ SIGHT_S_MAX = 30.0
 """Whoever is in the ring is asked again after so long whether it is still the same replica."""
 
 SIGHTS_MAX = 64
-FORGET_INTERVAL_S = 3600.0
+FORGET_INTERVAL_S = 60.0
 
 
 class RecordCare:
@@ -62,6 +62,7 @@ class RecordCare:
         members_max: int,
         gone_after_s: float,
         dice: random.Random,
+        buried_max: int = NAMES_MAX,
     ) -> None:
         self._records = records
         self._own = own
@@ -69,6 +70,7 @@ class RecordCare:
         self._clock = clock
         self._members_max = members_max
         self._dice = dice
+        self._buried_max = buried_max
         self._fellows = Fellows(clock.now_s, gone_after_s=gone_after_s)
         turn_s = min(5.0, gone_after_s / 6)
         self._care = Care(own.me, clock.now_s, dice.random, members_max=members_max, turn_s=turn_s)
@@ -225,5 +227,5 @@ class RecordCare:
     def _forget(self, everything: Iterable[Held]) -> None:
         if self._clock.now_s() >= self._next_forget_s:
             self._next_forget_s = self._clock.now_s() + FORGET_INTERVAL_S
-            for name in forgettable(everything, int(time.time())):
+            for name in forgettable(everything, int(time.time()), self._buried_max):
                 self._own.forget(name)

@@ -39,6 +39,7 @@ from map_reduce.core.messages import (
     WhichMissing,
 )
 from map_reduce.core.procedure import Ask, perform
+from map_reduce.core.repair.deletions import JOBS_MAX
 from map_reduce.core.repair.keeper import BlockKeeper
 from map_reduce.errors import BlockMissingError, Refused, Unreachable
 from map_reduce.ports import BlockStore, Clock, EndedJobs
@@ -79,6 +80,7 @@ class Repair:
         end_job: stops a job on this node and deletes its blocks; all of them where the second
             argument is true.
         ended_jobs: where the jobs that were deleted here are remembered over a restart.
+        deleted_jobs_max: of which so many are remembered.
         changed: called with the name of each block that comes or goes; must return at once.
     """
 
@@ -93,6 +95,7 @@ class Repair:
         pace: RepairPace,
         end_job: Callable[[str, bool], object],
         ended_jobs: EndedJobs | None = None,
+        deleted_jobs_max: int = JOBS_MAX,
         changed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._peers = peers
@@ -108,6 +111,7 @@ class Repair:
             view,
             self._inventory.value,
             now_s=clock.now_s,
+            deleted_jobs_max=deleted_jobs_max,
             replicas=replicas,
             settle_s=pace.settle_s,
             interval_s=pace.interval_s,

@@ -216,6 +216,9 @@ class NodeConfig(_Settings):
     record_move_after_s: float = _setting(
         30.0, "RECORD_MOVE_AFTER", 0.1, 86400, "seconds after which a lost node's records are moved"
     )
+    deleted_jobs_max: int = _setting(
+        100_000, "DELETED_JOBS_MAX", 100, 10_000_000, "deleted jobs whose names are remembered"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

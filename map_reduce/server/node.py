@@ -225,6 +225,7 @@ class Node:
                 handover_s_max=config.handover_s_max,
             ),
             end_job=self._forget_job,
+            deleted_jobs_max=config.deleted_jobs_max,
             ended_jobs=DiskEndedJobs(config.data_folder) if config.data_folder else None,
             changed=lambda name: self._masters.watcher.changed(name),
         )
@@ -238,6 +239,7 @@ class Node:
             clock=self._clock,
             members_max=cluster.replicas,
             gone_after_s=config.record_move_after_s,
+            buried_max=config.deleted_jobs_max,
             dice=random.Random(),
         )
         around = Surroundings(

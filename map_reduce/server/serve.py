@@ -8,9 +8,11 @@ import faulthandler
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 
 from map_reduce.core.identifiers import Address
+from map_reduce.server.allocator import Allocator
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.founding import all_behind, own_host
 from map_reduce.server.node import Node
@@ -58,8 +60,9 @@ def serve(
             threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
         # One wait for three causes: handlers only set events, and a signal wakes a main thread
         # that waits with a timeout.
+        allocator = Allocator()
         while not (stop.wait(0.1) or node.stop_requested.is_set()):
-            pass
+            allocator.see_to(time.monotonic())
     finally:
         node.close()
 

@@ -226,7 +226,7 @@ class Burials:
             del self._due_s[name]
 
 
-def forgettable(all_held: Iterable[Held], now_s: int) -> list[str]:
+def forgettable(all_held: Iterable[Held], now_s: int, names_max: int = NAMES_MAX) -> list[str]:
     """Of the buried names, those that need not be remembered any longer.
 
     ``now_s``: seconds since 1970, for they outlive restarts.
@@ -237,5 +237,5 @@ def forgettable(all_held: Iterable[Held], now_s: int) -> list[str]:
     return [
         name
         for place, (buried_s, name) in enumerate(buried)
-        if place >= NAMES_MAX or now_s - buried_s > NAMES_KEPT_S
+        if place >= names_max or now_s - buried_s > NAMES_KEPT_S
     ]

@@ -27,10 +27,12 @@ class Deletions:
 
     Args:
         now_s: monotonic seconds.
+        jobs_max: so many are remembered.
     """
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
+    def __init__(self, now_s: Callable[[], float], jobs_max: int = JOBS_MAX) -> None:
         self._now_s = now_s
+        self._jobs_max = jobs_max
         self._jobs: dict[str, tuple[float, bool]] = {}  # in order of their first note
 
     def note(self, ended: EndedJob, age_s: float = 0.0) -> bool:
@@ -57,6 +59,6 @@ class Deletions:
     def _forget_old(self) -> None:
         while self._jobs:
             job_id, (noted_s, _) = next(iter(self._jobs.items()))
-            if len(self._jobs) <= JOBS_MAX and self._now_s() - noted_s <= KEPT_S:
+            if len(self._jobs) <= self._jobs_max and self._now_s() - noted_s <= KEPT_S:
                 return
             del self._jobs[job_id]

@@ -47,7 +47,7 @@ from map_reduce.core.procedure import Ask
 from map_reduce.core.repair.arc import ArcPlan, Send, plan_arc
 from map_reduce.core.repair.checks import ROUND_S, Checks
 from map_reduce.core.repair.compare import answer_comparison
-from map_reduce.core.repair.deletions import Deletions
+from map_reduce.core.repair.deletions import JOBS_MAX, Deletions
 from map_reduce.core.repair.health import answer_summaries
 from map_reduce.core.repair.inventory import Arc, Inventory
 from map_reduce.core.repair.strays import (
@@ -110,6 +110,7 @@ class BlockKeeper:
         unchecked: Iterable[str] = (),
         round_s: float = ROUND_S,
         piece_bytes: int = PIECE_BYTES,
+        deleted_jobs_max: int = JOBS_MAX,
     ) -> None:
         self.me = me
         self._place = place
@@ -120,7 +121,7 @@ class BlockKeeper:
         self._piece_bytes = piece_bytes
         self._times = LookTimes(settle_s, interval_s, place(), now_s())
         self._checks = Checks(unchecked, now_s(), round_s)
-        self.deletions = Deletions(now_s)
+        self.deletions = Deletions(now_s, deleted_jobs_max)
         self._surplus: set[str] = set()  # see strays.py
         self.leaving = False
         self._gone = False

@@ -169,13 +169,12 @@ def test_a_tombstone_is_read_again_after_a_day_and_what_lives_now_and_then():
     assert not burials.due(Held("promised", Ballot(0, 1, None)))
 
 
-def test_names_are_forgotten_by_age_and_number(monkeypatch):
-    monkeypatch.setattr(care, "NAMES_MAX", 3)
+def test_names_are_forgotten_by_age_and_number():
     now_s = 10 * care.NAMES_KEPT_S
     buried = [Held(f"r{age}", buried_s=now_s - age) for age in range(5)]
     old = Held("old", buried_s=now_s - care.NAMES_KEPT_S - 1)
-    assert forgettable([holding(N[:3]), *buried[:2], old], now_s) == ["old"]
-    assert set(forgettable([*buried, old], now_s)) == {"r3", "r4", "old"}
+    assert forgettable([holding(N[:3]), *buried[:2], old], now_s, 3) == ["old"]
+    assert set(forgettable([*buried, old], now_s, 3)) == {"r3", "r4", "old"}
 
 
 def test_one_replica_that_has_buried_a_record_answers_for_all():

@@ -7,7 +7,6 @@ from repair_world import World, block, members
 from map_reduce.core.identifiers import identifier_of
 from map_reduce.core.messages import EndedJob, MissingBlocks, WhichMissing
 from map_reduce.core.procedure import perform
-from map_reduce.core.repair import deletions as deletions_module
 from map_reduce.core.repair.arc import plan_arc
 from map_reduce.core.repair.deletions import KEPT_S, Deletions
 from map_reduce.core.repair.inventory import Arc, Inventory
@@ -149,9 +148,8 @@ def test_a_deletion_is_remembered_for_a_day():
     assert deletions.among([block("a/spec")]) == ()
 
 
-def test_only_so_many_deletions_are_remembered(monkeypatch):
-    monkeypatch.setattr(deletions_module, "JOBS_MAX", 3)
-    deletions = Deletions(lambda: 0.0)
+def test_only_so_many_deletions_are_remembered():
+    deletions = Deletions(lambda: 0.0, jobs_max=3)
     for number in range(5):
         deletions.note(EndedJob(f"j{number}", True))
     remembered = [number for number in range(5) if deletions.of(f"j{number}/spec")]
