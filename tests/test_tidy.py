@@ -49,7 +49,7 @@ LAYERS = {
     "client": {"server", "transport", "job", "core", "pickling", "reducers"},
     "engines": {"execution", "job", "pickling"},
     "dashboard": {"client", "core"},
-    "testing": {"client", "server", "simulation", "transport", "core", "job"},
+    "testing": {"client", "server", "simulation", "transport", "core", "job", "counters"},
     "certs": {"transport", "core"},
     "cli": {"client", "server", "certs", "core", "job"},
     "__main__": {"cli"},

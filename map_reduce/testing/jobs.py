@@ -17,16 +17,16 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from map_reduce.errors import MapReduceError, shortened
+from map_reduce.errors import MapReduceError
 from map_reduce.job import MapFunction, ReduceFunction
 from map_reduce.testing.cluster import ChaosCluster
+from map_reduce.testing.comparing import difference
 from map_reduce.testing.sequential import sequential
 
 REST_S = (0.1, 1.0)
 """Between two faults."""
 
 PAUSE_S = (0.2, 8.0)
-DIFFERENCES_SHOWN_MAX = 5
 
 
 class ChaosRun(NamedTuple):
@@ -85,7 +85,7 @@ def run_under_chaos(
             except MapReduceError as error:
                 problem = f"the job ended with {type(error).__name__}: {error}"
         if not problem and result != expected:
-            problem = "the answer is not that of the sequential run: " + _difference(
+            problem = "the answer is not that of the sequential run: " + difference(
                 result, expected
             )
         problem = problem or hurting.problem
@@ -150,15 +150,3 @@ class _Hurting:
         for node in self._cluster.down:
             self._cluster.restart(node)
         self._cluster.await_copies()
-
-
-def _difference(result: Mapping[Any, Any], expected: Mapping[Any, Any]) -> str:
-    absent = [key for key in expected if key not in result]
-    surplus = [key for key in result if key not in expected]
-    wrong = [key for key in expected if key in result and result[key] != expected[key]]
-    parts = []
-    for what, keys in (("absent", absent), ("not to be there", surplus), ("wrong", wrong)):
-        if keys:
-            shown = ", ".join(shortened(repr(key)) for key in keys[:DIFFERENCES_SHOWN_MAX])
-            parts.append(f"{len(keys)} keys {what}: {shown}")
-    return "; ".join(parts)

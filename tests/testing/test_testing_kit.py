@@ -52,7 +52,7 @@ def test_the_page_shows_what_it_says():
 @pytest.mark.timeout(300)
 def test_the_examples_of_the_page_are_tests_that_pass(tmp_path):
     tests = [example for example in EXAMPLES if "def test_" in example]
-    assert len(tests) == 2
+    assert len(tests) == 3
     for number, example in enumerate(tests):
         (tmp_path / f"test_example_{number}.py").write_text(example)
     done = subprocess.run(
@@ -63,7 +63,7 @@ def test_the_examples_of_the_page_are_tests_that_pass(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.slow

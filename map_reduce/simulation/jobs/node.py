@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from map_reduce.core import names
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.jobs.service import Services
 from map_reduce.core.jobs.state import JobState
@@ -19,7 +17,6 @@ from map_reduce.core.messages import (
     AttemptId,
     AttemptsRunning,
     Busy,
-    Counts,
     Done,
     EndJob,
     Failed,
@@ -29,13 +26,10 @@ from map_reduce.core.messages import (
     JobStatus,
     JobsWatched,
     MapOutput,
-    MapWork,
     Message,
     NoJob,
     Outcome,
-    OutputPart,
     Progress,
-    ReduceOutput,
     ReduceWork,
     Running,
     StartAttempt,
@@ -52,6 +46,7 @@ from map_reduce.core.scheduling.events import NodeSlots, StillRunning
 from map_reduce.errors import ClusterError
 from map_reduce.simulation.draws import Draws
 from map_reduce.simulation.jobs.master import LEASE_S, Master
+from map_reduce.simulation.jobs.work import Life, Work
 from map_reduce.simulation.jobs.world import Ask, Process, Sleep, World
 
 ROUND_S = 0.25
@@ -74,6 +69,7 @@ class Run:
     node: int
     began_s: float
     ended_s: float | None = None
+    failed: bool = False
 
 
 @dataclass
@@ -81,17 +77,13 @@ class Cluster:
     """What all nodes of a run share: the job, and what is noted of it."""
 
     world: World
-    spec: Any
+    work: Work
+    spec: Any = None
     birth: Birth | None = None
     listed: Callable[[], tuple[NodeSlots, ...]] = tuple
     runs: list[Run] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     takeovers: int = 0
-
-
-def sizes_of(split: int, partitions: int) -> tuple[int, ...]:
-    """What the map task of a split makes: some partitions are empty."""
-    return tuple((split * 7 + partition * 3) % 4 * 1000 for partition in range(partitions))
 
 
 class Node:
@@ -212,11 +204,13 @@ class Node:
         outcome: Outcome | None = None
         if isinstance(order.work, ReduceWork):
             outcome = yield from self._fetch(order.work)
+        outcome = outcome or self.cluster.work.outcome(order, Life(self.number, self.life))
         yield Sleep(self._draws.within(*WORK_MS) / 1000)
         self._running.pop(order.attempt, None)
         if self.services.wants(order):
-            outcome = outcome or self._made(order)
-            run.ended_s = self._world.now_s
+            if isinstance(outcome, MapOutput):
+                self.outputs[outcome.name] = order.attempt.task
+            run.ended_s, run.failed = self._world.now_s, isinstance(outcome, Failed)
             self.services.ended(order, outcome)
             self._world.start(self, self._report(order))
         self._fill_slots()
@@ -228,21 +222,6 @@ class Node:
                 failure = Failure("Unreachable", f"cannot fetch {source.name}")
                 return Failed(failure, True, source)
         return None
-
-    def _made(self, order: StartAttempt) -> Outcome:
-        work, attempt = order.work, order.attempt
-        if isinstance(work, MapWork):
-            name = names.map_output(attempt)
-            self.outputs[name] = attempt.task
-            return MapOutput(name, sizes_of(attempt.task, work.partitions), Counts(10, 100))
-        pieces = [[0, 0]]
-        if isinstance(work, ReduceWork):
-            pieces = [
-                [int(source.name.rpartition("/")[2].partition(".")[0]), partition]
-                for source in work.sources
-                for partition in range(work.first_partition, work.last_partition)
-            ]
-        return ReduceOutput(OutputPart(1, json.dumps(pieces).encode(), None), Counts(1, 1))
 
     def _report(self, order: StartAttempt) -> Process[bool]:
         report = self.services.report(order, self.member)

@@ -3,7 +3,8 @@
 J1  the scheduler's invariants, after every event, of every master: among them that nothing follows
     from an output before the ledger has it, that the end is written before it is told, and that
     no slot is free while a task waits
-J2  the result has every piece of map output once, in the order of the splits
+J2  the result is right: it has every piece of map output once, in the order of the splits; or, of a
+    user's job, it is that of the sequential run
 J3  the job ends, at most ``PATIENCE_S`` after everything is well again
 J4  where nothing happens but that masters die: no map task is begun again but for an output or an
     attempt that was lost with its node
@@ -12,21 +13,19 @@ J5  everybody learns of the end
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Any, NamedTuple
 
 from map_reduce.core.jobs.state import JobEnd, JobState
-from map_reduce.core.messages import Functions, InlineItems, JobSpec
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.registers.lease import Lease
 from map_reduce.core.scheduling.events import NodesKnown, NodeSlots
-from map_reduce.core.scheduling.plan import partitions_for
 from map_reduce.errors import ClusterError
 from map_reduce.simulation.draws import Draws
 from map_reduce.simulation.jobs.master import Master
-from map_reduce.simulation.jobs.node import Cluster, Node, sizes_of
+from map_reduce.simulation.jobs.node import Cluster, Node
 from map_reduce.simulation.jobs.plan import TROUBLE_S, Act, Plan
+from map_reduce.simulation.jobs.work import Pieces, Work
 from map_reduce.simulation.jobs.world import Process, World
 
 PATIENCE_S = 60.0
@@ -45,11 +44,11 @@ class Outcome(NamedTuple):
 
 
 class _Run:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, work: Work) -> None:
         self.plan = plan
         self.world = World(Draws(plan.seed, "job network"))
         self.world.loss, self.world.doubling = plan.loss, plan.doubling
-        self.cluster = Cluster(self.world, None, listed=self.listed)
+        self.cluster = Cluster(self.world, work, listed=self.listed)
         self.nodes = [
             Node(self.cluster, number, plan.slots, Draws(plan.seed, f"node {number}"))
             for number in range(plan.nodes)
@@ -59,7 +58,7 @@ class _Run:
         self.judged = False  # from then on nothing happens to the nodes
         members = tuple(node.replica for node in self.nodes[:5])
         self.cluster.birth = birth = Birth(b"about", b"nonce", members)
-        self.cluster.spec = _spec(birth, plan)
+        self.cluster.spec = work.spec(birth, plan)
 
     def listed(self) -> tuple[NodeSlots, ...]:
         """The nodes, as everybody sees them: the dead are missed after a while."""
@@ -134,7 +133,7 @@ class _Run:
             return f"J3: the job has not ended after {self.world.now_s:.0f} s"
         if ending.failure is not None:
             return f"J2: the job has failed: {ending.failure.message}"
-        if (problem := self._wrong_result(ending)) is not None:
+        if (problem := self.cluster.work.wrong(ending)) is not None:
             return f"J2: {problem}"
         if not self._is_over():
             return "J5: a node does not know that the job has ended"
@@ -162,54 +161,19 @@ class _Run:
         self.world.run(self.world.now_s + 30, lambda: bool(found))
         return found[0] if found else None
 
-    def _wrong_result(self, ending: JobEnd) -> str | None:
-        spec = self.cluster.spec
-        found = [json.loads(part.inline) for part in ending.parts]
-        if len(spec.splits) == 1:
-            return None if found == [[[0, 0]]] else f"the result is {found}"
-        if any(pieces != sorted(pieces) for pieces in found):
-            return "pieces are not in the order of the splits"
-        pieces = sorted(tuple(piece) for part in found for piece in part)
-        cells = {
-            (split, partition): size
-            for split in range(len(spec.splits))
-            for partition, size in enumerate(sizes_of(split, spec.partitions))
-        }
-        if len(pieces) != len(set(pieces)):
-            return "a piece is there twice"
-        missing = [cell for cell, size in cells.items() if size and cell not in set(pieces)]
-        return f"a piece is missing: {missing[0]}" if missing else None
-
     def _run_again(self) -> str | None:
         dead = {node.number for node in self.nodes if node.life <= 0}
         runs: dict[tuple[str, int], list[Any]] = {}
         for run in self.cluster.runs:
             runs.setdefault((run.attempt.phase, run.attempt.task), []).append(run)
         for (phase, task), attempts in runs.items():
-            alive = [run for run in attempts if run.node not in dead]
+            alive = [run for run in attempts if run.node not in dead and not run.failed]
             if phase == "map" and len(alive) > 1:
                 when = ", ".join(f"{r.attempt} in epoch {r.attempt.epoch}" for r in attempts)
                 return f"map task {task} was run again: {when}"
         return None
 
 
-def _spec(birth: Birth, plan: Plan) -> JobSpec:
-    splits = tuple(InlineItems(b"", 10, index, False) for index in range(plan.splits))
-    return JobSpec(
-        job_id=birth.name,
-        birth=birth.encode(),
-        name="a job",
-        functions=Functions(b"", None, b""),
-        combines=False,
-        splits=splits,
-        partitions=partitions_for(plan.splits, plan.nodes * plan.slots, 0),
-        readers=(),
-        input_bytes=0,
-        python="",
-        submitted_at_s=0.0,
-    )
-
-
-def carry_out(plan: Plan) -> Outcome:
-    """One run."""
-    return _Run(plan).run()
+def carry_out(plan: Plan, work: Work | None = None) -> Outcome:
+    """One run. ``work`` is made up where it is not given."""
+    return _Run(plan, Pieces() if work is None else work).run()

@@ -1,0 +1,191 @@
+"""What the attempts of a run do: work that is made up, or a user's functions.
+
+:class:`Pieces` is made up. A map output is a list of sizes, some of them nothing; a result names
+the pieces that it was made of, so that what is missing, doubled or out of order is seen.
+
+:class:`UserWork` is a user's: the same code that worker processes run (``execution``), in this
+process and in no time of the run. Each life of a node has loaded the functions for itself, as its
+worker processes would have, so what a function remembers in its globals is not shared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from map_reduce.core import names
+from map_reduce.core.jobs.state import JobEnd
+from map_reduce.core.messages import (
+    Counts,
+    Functions,
+    InlineItems,
+    JobSpec,
+    MapOutput,
+    MapWork,
+    Outcome,
+    OutputPart,
+    ReduceOutput,
+    ReduceWork,
+    Split,
+    StartAttempt,
+)
+from map_reduce.core.registers.birth import Birth
+from map_reduce.core.scheduling.plan import partitions_for
+from map_reduce.execution.attempt import LoadedFunctions, Tracker, run_attempt
+from map_reduce.ports import LocalInput, LocalSource
+from map_reduce.simulation.jobs.plan import Plan
+
+
+class Life(NamedTuple):
+    """One life of a node."""
+
+    node: int
+    life: int
+
+
+class Work(Protocol):
+    """One job, for one run."""
+
+    def spec(self, birth: Birth, plan: Plan) -> JobSpec:
+        """What is submitted."""
+
+    def outcome(self, order: StartAttempt, where: Life) -> Outcome:
+        """What an attempt makes, the map outputs that it needs being at hand."""
+
+    def wrong(self, ending: JobEnd) -> str | None:
+        """What is wrong with the result of a job that is done."""
+
+
+def spec_of(birth: Birth, plan: Plan, splits: Sequence[Split]) -> JobSpec:
+    return JobSpec(
+        job_id=birth.name,
+        birth=birth.encode(),
+        name="a job",
+        functions=Functions(b"", None, b""),
+        combines=False,
+        splits=tuple(splits),
+        partitions=partitions_for(len(splits), plan.nodes * plan.slots, 0),
+        readers=(),
+        input_bytes=0,
+        python="",
+        submitted_at_s=0.0,
+    )
+
+
+def sizes_of(split: int, partitions: int) -> tuple[int, ...]:
+    """What the map task of a split makes: some partitions are empty."""
+    return tuple((split * 7 + partition * 3) % 4 * 1000 for partition in range(partitions))
+
+
+class Pieces:
+    """See the module's text."""
+
+    def __init__(self) -> None:
+        self._splits = self._partitions = 0
+
+    def spec(self, birth: Birth, plan: Plan) -> JobSpec:
+        splits = tuple(InlineItems(b"", 10, index, False) for index in range(plan.splits))
+        spec = spec_of(birth, plan, splits)
+        self._splits, self._partitions = len(splits), spec.partitions
+        return spec
+
+    def outcome(self, order: StartAttempt, where: Life) -> Outcome:
+        work, attempt = order.work, order.attempt
+        if isinstance(work, MapWork):
+            sizes = sizes_of(attempt.task, work.partitions)
+            return MapOutput(names.map_output(attempt), sizes, Counts(10, 100))
+        pieces = [[0, 0]]
+        if isinstance(work, ReduceWork):
+            pieces = [
+                [int(source.name.rpartition("/")[2].partition(".")[0]), partition]
+                for source in work.sources
+                for partition in range(work.first_partition, work.last_partition)
+            ]
+        return ReduceOutput(OutputPart(1, json.dumps(pieces).encode(), None), Counts(1, 1))
+
+    def wrong(self, ending: JobEnd) -> str | None:
+        found = [json.loads(part.inline) for part in ending.parts]
+        if self._splits == 1:
+            return None if found == [[[0, 0]]] else f"the result is {found}"
+        if any(pieces != sorted(pieces) for pieces in found):
+            return "pieces are not in the order of the splits"
+        pieces = sorted(tuple(piece) for part in found for piece in part)
+        cells = {
+            (split, partition): size
+            for split in range(self._splits)
+            for partition, size in enumerate(sizes_of(split, self._partitions))
+        }
+        if len(pieces) != len(set(pieces)):
+            return "a piece is there twice"
+        missing = [cell for cell, size in cells.items() if size and cell not in set(pieces)]
+        return f"a piece is missing: {missing[0]}" if missing else None
+
+
+class UserWork:
+    """See the module's text.
+
+    Args:
+        load: unpickles the functions anew: map, reduce, combine or None.
+        cut: the input, in about so many splits.
+        judge: what is wrong with the results, given as pickled parts in order, and the counters.
+        folder: for map outputs; empty.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], tuple[Any, Any, Any]],
+        cut: Callable[[int], Sequence[Split]],
+        judge: Callable[[list[bytes], dict[str, int]], str | None],
+        folder: Path,
+    ) -> None:
+        self._load = load
+        self._cut = cut
+        self._judge = judge
+        self._folder = folder
+        self._loaded: dict[Life, LoadedFunctions] = {}
+        self._outputs: dict[str, Path] = {}
+        self._large: dict[str, bytes] = {}  # results that would be blocks of the ring
+
+    def spec(self, birth: Birth, plan: Plan) -> JobSpec:
+        return spec_of(birth, plan, self._cut(plan.splits))
+
+    def outcome(self, order: StartAttempt, where: Life) -> Outcome:
+        if where not in self._loaded:
+            self._loaded[where] = LoadedFunctions(*self._load())
+        functions = self._loaded[where]
+        output = self._folder / f"{where.node}-{where.life}-{len(self._outputs)}"
+        made, path = run_attempt(
+            order, self._local(order), output, Tracker(), functions, f"node {where.node}"
+        )
+        if isinstance(made, MapOutput):
+            name = names.map_output(order.attempt)
+            self._outputs[name] = output
+            return msgspec.structs.replace(made, name=name)
+        if isinstance(made, ReduceOutput) and made.part.ref is not None and path is not None:
+            name = names.result(order.attempt)
+            self._large[name] = path.read_bytes()
+            path.unlink()
+            ref = msgspec.structs.replace(made.part.ref, name=name)
+            part = msgspec.structs.replace(made.part, ref=ref)
+            return msgspec.structs.replace(made, part=part)
+        return made
+
+    def _local(self, order: StartAttempt) -> LocalInput:
+        if not isinstance(order.work, ReduceWork):
+            return LocalInput()
+        return LocalInput(
+            sources=tuple(
+                LocalSource(self._outputs[source.name], source.offset, source.length_bytes)
+                for source in order.work.sources
+            )
+        )
+
+    def wrong(self, ending: JobEnd) -> str | None:
+        data = [
+            part.inline if part.ref is None else self._large[part.ref.name] for part in ending.parts
+        ]
+        return self._judge(data, dict(ending.tally.counters))
