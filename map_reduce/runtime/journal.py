@@ -13,6 +13,7 @@ in them. From then on they move off nodes that are gone.
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import NamedTuple
 
@@ -48,6 +49,8 @@ from map_reduce.ports import Clock
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.records import Records
 
+log = logging.getLogger(__name__)
+
 WITHIN_S = 2.0
 """For one call about a record; who can't reach its members in that time tries again later."""
 
@@ -56,6 +59,9 @@ RESIGN_WITHIN_S = 0.5
 
 BEARING_AFTER_S = 0.5
 """A job that is done by then has its shards written only where there is something in them."""
+
+BEARING_AGAIN_S = 5.0
+"""After one could not be written."""
 
 BORN_AT_A_TIME_MAX = 16
 """Shards; at two renewals a second, all of a job of 100,000 tasks are born within 15 s."""
@@ -103,7 +109,7 @@ class Journal:
         self._me = me
         self._lease_s = lease_s
         self._lock = threading.Lock()
-        self._claimed_s = 0.0
+        self._bear_at_s = 0.0
         self._unborn: list[str] = []  # labels of shards that may have no value yet
 
     @property
@@ -123,7 +129,7 @@ class Journal:
                 raise Fenced(self.job_id, lease)
             self.epoch = lease.epoch
             self.state = JobState.decode(lease.payload)
-            self._claimed_s = self._clock.now_s()
+            self._bear_at_s = self._clock.now_s() + BEARING_AFTER_S
             return self.state
 
     def expect(self, spec: JobSpec) -> None:
@@ -184,11 +190,20 @@ class Journal:
         return self._records.silent(self._birth.record())
 
     def _bear(self) -> None:
-        """Write some of the shards that have no value yet, unless the job is new."""
-        if self._clock.now_s() - self._claimed_s < BEARING_AFTER_S:
+        """Write some of the shards that have no value yet, if it is time for that.
+
+        Where one cannot be written the job goes on: perhaps it is never needed.
+        """
+        if self._clock.now_s() < self._bear_at_s:
             return
         for label in self._unborn[: -BORN_AT_A_TIME_MAX - 1 : -1]:
-            self._check(self._change(label, sealed(self.epoch, self._me)))
+            try:
+                lease = self._change(label, sealed(self.epoch, self._me))
+            except ClusterError as error:
+                log.info("job %s: its record %s is not written yet: %s", self.job_id, label, error)
+                self._bear_at_s = self._clock.now_s() + BEARING_AGAIN_S
+                return
+            self._check(lease)
             self._unborn.pop()
 
     def _write_state(self, state: JobState) -> None:

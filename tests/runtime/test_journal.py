@@ -12,7 +12,14 @@ from map_reduce.core.registers.birth import Birth
 from map_reduce.core.registers.care import TURN_S
 from map_reduce.core.registers.lease import Lease
 from map_reduce.core.scheduling.effects import Commit
-from map_reduce.runtime.journal import BEARING_AFTER_S, BORN_AT_A_TIME_MAX, Fenced, Journal
+from map_reduce.errors import Unreachable
+from map_reduce.runtime.journal import (
+    BEARING_AFTER_S,
+    BEARING_AGAIN_S,
+    BORN_AT_A_TIME_MAX,
+    Fenced,
+    Journal,
+)
 
 PARTITIONS = 130
 
@@ -48,10 +55,10 @@ def master_of(ring, birth, spec, node, seen_epoch=0):
     return journal, clock
 
 
-def written(ring, birth, spec):
+def written(ring, birth, spec, but=""):
     """The labels of shards that have a value."""
     count = len(spec.splits) if len(spec.splits) > 1 else 0
-    every = labels(count, spec.partitions, spec.partitions)
+    every = [one for one in labels(count, spec.partitions, spec.partitions) if one != but]
     return [label for label in every if ring.client.read(birth.record(label)).value is not None]
 
 
@@ -116,3 +123,26 @@ def test_to_be_born_again_changes_nothing_and_a_later_master_fences_it(ring):
     assert Lease.decode(ring.client.read(birth.record("finals/0")).value).epoch == 2
     with pytest.raises(Fenced):
         first.write(of_shards(2, "finals/0"))
+
+
+def test_a_shard_that_cannot_be_written_does_not_keep_the_job_waiting(ring):
+    birth, spec = spec_of(ring)
+    journal, clock = master_of(ring, birth, spec, ring.nodes[0])
+    refused = birth.record("maps/1").name
+
+    def refuse(message):
+        if getattr(message, "name", "") == refused:
+            raise Unreachable("for a test")
+
+    for node in ring.nodes[1:]:
+        node.before = refuse
+    clock.now += BEARING_AFTER_S
+    journal.write(of_shards(1, "maps/0"))
+    assert written(ring, birth, spec, but="maps/1") == ["maps/0"]
+    for node in ring.nodes[1:]:
+        node.before = lambda message: None
+    journal.renew()
+    assert written(ring, birth, spec) == ["maps/0"], "it is not tried again at once"
+    clock.now += BEARING_AGAIN_S
+    journal.renew()
+    assert len(written(ring, birth, spec)) == 6
