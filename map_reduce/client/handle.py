@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import sys
 import threading
 import time
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from map_reduce.client.asking import ENDED, JobSource
 from map_reduce.client.failures import error_of
-from map_reduce.client.progress import Bar, JobProgress
+from map_reduce.client.progress import Bar, JobProgress, TimeSeen
+from map_reduce.client.report import JobReport
 from map_reduce.client.results import pairs_of
 from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
@@ -25,6 +29,11 @@ from map_reduce.errors import (
     UserCodeError,
 )
 from map_reduce.server.access import Access
+
+if TYPE_CHECKING:
+    from map_reduce.client.explain import Explanation
+
+log = logging.getLogger(__name__)
 
 SILENCE_S_MAX = 15.0
 """How long there may be nobody who answers, or knows the job, before it is given up. A job whose
@@ -57,8 +66,12 @@ class JobHandle:
         *,
         show_progress: bool | None,
         keeper: object = None,
+        began_s: float | None = None,
+        combines: bool | None = None,
     ) -> None:
-        """``keeper`` is kept alive for as long as the handle is: who else would end the node?"""
+        """``keeper`` is kept alive for as long as the handle is: who else would end the node?
+        ``began_s`` is when this client began to submit it, and ``combines`` whether it has a
+        combiner; None: somebody else did, nobody knows."""
         self.id = submitted.job_id
         self.name = name
         self._access = access
@@ -67,6 +80,9 @@ class JobHandle:
         self._show_progress = show_progress
         self._one_waiter = threading.Lock()  # of this handle alone: a second result() waits
         self._ended: JobStatus | None = None
+        self._time = TimeSeen(began_s)
+        self._combines = combines
+        self._told = False
         self._results: dict[Any, Any] | None = None
         self._released = False
 
@@ -126,6 +142,32 @@ class JobHandle:
         tally = self._ask(tally=True).tally
         return tally.records_skipped + tally.keys_skipped
 
+    @property
+    def report(self) -> JobReport:
+        """What the job has cost, so far or in all. Raises as :attr:`state`."""
+        status = self._ask(tally=True)
+        return JobReport.of(
+            self.id,
+            self.name,
+            status.progress,
+            status.figures,
+            masters=status.epoch,
+            replicas=self._access.cluster.replicas,
+            time_s=self._time.until_end_s(status.progress),
+        )
+
+    def explain(self) -> Explanation:
+        """How the job was cut, what it moved and how evenly, so far or in all.
+
+        ``print`` it. It is of the tasks whose outputs count, so a master that has taken over knows
+        as much. What a job would do, :meth:`ServerInterface.explain` estimates before it runs.
+        Raises as :attr:`state`.
+        """
+        from map_reduce.client.explain import measured
+
+        status = self._ask(tally=True)
+        return measured(status.figures, status.progress.phase, combines=self._combines)
+
     def result(self, timeout_s: float | None = None) -> dict[Any, Any]:
         """Wait for the end, and return {key: what reduce returned for it}.
 
@@ -139,20 +181,19 @@ class JobHandle:
             JobLostError: for 15 seconds nobody answers, or nobody knows the job any more. That a
                 node died is no reason: another goes on with the job.
         """
-        start_s = time.monotonic()
-        if not self._one_waiter.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
-            raise self._out_of_time(timeout_s)
-        try:
+        with self._waiting(timeout_s) as start_s:
             if self._results is None:
-                status = self._wait(start_s, timeout_s)
-                if status.failure is not None:
-                    self.release()
-                    raise error_of(status.failure)
+                status = self._successful(start_s, timeout_s)
                 self._results = self._fetch(status)
                 self.release()
+                self._tell()
             return self._results
-        finally:
-            self._one_waiter.release()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait for the end, and leave the results where they are. Raises as :meth:`result`."""
+        with self._waiting(timeout_s) as start_s:
+            if self._results is None:
+                self._successful(start_s, timeout_s)
 
     def cancel(self) -> None:
         """Stop it. A job that has ended stays as it is. Raises ClusterError."""
@@ -185,9 +226,41 @@ class JobHandle:
         except ClusterError as error:
             raise JobLostError(f"job {self.id} cannot be followed: {error}") from error
         reply = self._source.status(first_part, tally)
+        self._time.saw(reply.progress.phase in ENDED, time.monotonic())
         if reply.progress.phase in ENDED and not first_part:
             self._ended = reply
         return reply
+
+    def _tell(self) -> None:
+        """The closing line: once, where there was a bar, or else in the log."""
+        if self._told:
+            return
+        self._told = True
+        report = self.report
+        if Bar(self.name, self._show_progress).is_due(report.time_s):
+            print(f"map-reduce: {report}", file=sys.stderr)
+        else:
+            log.info("job %s: %s", self.id, report)
+
+    @contextlib.contextmanager
+    def _waiting(self, timeout_s: float | None) -> Iterator[float]:
+        """One at a time; gives the time at which it began to wait."""
+        start_s = time.monotonic()
+        if not self._one_waiter.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
+            raise self._out_of_time(timeout_s)
+        try:
+            yield start_s
+        finally:
+            self._one_waiter.release()
+
+    def _successful(self, start_s: float, timeout_s: float | None) -> JobStatus:
+        """The status at the end. Of a job that failed, nothing is kept."""
+        status = self._wait(start_s, timeout_s)
+        if status.failure is not None:
+            self.release()
+            self._tell()
+            raise error_of(status.failure)
+        return status
 
     def _out_of_time(self, timeout_s: float | None) -> JobTimeoutError:
         return JobTimeoutError(f"job {self.id} has not ended within {timeout_s:g} s; it goes on")

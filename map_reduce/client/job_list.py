@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from map_reduce.client.asking import ENDED
+from map_reduce.client.report import JobReport
 from map_reduce.client.status import open_cluster
-from map_reduce.core.messages import GetNode, JobLine, Node
+from map_reduce.core.messages import Figures, GetNode, JobLine, Node
 from map_reduce.errors import ClusterError
 from map_reduce.server.access import Access
 
@@ -24,6 +26,7 @@ class JobInfo:
         master: the address of the node that sees to it, "" where there is none or it is silent.
         epoch: how often it has had a master.
         waiting_for: addresses of nodes without which it can't go on.
+        report: what it has cost, once it has ended and as long as its master is there.
     """
 
     id: str
@@ -32,6 +35,7 @@ class JobInfo:
     master: str
     epoch: int
     waiting_for: tuple[str, ...] = ()
+    report: JobReport | None = None
 
 
 def jobs_of(access: Access) -> list[JobInfo]:
@@ -48,10 +52,10 @@ def jobs_of(access: Access) -> list[JobInfo]:
         lines += [(str(member.address), line) for line in (*node.jobs, *node.watched)]
     if len(problems) == len(members):
         raise ClusterError(f"no node answers: {'; '.join(problems)}")
-    return best_of(lines)
+    return best_of(lines, access.cluster.replicas)
 
 
-def best_of(lines: Iterable[tuple[str, JobLine]]) -> list[JobInfo]:
+def best_of(lines: Iterable[tuple[str, JobLine]], replicas: int = 1) -> list[JobInfo]:
     """One for each job: what its latest master says, or else whoever knows of the latest."""
     best: dict[str, tuple[tuple[int, bool], JobInfo]] = {}
     for address, line in lines:
@@ -63,11 +67,25 @@ def best_of(lines: Iterable[tuple[str, JobLine]]) -> list[JobInfo]:
             address if is_master else "",
             line.epoch,
             tuple(map(str, line.waiting_for)),
+            _report(line, replicas),
         )
         rank = (line.epoch, is_master)
         if line.job_id not in best or rank > best[line.job_id][0]:
             best[line.job_id] = rank, info
     return [info for _, info in best.values()]
+
+
+def _report(line: JobLine, replicas: int) -> JobReport | None:
+    if line.progress.phase not in ENDED or line.figures == Figures():
+        return None
+    return JobReport.of(
+        line.job_id,
+        line.name,
+        line.progress,
+        line.figures,
+        masters=line.epoch,
+        replicas=replicas,
+    )
 
 
 def jobs_text(address: str | None, certs: str | Path | None, *, as_json: bool) -> str:

@@ -14,6 +14,10 @@ BAR_DELAY_S = 0.4
 """Jobs shorter than this show no bar."""
 
 
+GAP_S_MAX = 0.5
+"""A client that has not asked for longer has not seen when the job ended."""
+
+
 class JobProgress(NamedTuple):
     """A snapshot. Counts never go back; totals are 0 while they are unknown."""
 
@@ -51,6 +55,34 @@ class JobProgress(NamedTuple):
         )
 
 
+class TimeSeen:
+    """How long a job took from its submission to its end, as far as a client can tell.
+
+    Args:
+        began_s: when the client began to submit it; None where it did not.
+    """
+
+    def __init__(self, began_s: float | None) -> None:
+        self._began_s = began_s
+        self._running_s = began_s  # when it was last known not to have ended
+        self._ended_s: float | None = None
+
+    def saw(self, ended: bool, now_s: float) -> None:
+        if not ended:
+            self._running_s = now_s
+        elif self._ended_s is None:
+            self._ended_s = now_s
+
+    def until_end_s(self, progress: Progress) -> float:
+        """Exact where the client was there when it ended, or else what its last master says."""
+        if self._began_s is None or self._running_s is None:
+            return progress.elapsed_s
+        if self._ended_s is None:
+            return self._running_s - self._began_s
+        seen_s = self._ended_s - self._began_s
+        return seen_s if self._ended_s - self._running_s <= GAP_S_MAX else progress.elapsed_s
+
+
 def _fraction(progress: Progress) -> float:
     if progress.phase == "done":
         return 1.0
@@ -78,8 +110,12 @@ class Bar:
         self._shown = out is not None and (out.isatty() if shown is None else shown)
         self._bar: Any = None
 
+    def is_due(self, elapsed_s: float) -> bool:
+        """Whether a job that has taken so long has a bar."""
+        return self._shown and elapsed_s >= BAR_DELAY_S
+
     def show(self, progress: JobProgress) -> None:
-        if not self._shown or (self._bar is None and progress.elapsed_s < BAR_DELAY_S):
+        if self._bar is None and not self.is_due(progress.elapsed_s):
             return
         if self._bar is None:
             from tqdm import tqdm  # late: most jobs in scripts and services show no bar

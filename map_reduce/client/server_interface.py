@@ -8,19 +8,21 @@ import dataclasses
 import logging
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import GetNode, Node
-from map_reduce.errors import ClusterError, JobError, NoNodeError
+from map_reduce.errors import ClusterError, ConfigError, JobError, NoNodeError
 from map_reduce.job import Job, MapFunction, Options, ReduceFunction
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.discovery import Found, find_cluster
 from map_reduce.server.embedded import embed
 
 if TYPE_CHECKING:  # imported where they are needed, since by then a worker process is starting
+    from map_reduce.client.explain import Explanation
     from map_reduce.client.handle import JobHandle
     from map_reduce.client.job_list import JobInfo
     from map_reduce.server.access import Access
@@ -106,16 +108,70 @@ class ServerInterface:
         from map_reduce.client.handle import JobHandle
         from map_reduce.client.submission import submit
 
+        began_s = time.monotonic()
         job = Job(map, reduce, combine, name, options or Options())
         self._access.check_usable()
         slots, loads = self._capacity()
         submitted = submit(self._access, job, data, slots, loads)
         handle = JobHandle(
-            self._access, submitted, job.name, show_progress=self._progress, keeper=self
+            self._access,
+            submitted,
+            job.name,
+            show_progress=self._progress,
+            keeper=self,
+            began_s=began_s,
+            combines=combine is not None,
         )
         with self._lock:
             self._last = handle
         return handle
+
+    def explain(
+        self,
+        data: Any,
+        map: MapFunction,
+        reduce: ReduceFunction,
+        combine: ReduceFunction | None = None,
+        *,
+        sample: float = 0.01,
+        options: Options | None = None,
+    ) -> Explanation:
+        """What a job would do, estimated from a sample of its input; ``print`` it.
+
+        The functions run over the sample, in the workers, as a small job of its own; its results
+        are thrown away. After a job, :meth:`JobHandle.explain` says what was measured.
+
+        Args:
+            data, map, reduce, combine, options: as for :meth:`startup`; ``data`` may be anything
+                but an iterator.
+            sample: the share of the input, taken from eight places spread over it: at least
+                64 KiB or 125 items each, at most 4 MiB or 25,000 items.
+
+        Raises:
+            ConfigError: ``sample`` is not between 0 and 1.
+            FunctionError, InputError, ClusterError: as :meth:`startup` does.
+            UserCodeError: as :meth:`JobHandle.result` does.
+        """
+        from map_reduce.client.asking import JobSource
+        from map_reduce.client.explain import estimated
+        from map_reduce.client.handle import JobHandle
+        from map_reduce.client.inputs import read_input
+        from map_reduce.client.sample import sample_of
+        from map_reduce.client.submission import submit
+
+        if not 0 < sample <= 1:
+            raise ConfigError(f"sample is {sample!r}; it is a share of the input, as 0.01")
+        job = Job(map, reduce, combine, "", options or Options())
+        self._access.check_usable()
+        slots, loads = self._capacity()
+        source = read_input(data)
+        taken = sample_of(source, sample, slots, self._access.cluster.items_per_chunk)
+        submitted = submit(self._access, job, taken, slots, loads)
+        handle = JobHandle(self._access, submitted, job.name, show_progress=False, keeper=self)
+        handle.wait()
+        status = JobSource(self._access, handle.id, submitted.master).status(tally=True)
+        handle.release()
+        return estimated(status.figures, taken, combines=combine is not None)
 
     def attach(self, job_id: str) -> JobHandle:
         """A handle of a job that was submitted by anybody, here or elsewhere.

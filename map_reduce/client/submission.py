@@ -25,7 +25,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,11 +33,11 @@ import msgspec
 from map_reduce._version import PYTHON
 from map_reduce.client.acceptance import await_acceptance
 from map_reduce.client.asking import JobSource
+from map_reduce.client.cutting import INLINE_BYTES_MAX, Cutter, Source
 from map_reduce.client.failures import error_of
-from map_reduce.client.inputs import FileInput, ItemInput, read_input
-from map_reduce.client.items import item_chunks
+from map_reduce.client.inputs import read_input
+from map_reduce.client.sample import SampleInput
 from map_reduce.client.shipping import pickle_functions
-from map_reduce.client.text import file_blocks, file_plan
 from map_reduce.core import names
 from map_reduce.core.chord.placement import CHOICES, Placement
 from map_reduce.core.digests import digest_of
@@ -47,15 +47,11 @@ from map_reduce.core.messages import (
     BlockItems,
     BlockRef,
     BlockText,
-    CheckFiles,
     CheckFunctions,
     CheckVerdict,
     Done,
-    FilesSeen,
-    FileStamp,
     Functions,
     GetCheck,
-    InlineItems,
     JobSpec,
     ReleaseJob,
     Split,
@@ -71,8 +67,6 @@ from map_reduce.server.access import Access
 log = logging.getLogger(__name__)
 
 NONCE_BYTES = 16
-INLINE_BYTES_MAX = 64 * 1024
-STAMPS_PER_MESSAGE_MAX = 2_000
 CHECK_S_MAX = 40.0
 CHECK_POLL_S = 0.01
 CHECK_RETRY_S = 0.5
@@ -103,7 +97,7 @@ def submit(
         ClusterError: the cluster can't be reached or did not take it.
     """
     access.check_usable()
-    source = read_input(data)
+    source = data if isinstance(data, SampleInput) else read_input(data)
     submission = _Submission(access, job, slots, loads or {})
     try:
         return submission.submit(source)
@@ -134,16 +128,10 @@ class _Submission:
         members = self._access.records.choose_odd_members(line)
         return Birth(digest_of(self._pickled), nonce, members)
 
-    def submit(self, source: ItemInput | FileInput) -> Submitted:
+    def submit(self, source: Source) -> Submitted:
         functions = self._functions()
-        readers: tuple[Member, ...] = ()
-        input_bytes = 0
-        splits: tuple[Split, ...]
-        if isinstance(source, ItemInput):
-            splits = tuple(self._item_splits(source, functions))
-            input_bytes = sum(_size_bytes(split) for split in splits)
-        else:
-            splits, readers, input_bytes = self._file_splits(source, functions)
+        cutter = Cutter(self._access, self._slots, self._put_input, lambda: self._check(functions))
+        splits, readers, input_bytes = cutter.cut(source)
         spec = JobSpec(
             job_id=self._id,
             birth=self._birth.encode(),
@@ -201,6 +189,12 @@ class _Submission:
             return split
         ref = self._put_input(self._access.blocks.get(split.ref))
         return msgspec.structs.replace(split, ref=ref)
+
+    def _put_input(self, data: bytes) -> BlockRef:
+        self._stored = True
+        number = next(self._blocks)
+        choices = [names.input_block(self._id, number, choice) for choice in range(CHOICES)]
+        return self._access.blocks.put(self._placement.choose(choices, len(data)), data)
 
     def _tell_owner(self, ref: BlockRef) -> Member | None:
         """Who has taken the job now. It is submitted in any case."""
@@ -277,57 +271,6 @@ class _Submission:
             pause.wait(CHECK_POLL_S)
         raise NoNodeError(f"node {member} did not get to unpickling the functions in time")
 
-    # ------------------------------------------------------------------ items
-
-    def _item_splits(self, items: ItemInput, functions: Functions) -> Iterator[Split]:
-        chunks = item_chunks(items, self._slots, self._access.cluster.items_per_chunk)
-        first = next(chunks, None)
-        if first is None:
-            return
-        second = next(chunks, None)
-        if second is None and len(first.data) <= INLINE_BYTES_MAX:
-            yield first
-            return
-        self._check(functions)
-        rest: Iterable[InlineItems] = [] if second is None else itertools.chain([second], chunks)
-        for chunk in itertools.chain([first], rest):
-            ref = self._put_input(chunk.data)
-            yield BlockItems(ref, chunk.count, chunk.first_index, chunk.keyed)
-
-    def _put_input(self, data: bytes) -> Any:
-        self._stored = True
-        number = next(self._blocks)
-        choices = [names.input_block(self._id, number, choice) for choice in range(CHOICES)]
-        return self._access.blocks.put(self._placement.choose(choices, len(data)), data)
-
-    # ------------------------------------------------------------------ files
-
-    def _file_splits(
-        self, files: FileInput, functions: Functions
-    ) -> tuple[tuple[Split, ...], tuple[Member, ...], int]:
-        plan = file_plan(files, self._slots)
-        members = self._access.members()
-        if all(self._sees(member, plan.stamps) for member in members):
-            return plan.splits, members, plan.total_bytes
-        self._check(functions)
-        splits, total_bytes = [], 0
-        for block in file_blocks(files, self._slots):
-            ref = self._put_input(block.data)
-            total_bytes += len(block.data)
-            splits.append(BlockText(ref, block.path, block.start, block.first_line, block.format))
-        return tuple(splits), (), total_bytes
-
-    def _sees(self, member: Member, stamps: tuple[FileStamp, ...]) -> bool:
-        for start in range(0, len(stamps), STAMPS_PER_MESSAGE_MAX):
-            message = CheckFiles(stamps[start : start + STAMPS_PER_MESSAGE_MAX])
-            try:
-                reply = self._access.peers.request(member.address, message, FilesSeen)
-            except ClusterError:
-                return False
-            if not reply.all_seen:
-                return False
-        return True
-
 
 def _rules(options: Options) -> TaskRules:
     skip = options.skip
@@ -341,9 +284,3 @@ def _rules(options: Options) -> TaskRules:
         priority=float(options.priority),
         result_ttl_s=float(options.result_ttl_s or 0.0),
     )
-
-
-def _size_bytes(split: Split) -> int:
-    if isinstance(split, InlineItems):
-        return len(split.data)
-    return split.ref.size_bytes if isinstance(split, BlockItems) else 0

@@ -36,6 +36,7 @@ from map_reduce.core.messages import (
     Done,
     EndJob,
     Failure,
+    Figures,
     JobAdopted,
     JobLine,
     JobSpec,
@@ -166,6 +167,7 @@ class JobMaster:
                 epoch=0 if self._journal is None else self._journal.epoch,
                 waiting_for=self._waiting_for,
                 tally=self._tally() if told else Tally(),
+                figures=self._figures() if told else Figures(),
             )
 
     def line(self, counters: bool = True) -> JobLine:
@@ -179,12 +181,18 @@ class JobMaster:
                 tally.records_skipped + tally.keys_skipped,
                 0 if self._journal is None else self._journal.epoch,
                 self._waiting_for,
+                figures=Figures() if self._ending is None else self._ending.figures,
             )
 
     def _tally(self) -> Tally:
         if self._ending is not None:
             return self._ending.tally
         return Tally() if self._scheduler is None else self._scheduler.ledger.tally.shown()
+
+    def _figures(self) -> Figures:
+        if self._ending is not None:
+            return self._ending.figures
+        return Figures() if self._scheduler is None else self._scheduler.figures()
 
     def _progress(self) -> Progress:
         if self._ending is not None:

@@ -13,6 +13,7 @@ from map_reduce.core.messages import (
     Done,
     EndJob,
     Failure,
+    Figures,
     JobStatus,
     OutputPart,
     Progress,
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 STATUS_BYTES_MAX = 1 << 20
 NO_TALLY = Tally()
+NO_FIGURES = Figures()
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def status_of(
     epoch: int,
     waiting_for: tuple[Address, ...] = (),
     tally: Tally = NO_TALLY,
+    figures: Figures = NO_FIGURES,
 ) -> JobStatus:
     """With as many parts from ``first_part`` on as fit a message."""
     return JobStatus(
@@ -108,6 +111,7 @@ def status_of(
         epoch=epoch,
         waiting_for=waiting_for,
         tally=tally,
+        figures=figures,
     )
 
 

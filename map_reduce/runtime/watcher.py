@@ -42,7 +42,7 @@ from map_reduce.errors import ClusterError, MapReduceError
 from map_reduce.ports import BlockStore
 from map_reduce.runtime.journal import WITHIN_S
 from map_reduce.runtime.specification import read_specification
-from map_reduce.runtime.surroundings import NO_TALLY, Surroundings, status_of
+from map_reduce.runtime.surroundings import NO_FIGURES, NO_TALLY, Surroundings, status_of
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +154,7 @@ class Watcher:
                 epoch=lease.epoch,
                 waiting_for=job.waiting_for,
                 tally=NO_TALLY if ending is None or message.first_part else ending.tally,
+                figures=NO_FIGURES if ending is None or message.first_part else ending.figures,
             )
 
     def cancel(self, job_id: str, reason: str, *, release: bool = False) -> bool:

@@ -32,6 +32,7 @@ from map_reduce.core.messages import Failed, MapOutput, Outcome, ReduceOutput
 from map_reduce.errors import ProtocolError
 from map_reduce.execution.attempt import Tracker, run_attempt
 from map_reduce.execution.failures import sendable
+from map_reduce.execution.watch import LOOK_INTERVAL_S, Watch
 from map_reduce.workers.confinement import Limits, confine
 from map_reduce.workers.failures import escaped
 from map_reduce.workers.leftovers import Surroundings
@@ -51,7 +52,7 @@ from map_reduce.workers.protocol import (
     worker_side,
 )
 
-REPORT_INTERVAL_MS = 200
+REPORT_INTERVAL_S = 0.2
 OOM_SCORE = "500"
 """Added to the kernel's badness (0 … 1000): out of memory, it ends a worker, not the node."""
 
@@ -102,7 +103,9 @@ class WorkerProcess:
         self._inbox: SimpleQueue[ToWorker] = SimpleQueue()
         self._running: Run | None = None
         self._tracker = Tracker()
-        self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        self._watch = Watch(0.0)
+        self._main = threading.get_ident()
+        self._watcher = threading.Thread(target=self._keep_watch, name="watcher", daemon=True)
 
     def serve(self) -> None:
         """Run what comes. Does not return."""
@@ -119,7 +122,8 @@ class WorkerProcess:
     # -------------------------------------------------------------- the main thread
 
     def _run(self, run: Run, surroundings: Surroundings) -> None:
-        cpu_s = time.process_time()
+        cpu_s, began_s = time.process_time(), time.monotonic()
+        self._watch = watch = Watch(began_s)
         note: Note | None = None
         try:
             self._tracker = tracker = Tracker()
@@ -139,7 +143,8 @@ class WorkerProcess:
         self._running = None
         if note is not None:
             note.close()
-        outcome = _with_cpu(outcome, time.process_time() - cpu_s)
+        cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - began_s
+        outcome = _with_times(outcome, cpu_s, wall_s, watch)
         recycle = _flush() or surroundings.restore() or _mistrusted(outcome)
         try:
             self._connection.send(Ended(outcome, path is not None, recycle))
@@ -149,7 +154,7 @@ class WorkerProcess:
 
     # -------------------------------------------------------------- the watcher
 
-    def _watch(self) -> None:
+    def _keep_watch(self) -> None:
         try:
             self._listen()
         finally:
@@ -160,17 +165,23 @@ class WorkerProcess:
         reader = worker_side()
         poller = select.poll()
         poller.register(self._connection.socket, select.POLLIN)
+        report_s = time.monotonic()  # of the last report, or of the last thing heard
         while True:
-            events = poller.poll(REPORT_INTERVAL_MS if self._running else None)
+            events = poller.poll(LOOK_INTERVAL_S * 1000 if self._running else None)
             self._connection.check()
+            now_s = time.monotonic()
+            if self._running is not None:
+                self._watch.look(sys._current_frames().get(self._main), now_s)
             if events:
+                report_s = now_s
                 if not reader.receive(self._connection.socket):
                     return
                 for message in reader.messages():
                     if isinstance(message, Run):
                         self._running = message
                     self._inbox.put(message)
-            elif run := self._running:
+            elif (run := self._running) and now_s - report_s >= REPORT_INTERVAL_S:
+                report_s = now_s
                 self._connection.send(_report(run, self._tracker))
 
 
@@ -190,10 +201,16 @@ def _writing(note: Note) -> Callable[[str, int, str, str], None]:
     return write
 
 
-def _with_cpu(outcome: Outcome, cpu_s: float) -> Outcome:
-    """The outcome with the processor time it took, where it has counts."""
+def _with_times(outcome: Outcome, cpu_s: float, wall_s: float, watch: Watch) -> Outcome:
+    """The outcome with the time it took, where it has counts."""
     if isinstance(outcome, MapOutput | ReduceOutput):
-        counts = msgspec.structs.replace(outcome.counts, user_s=cpu_s)
+        counts = msgspec.structs.replace(
+            outcome.counts,
+            user_s=cpu_s,
+            wall_s=wall_s,
+            watched_s=watch.watched_s,
+            in_user_code_s=watch.in_user_code_s,
+        )
         return msgspec.structs.replace(outcome, counts=counts)
     return outcome
 

@@ -111,6 +111,10 @@ def test_the_death_of_the_master_costs_a_job_nothing_but_time(cluster, tmp_path)
         with client_of(cluster, job.id, but=[victim]) as (_, attached):
             assert attached.name == "slow"
             assert attached.result(WAIT_S) == TOTALS
+            measured = attached.explain()  # before and after the death: the ledger has it
+            assert measured.map_tasks.count == measured.splits.count > 1
+            assert measured.map_tasks.total >= len(ITEMS) * 0.01
+            assert attached.report.masters == 2
     repeated = [number for number, runs in runs_of(tmp_path, "map").items() if runs > 1]
     assert len(repeated) <= 20 / 4 + 2, "only what was done, or under way, on the dead node"
 

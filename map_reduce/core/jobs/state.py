@@ -21,6 +21,7 @@ from map_reduce.core.messages import (
     BlockRef,
     Counts,
     Failure,
+    Figures,
     OutputPart,
     Progress,
     Suspect,
@@ -129,6 +130,7 @@ class JobEnd(msgspec.Struct, frozen=True, array_like=True):
     failure: Failure | None = None
     parts_ref: BlockRef | None = None
     tally: Tally = Tally()
+    figures: Figures = Figures()
 
 
 class JobState(msgspec.Struct, frozen=True, array_like=True):

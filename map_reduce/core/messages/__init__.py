@@ -67,6 +67,7 @@ from map_reduce.core.messages.blocks import (
     PutPiece,
     WhichMissing,
 )
+from map_reduce.core.messages.figures import Figures, Spread
 from map_reduce.core.messages.inputs import (
     SHIFTING_ENCODINGS,
     BlockItems,
@@ -224,6 +225,7 @@ __all__ = [
     "EndedJob",
     "Failed",
     "Failure",
+    "Figures",
     "FileStamp",
     "FileText",
     "FilesSeen",
@@ -290,6 +292,7 @@ __all__ = [
     "Skipping",
     "Source",
     "Split",
+    "Spread",
     "StartAttempt",
     "StopAttempt",
     "StopNode",

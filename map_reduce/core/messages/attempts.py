@@ -138,6 +138,10 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     records_out: int = 0
     bytes_out: int = 0
     user_s: float = 0.0  # processor time of the worker process, all of it
+    wall_s: float = 0.0
+    watched_s: float = 0.0  # for so long it was looked at now and then what the process does,
+    in_user_code_s: float = 0.0  # and for so much of that it was in the user's functions
+    spilled_bytes: int = 0
 
 
 class MapOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):

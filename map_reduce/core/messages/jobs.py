@@ -7,6 +7,7 @@ import msgspec
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.base import NOT_DECODABLE, Message
 from map_reduce.core.messages.blocks import BlockRef
+from map_reduce.core.messages.figures import Figures
 from map_reduce.core.messages.inputs import Split
 from map_reduce.core.messages.tally import Tally
 from map_reduce.errors import ProtocolError
@@ -185,3 +186,5 @@ class JobStatus(Message, frozen=True):
     epoch: int = 0
     waiting_for: tuple[Address, ...] = ()
     """Members of the job's record that do not answer, where too few do for it to go on."""
+    figures: Figures = Figures()
+    """Told together with the tally, by the job's master and once it has ended."""

@@ -6,6 +6,7 @@ import msgspec
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.base import Message
+from map_reduce.core.messages.figures import Figures
 from map_reduce.core.messages.jobs import Failure, Functions, Progress
 
 
@@ -58,6 +59,7 @@ class JobLine(msgspec.Struct, frozen=True, array_like=True):
     epoch: int = 0  # of its master
     waiting_for: tuple[Address, ...] = ()  # members of its record without which it can't go on
     note: str = ""  # for people
+    figures: Figures = Figures()  # once it has ended
 
 
 class Node(Message, frozen=True):

@@ -61,6 +61,7 @@ from map_reduce.core.messages import (
     AttemptId,
     Failed,
     Failure,
+    Figures,
     JobSpec,
     MapOutput,
     OutputPart,
@@ -87,6 +88,7 @@ from map_reduce.core.scheduling.events import (
     TakenOver,
     Tick,
 )
+from map_reduce.core.scheduling.figures import ended, figures_of
 from map_reduce.core.scheduling.flights import Flights
 from map_reduce.core.scheduling.giving import given
 from map_reduce.core.scheduling.ledger import Ledger
@@ -218,11 +220,14 @@ class JobScheduler:
         """How far the job is; never less far than in the answer before."""
         return self._account.show(self.phase, self.ledger, now_s)
 
+    def figures(self) -> Figures:
+        """What the tasks that are committed have cost; takes time in proportion to their number."""
+        return figures_of(self.spec, self.ledger, self.nodes)
+
     # -------------------------------------------------------------- the job moves on
 
     def _advance(self) -> None:
-        ledger, slots = self.ledger, self.nodes.slots_total
-        splits = self.spec.splits
+        ledger, slots, splits = self.ledger, self.nodes.slots_total, self.spec.splits
         if self.phase is JobPhase.WAITING and splits:
             if not slots:
                 return
@@ -272,7 +277,7 @@ class JobScheduler:
         self._account.close(self._real_s)
         self.commits.ended()
         progress = self._account.show(phase, self.ledger, self._real_s)
-        self.ending = JobEnd(progress, parts, failure, tally=self.ledger.tally.shown())
+        self.ending = ended(progress, parts, failure, self.spec, self.ledger, self.nodes)
 
     def _commit(self) -> None:
         """Put a batch under way, if one is due."""
