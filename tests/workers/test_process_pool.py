@@ -234,7 +234,8 @@ def test_a_careful_attempt_tells_the_record_that_it_ended_at(
         return []
 
     items = [f"item no {number}" for number in range(20)]
-    suspect = start(pool, order(ends_at, items, careful=True, timeout_s=2.0)).failed().suspect
+    timeout_s = 2.0 if end is forever else 60.0
+    suspect = start(pool, order(ends_at, items, careful=True, timeout_s=timeout_s)).failed().suspect
     assert suspect is not None
     assert (suspect.phase, suspect.position, suspect.cause) == ("map", 7, cause)
     assert (suspect.bad.where, suspect.bad.record) == ("item 7", "'item no 7'")
