@@ -42,6 +42,8 @@ REGRESSIONS = [
     Settings(5001407, members=7, seconds=10, faults=5, accurate=True),
     # A member that had the place of an earlier incarnation was counted as in every list.
     Settings(6, members=8, successors_max=4, faults=12, accurate=True),
+    # So was, for as long as that member lived, one that a list skips to end at the earlier life.
+    Settings(5043193, members=4, seconds=10, faults=5, accurate=True),
 ]
 
 

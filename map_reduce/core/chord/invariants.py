@@ -124,7 +124,8 @@ def principals(
 
     One that is alone, with the pair (self, self), skips everybody else: who has joined it and is
     not in its list yet is no principal yet. An earlier incarnation in a list does not stand for
-    the member that is at its place now.
+    the member that is at its place now; at a list's end, what lies before it is skipped all the
+    same.
     """
     places = {member.identifier: member for member in ring}
     ordered = sorted(places)
@@ -132,7 +133,9 @@ def principals(
     changes = [0] * (len(ordered) + 1)
     lists = [(state.member, state.successors) for state in ring.values()]
     for owner, chain in (*lists, *on_their_way):
-        named = [m for m in chain if places.get(m.identifier, m) == m]
+        # A pair across an earlier life spans more than the two with it. At the end there is none.
+        named = [m for m in chain[:-1] if places.get(m.identifier, m) == m]
+        named += chain[-1:]
         for a, b in pairwise([owner, *named]):
             first = bisect_right(ordered, a.identifier)
             end = bisect_left(ordered, b.identifier)

@@ -82,6 +82,22 @@ def test_r5_an_earlier_incarnation_does_not_stand_for_the_member() -> None:
     assert B not in principals(states)
 
 
+def test_r5_an_earlier_incarnation_at_the_end_of_a_list_does_not_hide_who_is_before_it() -> None:
+    """Else B would be a principal only for as long as C lives again."""
+    old = Member(C.address, 0)
+    with_c = ring_of(
+        [
+            MemberState(D, C, (A, old)),
+            MemberState(A, D, (B, C)),
+            MemberState(B, A, (C, D)),
+            MemberState(C, B, (D, A)),
+        ]
+    )
+    without = ring_of([state for state in with_c.values() if state.member != C])
+    assert B not in principals(with_c)
+    assert B not in principals(without)
+
+
 def test_r6_a_pointer_from_nowhere() -> None:
     before = MemberState(A, D, (B, C))
     assert unfounded(before, MemberState(A, D, (C, D)), ()) == [], "next in the list"
@@ -104,7 +120,8 @@ def test_principals_are_those_that_no_pair_skips(lists: dict[Member, list[Member
     taken = {member.address: member for member in states}
     skipped = set()
     for member, named in lists.items():
-        chain = [member, *(m for m in named if taken.get(m.address, m) == m)]
+        now = [m for m in named[:-1] if taken.get(m.address, m) == m]
+        chain = [member, *now, *named[-1:]]
         for a, b in pairwise(chain):
             skipped |= {m for m in states if between(a.identifier, m.identifier, b.identifier)}
     assert principals(states) == states.keys() - skipped
