@@ -55,7 +55,7 @@ def distance(start: Identifier, end: Identifier) -> int:
 _NOT_IN_HOSTS = frozenset("[]/@ \t\r\n")
 
 
-class Address(msgspec.Struct, frozen=True, array_like=True, order=True, dict=True):
+class Address(msgspec.Struct, frozen=True, array_like=True, order=True, dict=True, cache_hash=True):
     """Where a node listens."""
 
     host: str
@@ -97,7 +97,7 @@ class Address(msgspec.Struct, frozen=True, array_like=True, order=True, dict=Tru
         return cls(host, int(port))
 
 
-class Member(msgspec.Struct, frozen=True, array_like=True, order=True, dict=True):
+class Member(msgspec.Struct, frozen=True, array_like=True, order=True, dict=True, cache_hash=True):
     """One life of a node: a restart at the same address is another member.
 
     ``incarnation`` is drawn anew at each start and is larger at a later one.

@@ -20,22 +20,23 @@ class Draws:
 
     def __init__(self, seed: int, purpose: str) -> None:
         digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-        self._next = Random(int.from_bytes(digest, "big")).random
+        self.uniform = Random(int.from_bytes(digest, "big")).random
+        """From 0 to below 1."""
 
     def chance(self, probability: float) -> bool:
-        return self._next() < probability
+        return self.uniform() < probability
 
     def below(self, bound: int) -> int:
         """A whole number from 0 to bound - 1."""
-        return int(self._next() * bound)
+        return int(self.uniform() * bound)
 
     def within(self, low: int, high: int) -> int:
         """A whole number from low to high, both included."""
-        return low + int(self._next() * (high - low + 1))
+        return low + int(self.uniform() * (high - low + 1))
 
     def heavy_tailed(self, low: int, high: int) -> int:
         """From low to high; half of the draws are in the lowest tenth, the rest thin out."""
-        reach = self._next() * self._next() * self._next()
+        reach = self.uniform() * self.uniform() * self.uniform()
         return low + int(reach * (high - low))
 
     def one_of(self, choices: Sequence[T]) -> T:

@@ -11,9 +11,11 @@ With the production detector nothing is granted, and the ring has to be ideal ag
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from map_reduce.core.chord.fingers import Fingers
 from map_reduce.core.chord.invariants import (
     MemberState,
     Ring,
@@ -30,7 +32,7 @@ from map_reduce.core.chord.invariants import (
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import Message, Neighbours, Notify
-from map_reduce.simulation.settled import Circle
+from map_reduce.simulation.settled import Circle, fill, has_fingers
 
 if TYPE_CHECKING:
     from map_reduce.simulation.process import Process
@@ -41,6 +43,9 @@ SMALL_MEMBERS = 32
 """Rings up to this size are checked whole after every change, larger ones after every so many
 changes as there are members in each such number."""
 
+
+FLAWS_TOLD = 8
+"""Of a ring that is not ideal."""
 
 GRACE_ROUNDS = 3
 """Rounds after its own pause in which a member judges nobody (F1)."""
@@ -167,34 +172,38 @@ class Judge:
         self._principals = self._principals - {process.ring.me}
 
     def after_quiet(self) -> list[str]:
-        """In what the ring is not ideal, or a verdict not true, over all processes that are up."""
+        """In what the ring is not ideal, or a verdict not true, over all processes that are up:
+        the first few things."""
         processes = list(self._world.processes())
-        wrong = [f"{p.ring.me} has not joined" for p in processes if not p.ring.joined]
-        wrong += [f"{p.ring.me} is cut off" for p in processes if p.ring.cut_off]
+        circle = self.circle()
+        wrong = list(islice(self._untrue(processes, circle), FLAWS_TOLD))
+        return wrong or flaws(self.ring(), self._world.settings.successors_max)[:FLAWS_TOLD]
+
+    def _untrue(self, processes: Collection[Process], circle: Circle) -> Iterator[str]:
+        """What processes believe that is not so, one after the other."""
+        yield from (f"{p.ring.me} has not joined" for p in processes if not p.ring.joined)
+        yield from (f"{p.ring.me} is cut off" for p in processes if p.ring.cut_off)
         for process in processes:
-            place = [process.ring.predecessor, *process.ring.successors]
-            wrong += [
-                f"{process.ring.me} believes {member} dead, which lives"
-                for member in place
-                if member and process.ring.believed_dead(member) and self._world.is_up(member)
-            ]
-            wrong += self._wrong_with_the_view(process)
-        return wrong or flaws(self.ring(), self._world.settings.successors_max)
+            ring = process.ring
+            for member in (ring.predecessor, *ring.successors):
+                if member and ring.believed_dead(member) and self._world.is_up(member):
+                    yield f"{ring.me} believes {member} dead, which lives"
+            yield from _wrong_with_the_view(ring, circle)
+
+    def wrong_fingers(self) -> list[str]:
+        """Whose fingers are not right, in an ideal ring: the first few."""
+        circle = self.circle()
+        wrong = (
+            f"the fingers of {process.ring.me} are not right"
+            for process in self._world.processes()
+            if has_fingers(process.ring, self._world.settings.successors_max)
+            and not _fingers_are_right(process.ring, circle)
+        )
+        return list(islice(wrong, FLAWS_TOLD))
 
     def is_content(self) -> bool:
         """Whether all is as it must be after quiet."""
         return not self.after_quiet()
-
-    def _wrong_with_the_view(self, process: Process) -> list[str]:
-        """Whom it misses, and whom it names though it is gone. (Not of views that are full.)"""
-        view = process.ring.acquaintances.members
-        if view.is_full or process.ring.alone:
-            return []
-        named = {process.ring.me, *view.living()}
-        there = {p.ring.me for p in self._world.processes() if p.ring.joined}
-        missed, gone = sorted(there - named), sorted(named - there)
-        wrong = [f"the view of {process.ring.me} misses {_hosts(missed)}"] if missed else []
-        return wrong + ([f"the view of {process.ring.me} has {_hosts(gone)}"] if gone else [])
 
     def ideal_among_serving(self) -> bool:
         """Whether those that serve are one ideal ring, whoever else is up or cut off."""
@@ -229,6 +238,24 @@ class Judge:
     def _raise(self, wrong: list[str]) -> None:
         if wrong:
             raise Violation(f"at {self._world.now_s():.6f} s: " + "; ".join(wrong))
+
+
+def _wrong_with_the_view(ring: RingMember, circle: Circle) -> list[str]:
+    """Whom it misses, and whom it names though it is gone. (Not of views that are full.)"""
+    view = ring.acquaintances.members
+    if view.is_full or ring.alone or view.living() == circle.behind(ring.me):
+        return []
+    named = {ring.me, *view.living()}
+    there = set(circle.members)
+    missed, gone = sorted(there - named), sorted(named - there)
+    wrong = [f"the view of {ring.me} misses {_hosts(missed)}"] if missed else []
+    return wrong + ([f"the view of {ring.me} has {_hosts(gone)}"] if gone else [])
+
+
+def _fingers_are_right(ring: RingMember, circle: Circle) -> bool:
+    ideal = Fingers(ring.me)
+    fill(ideal, ring.successors[-1], circle)
+    return sorted(ring.fingers.members()) == sorted(ideal.members())
 
 
 def lives_on(owner: Member, chain: Collection[Member], ring: Ring) -> bool:

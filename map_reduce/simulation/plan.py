@@ -85,6 +85,21 @@ class Settings:
     drift_ppm_max: int = 20_000
     quiet_s_max: int = 600
 
+    @classmethod
+    def of_a_thousand(cls, seed: int) -> Settings:
+        """A large ring, most of which is there when the run begins. Of four seeds, two have views
+        that hold the whole ring, and two need fingers; of each two, one has exact detectors."""
+        return cls(
+            seed,
+            members=1000,
+            placed=980,
+            view_max=64 if seed % 2 else MEMBERS_MAX,
+            seconds=10,
+            successors_max=8,
+            accurate=seed // 2 % 2 == 0,
+            faults=30,
+        )
+
     def flags(self) -> str:
         """As on the command line."""
         accurate = " --accurate" if self.accurate else ""

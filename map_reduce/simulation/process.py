@@ -77,6 +77,8 @@ class Oracle(Certain):
     def ended(self, member: Member) -> bool:
         return not self._is_up(member)
 
+    suspects = dead = ended
+
 
 class Asker:
     """Somebody who runs procedures: a client, or a process."""
@@ -92,34 +94,24 @@ class Asker:
         self, procedure: Procedure[T], then: Callable[[T | None, ClusterError | None], None]
     ) -> None:
         """Drive it to its end; ``then`` gets its result or its error."""
-        self._step(procedure, lambda: next(procedure), then, None)
+        send, throw = procedure.send, procedure.throw
 
-    def _step(
-        self,
-        procedure: Procedure[T],
-        advance: Callable[[], object],
-        then: Callable[[T | None, ClusterError | None], None],
-        reply: Message | None,
-    ) -> None:
-        try:
-            ask = advance()
-        except StopIteration as end:
-            self.stepped(reply)
-            then(end.value, None)
-            return
-        except ClusterError as error:
-            self.stepped(reply)
-            then(None, error)
-            return
-        self.stepped(reply)
-
-        def resume(answer: Message | ClusterError) -> None:
-            if isinstance(answer, ClusterError):
-                self._step(procedure, lambda: procedure.throw(answer), then, None)
+        def resume(answer: Message | ClusterError | None) -> None:
+            reply = None if isinstance(answer, ClusterError) else answer
+            try:
+                ask = send(reply) if reply is answer else throw(answer)  # type: ignore[arg-type]
+            except StopIteration as end:
+                self.stepped(reply)
+                then(end.value, None)
+            except ClusterError as error:
+                self.stepped(reply)
+                then(None, error)
             else:
-                self._step(procedure, lambda: procedure.send(answer), then, answer)
+                self.stepped(reply)
+                ask_world(self, ask, resume)
 
-        self.world.ask(self, ask, resume)  # type: ignore[arg-type]
+        ask_world = self.world.ask
+        resume(None)
 
     def stepped(self, reply: Message | None) -> None:
         """Called after each atomic step."""
@@ -209,7 +201,8 @@ class Process(Asker):
         self.up = False
 
     def stepped(self, reply: Message | None) -> None:
-        self.world.stepped(self, reply)
+        if self.world.watched:
+            self.world.stepped(self, reply)
 
     def _tick(self) -> None:
         def done(_: None, __: ClusterError | None) -> None:

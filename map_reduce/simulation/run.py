@@ -136,7 +136,7 @@ def _await_ideal(world: World, outcome: Outcome) -> None:
         process.seeds = tuple(world.addresses)  # the operator sees to it that one of them is up
     for waited_s in range(0, world.settings.quiet_s_max, QUIET_STEP_S):
         outcome.healed_after_s = waited_s
-        if not (wrong := world.judge.after_quiet()):
+        if not (wrong := world.judge.after_quiet() or world.judge.wrong_fingers()):
             return
         world.run_until(world.now_us + QUIET_STEP_S * SECOND_US)
     if sum(process.ring.joined for process in world.processes()) <= 1 and not any(
@@ -144,9 +144,7 @@ def _await_ideal(world: World, outcome: Outcome) -> None:
     ):
         outcome.refuses = True
         return
-    raise Violation(
-        f"not ideal after {world.settings.quiet_s_max} s of quiet: " + "; ".join(wrong[:8])
-    )
+    raise Violation(f"not ideal after {world.settings.quiet_s_max} s of quiet: " + "; ".join(wrong))
 
 
 def _look_up(world: World, outcome: Outcome) -> None:

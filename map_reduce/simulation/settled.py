@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from map_reduce.core.chord.fingers import Fingers
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.chord.state import Standing
 from map_reduce.core.identifiers import Address, Identifier, Member
@@ -39,6 +40,12 @@ class Circle:
         """The number of the owner in ring order."""
         return bisect_left(self._places, target) % len(self.members)
 
+    def behind(self, member: Member) -> tuple[Member, ...]:
+        """All others clockwise, where the member is one of them; or else all."""
+        place = self.place_of(member.identifier) if self.members else 0
+        others = (*self.members[place + 1 :], *self.members[:place])
+        return others if self.members[place : place + 1] == [member] else tuple(self.members)
+
     def from_place(self, place: int, number: int) -> tuple[Member, ...]:
         """So many members from there clockwise; each once."""
         end = place + min(number, len(self.members))
@@ -61,21 +68,27 @@ def settle(rings: Sequence[RingMember], successors_max: int) -> Circle:
             circle.from_place((place + 1) % len(rings), min(view.members_max, len(rings) - 1))
         )
         view.tell_nothing()
-        _fill_fingers(ring, circle, successors_max)
+        if has_fingers(ring, successors_max):
+            fill(ring.fingers, ring.successors[-1], circle)
     for _ in range(ROUNDS):
         for ring in rings:
             perform(ring.stabilize(), directly(by_address, ring.me))
     return circle
 
 
-def _fill_fingers(ring: RingMember, circle: Circle, successors_max: int) -> None:
+def has_fingers(ring: RingMember, successors_max: int) -> bool:
+    """Whether a member needs fingers after a long quiet. As in fix_finger, it needs none where the
+    list goes round the ring, or the view holds all of it."""
     if ring.alone or len(ring.successors) < successors_max:
-        return  # as in fix_finger: the list goes round the ring
-    if not ring.acquaintances.members.is_full:
-        return  # the view holds all of it
-    covered = ring.successors[-1].identifier
-    while (start := ring.fingers.next_start(covered)) is not None:
-        ring.fingers.found(start, circle.owner(start))
+        return False
+    return ring.acquaintances.members.is_full
+
+
+def fill(fingers: Fingers, last_successor: Member, circle: Circle) -> None:
+    """Let all fingers be right."""
+    covered = last_successor.identifier
+    while (start := fingers.next_start(covered)) is not None:
+        fingers.found(start, circle.owner(start))
 
 
 def directly(

@@ -7,6 +7,7 @@ waits in one queue, ordered by time and then by age, so a run depends on nothing
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -60,6 +61,7 @@ class World:
         first_incarnation: int = 1,
     ) -> None:
         self.settings = settings
+        self._timeout_us = settings.timeout_us
         self.kind = kind
         self.now_us = 0
         self.addresses = addresses
@@ -70,7 +72,10 @@ class World:
         self._number = {address: number for number, address in enumerate(addresses)}
         self._processes: list[Process | None] = [None] * len(addresses)
         self._incarnations = count(first_incarnation)
+        self.watched = readable or settings.accurate
+        """Whether somebody wants to see every step."""
         self._queue: list[tuple[int, int, Asker | None, Callable[[], None]]] = []
+        self._timeouts: deque[tuple[int, int, _Pending]] = deque()  # the usual ones, in order
         self._age = count(1)
         self._views_in_flight: dict[int, tuple[Member, Neighbours]] = {}
 
@@ -125,9 +130,10 @@ class World:
 
     def is_up(self, member: Member) -> bool:
         """Whether this very incarnation is up and has not left."""
-        process = self.process(self._number[member.address])
+        process = self._processes[self._number[member.address]]
         return (
             process is not None
+            and process.up
             and process.ring.me == member
             and process.ring.standing is not Standing.LEFT
         )
@@ -138,7 +144,7 @@ class World:
         return process is not None and process.paused_until_us > self.now_us - 3 * SECOND_US
 
     def views_in_flight(self) -> list[tuple[Member, Neighbours]]:
-        """Answers to GetNeighbours that have not arrived yet, and at whom."""
+        """Answers to GetNeighbours that have not arrived yet, and at whom; with oracles only."""
         return list(self._views_in_flight.values())
 
     # -------------------------------------------------------------- messages
@@ -155,15 +161,46 @@ class World:
         pending = _Pending(asker, number, resume)
         if self.meter is not None:
             self.meter.request(asker.sender, ask.message)
-        timeout_us = timeout_us or self.settings.timeout_us
-        self.at(timeout_us, asker, lambda: self._time_out(pending))
+        if timeout_us is None:
+            self._await(pending)
+        else:
+            self.at(timeout_us, asker, lambda: self._time_out(pending))
+        message = ask.message
         for delay_us in self.network.fate(asker.number, number):
-            self.at(delay_us, None, lambda: self._arrive(pending, ask.message))
+            self.at(delay_us, None, lambda: self._arrive(pending, message))
+
+    def _await(self, pending: _Pending) -> None:
+        """See to it that the request ends in time.
+
+        Nearly all are answered long before. So of the usual timeouts, which all take equally long,
+        only the first one stands in the queue of what happens; the others wait behind it, and are
+        left out when their turn comes and their request has ended.
+        """
+        at_us, age = self.now_us + self._timeout_us, next(self._age)
+        if not self._timeouts:
+            heapq.heappush(self._queue, (at_us, age, None, self._first_timeout))
+        self._timeouts.append((at_us, age, pending))
+
+    def _first_timeout(self) -> None:
+        timeouts = self._timeouts
+        _, _, pending = timeouts.popleft()
+        while timeouts and not timeouts[0][2].open:
+            timeouts.popleft()
+        if timeouts:
+            at_us, age, _ = timeouts[0]
+            heapq.heappush(self._queue, (at_us, age, None, self._first_timeout))
+        asker = pending.asker
+        if not (pending.open and asker.up):
+            return
+        if (wait_us := asker.paused_until_us - self.now_us) > 0:
+            self.at(wait_us, asker, lambda: self._time_out(pending))
+        else:
+            self._time_out(pending)
 
     def _arrive(self, pending: _Pending, message: Message) -> None:
-        process = self.process(pending.peer)
+        process = self._processes[pending.peer]
         asker = pending.asker
-        if process is None:
+        if process is None or not process.up:
             address = self.addresses[pending.peer]
             self._reply(pending, NotListening(f"{address} refuses connections"))
             return
@@ -181,15 +218,17 @@ class World:
         if self.trace.lines is not None:
             told = f"{self._name(asker.number)} → {self._name(pending.peer)}  {in_words(message)}"
             self.trace.tell(self.now_us, f"{told};  {in_words(reply)}")
-        process.stepped(message if isinstance(message, Notify) else None)
+        if self.watched:
+            process.stepped(message if isinstance(message, Notify) else None)
         if self.meter is not None:
             self.meter.reply(reply)
         self._reply(pending, reply)
 
     def _reply(self, pending: _Pending, reply: Message | ClusterError) -> None:
+        oracles = self.settings.accurate  # only then does the judge look at what is on its way
         for delay_us in self.network.fate(pending.peer, pending.asker.number):
             token = 0
-            if isinstance(reply, Neighbours) and pending.open and pending.asker.sender:
+            if oracles and isinstance(reply, Neighbours) and pending.open and pending.asker.sender:
                 token = next(self._age)
                 self._views_in_flight[token] = pending.asker.sender, reply
             self.at(delay_us, None, lambda token=token: self._returned(pending, reply, token))  # type: ignore[misc]

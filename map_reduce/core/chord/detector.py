@@ -47,6 +47,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from map_reduce.core.identifiers import Address, Member
@@ -207,21 +208,22 @@ class Detector:
         )
 
     def heard(self, member: Member) -> None:
-        self._running()
-        self._doubts.pop(member, None)
+        now_s = self._running()
+        if self._doubts:
+            self._doubts.pop(member, None)
         if member not in self._heard:
             self._has_ended(member.address, member.incarnation - 1)
             _bound(self._heard)
-        self._heard[member] = self._now_s()
+        self._heard[member] = now_s
         self._alone_since_s = None
 
     def failed(self, member: Member, *, refused: bool = False) -> None:
-        self._running()
+        now_s = self._running()
         if (doubt := self._doubts.get(member)) is None:
             _bound(self._doubts)
-            doubt = self._doubts[member] = _Doubt(self._now_s())
+            doubt = self._doubts[member] = _Doubt(now_s)
         if self._alone_since_s is None:
-            self._alone_since_s = self._now_s()
+            self._alone_since_s = now_s
         doubt.failures += 1
         doubt.refusals = doubt.refusals + 1 if refused else 0
 
@@ -287,11 +289,15 @@ class Detector:
         return self._ended.get(member.address, -1) >= member.incarnation
 
     def suspects(self, member: Member) -> bool:
-        return member in self._doubts or self.ended(member)
+        if member in self._doubts:
+            return True
+        return self._ended.get(member.address, -1) >= member.incarnation  # asked most: no call
 
     def dead(self, member: Member) -> bool:
-        if self.ended(member):
+        if self._ended.get(member.address, -1) >= member.incarnation:
             return True
+        if not self._doubts:
+            return False
         doubt = self._doubts.get(member)
         return doubt is not None and doubt.dead and self.may_judge()
 
@@ -306,34 +312,41 @@ class Detector:
         Infinite while others who answer could confirm it and have not.
         """
         doubt = self._doubts[suspect]
-        others = [member for member in self._others() if member != suspect]
-        wanted = min(self._confirmations, len(others))
-        answering = sum(
-            member not in self._doubts and member not in self._abstaining for member in others
-        )
+        view = self._others()
+        others = len(view) - (suspect in view)
+        wanted = min(self._confirmations, others)
         confirmed = len(doubt.confirmed)
-        if confirmed < min(wanted, answering):
+        if confirmed < wanted and confirmed < self._answering(view, suspect, wanted):
             return math.inf
         health = 1 + self._ill_health
         if doubt.refusals >= self._failures_min and all(doubt.confirmed.values()):
             return self._dead_after_s * health
-        silence_s = max(self._silence_s, SILENCE_S_PER_LOG10 * math.log10(len(others) + 2))
+        silence_s = max(self._silence_s, SILENCE_S_PER_LOG10 * math.log10(others + 2))
         if confirmed < wanted:
             share = math.log(confirmed + 1) / math.log(wanted + 1)
             silence_s *= UNCONFIRMED_FACTOR - (UNCONFIRMED_FACTOR - 1) * share
         return silence_s * health
 
+    def _answering(self, view: Collection[Member], suspect: Member, upto: int) -> int:
+        """How many others of the view could confirm that the suspect is dead, counted to there."""
+        known = (member for member in view if member != suspect)
+        able = (m for m in known if m not in self._doubts and m not in self._abstaining)
+        return sum(1 for _ in islice(able, upto))
+
     # -------------------------------------------------------------- this process itself
 
-    def _running(self) -> None:
+    def _running(self) -> float:
+        """Note that it runs, and by its clock when that is."""
         now_s = self._now_s()
-        if now_s - self._ran_at_s > self._pause_s_max:
-            self._doubts.clear()
-            self._alone_since_s = None
-            self._ticks_until_verdicts = self._clean_ticks + 1  # the tick that notices is not clean
-        if now_s - self._ran_at_s > self._pause_s_max / 2:
+        gap_s = now_s - self._ran_at_s
+        if gap_s > self._pause_s_max / 2:
             self._falter()
+            if gap_s > self._pause_s_max:
+                self._doubts.clear()
+                self._alone_since_s = None
+                self._ticks_until_verdicts = self._clean_ticks + 1  # this tick is not clean
         self._ran_at_s = now_s
+        return now_s
 
     def _falter(self) -> None:
         self._ill_health = min(ILL_HEALTH_MAX, self._ill_health + 1)

@@ -105,12 +105,13 @@ class _Search:
 
     def __init__(self, target: Identifier, start: Sequence[Member | Address]) -> None:
         self._target = target
+        self._end = Identifier(target - 1)
         self._start = [_address(peer) for peer in start]  # best first
         self._named: dict[Address, Member | None] = {}
         self._alive: list[tuple[int, Address]] = []  # as far as is known, nearest before it first
         self._answers: dict[Address, tuple[Member, ...]] = {}
         self._failures: dict[Address, str] = {}
-        for address in self._start:
+        for address in dict.fromkeys(self._start):
             self._note(address, None)
         self._name(peer for peer in start if isinstance(peer, Member))
 
@@ -171,7 +172,7 @@ class _Search:
     def _away(self, address: Address) -> int:
         """How far it is from there to the target; one at the target is behind it, hence the - 1,
         and the farthest one is the nearest behind."""
-        return distance(address.identifier, Identifier(self._target - 1))
+        return distance(address.identifier, self._end)
 
     def _after(self) -> Address:
         """The nearest one at or behind the target."""
@@ -195,16 +196,17 @@ class _Search:
 
     def _name(self, members: Iterable[Member]) -> None:
         for member in members:
-            known = self._note(member.address, member)
+            if member.address not in self._named:
+                self._note(member.address, member)
+                continue
+            known = self._named[member.address]
             if known is None or known.incarnation < member.incarnation:
                 self._named[member.address] = member
 
-    def _note(self, address: Address, member: Member | None) -> Member | None:
-        """Who is known to be there; now this one, if nobody was."""
-        if address not in self._named:
-            self._named[address] = member
-            insort(self._alive, (self._away(address), address))
-        return self._named[address]
+    def _note(self, address: Address, member: Member | None) -> None:
+        """Note whom nobody has named yet."""
+        self._named[address] = member
+        insort(self._alive, (self._away(address), address))
 
 
 def _address(peer: Member | Address) -> Address:

@@ -6,7 +6,8 @@ its own accord, and why, stands in ``member.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 
 from map_reduce.core.chord.acquaintances import Acquaintances
@@ -127,7 +128,7 @@ class RingState:
 
     @property
     def alone(self) -> bool:
-        return self.successors == (self.me,)
+        return len(self.successors) == 1 and self.successors[0] == self.me
 
     def owns(self, identifier: Identifier) -> bool:
         """Whether the identifier lies in (predecessor, me]. No while that is not known."""
@@ -190,15 +191,15 @@ class RingState:
         self.acquaintances.members.gone(member, self._now_s() if since_s is None else since_s)
         self.fingers.forget(member)
 
-    def _merge(self, sightings: Iterable[Sighting], *, news: bool) -> None:
+    def _merge(self, sightings: Collection[Sighting], *, news: bool) -> None:
         """Take over what somebody told, but that one lives of which I know that it ended. Who is
         refuted to be gone gets all its time again."""
-        believed = []
-        for told in sightings:
-            if told.gone or not self.detector.ended(told.member):
-                believed.append(told)
-            else:
-                self._bury(told.member)
+        ended = self.detector.ended
+        believed = [told for told in sightings if told.gone or not ended(told.member)]
+        if len(believed) < len(sightings):
+            for told in sightings:
+                if not told.gone and ended(told.member):
+                    self._bury(told.member)
         for member in self.acquaintances.members.merge(
             believed, self._now_s(), self.detector.heard_s, news=news
         ):
@@ -212,22 +213,22 @@ class RingState:
     def handle(self, message: Message, sender: Member | None = None) -> Message | None:
         """The answer to a message of the ring, at once; None for any other message."""
         match message:
-            case Ping():
-                return Pong(self.me)
             case GetNeighbours():
                 return Busy() if self._stabilizing else self._neighbours()
-            case GetPlace():
-                return self._place()
-            case FindSuccessor(target):
-                return self._refusal() or self._route(Identifier(int.from_bytes(target, "big")))
-            case Notify(member):
-                return self._rectify(member)
-            case Leaving():
-                return self._part_from(message)
-            case HeardOf(members):
-                return self._tell_of(members)
+            case Ping():
+                return Pong(self.me)
             case Gossip():
                 return self._gossip_back(message, sender)
+            case Notify(member):
+                return self._rectify(member)
+            case FindSuccessor(target):
+                return self._refusal() or self._route(Identifier(int.from_bytes(target, "big")))
+            case HeardOf(members):
+                return self._tell_of(members)
+            case Leaving():
+                return self._part_from(message)
+            case GetPlace():
+                return self._place()
             case _:
                 return None
 
@@ -318,14 +319,18 @@ class RingState:
         Suspects are avoided as a way, but named where they may be the owner: a member that is
         wrongly suspected must not lose its keys to the next one.
         """
-        listed = [m for m in self.successors if m != self.me and not self.believed_dead(m)]
+        dead = self.detector.dead
+        listed = [m for m in self.successors if m != self.me and not dead(m)]
         if self.owns(target):
             return Route(True, (self.me, *listed))
-        seen = self.acquaintances.members.around(target) if self._view_reaches_far else []
-        seen = [m for m in seen if not self.believed_dead(m)]
-        away = distance(self.me.identifier, target)
-        known = sorted({*listed, *seen}, key=lambda m: distance(self.me.identifier, m.identifier))
-        at = sum(distance(self.me.identifier, m.identifier) < away for m in known)
+        here = self.me.identifier
+        near = {(distance(here, m.identifier), m) for m in listed}
+        if self._view_reaches_far:
+            seen = self.acquaintances.members.around(target)
+            near.update(place for place in seen if not dead(place[1]))
+        places = sorted(near)
+        known = [member for _, member in places]
+        at = bisect_left(places, (distance(here, target),))
         behind = self.predecessor  # the owner, where it is so new that few know it
         if at < len(known):
             members = [*known[at : at + NAMED_MAX], *known[max(0, at - NAMED_MAX) : at][::-1]]

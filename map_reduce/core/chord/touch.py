@@ -13,10 +13,10 @@ know. They are asked as long as the suspicion lasts.
 
 from __future__ import annotations
 
-from heapq import nsmallest
+from itertools import islice
 
 from map_reduce.core.chord.state import RingState
-from map_reduce.core.identifiers import Member, distance
+from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import (
     Accounts,
     GetNeighbours,
@@ -45,6 +45,10 @@ SUSPECTS_MAX = 8
 
 INQUIRIES_MAX = 6
 """Members that a round asks about suspects, in all."""
+
+
+_NAMES_ITSELF = (Pong, Neighbours)
+"""Answers with the member that gave them."""
 
 
 class InTouch(RingState):
@@ -114,9 +118,9 @@ class InTouch(RingState):
 
     def _witnesses(self, suspect: Member) -> list[Member]:
         """The nearest behind the suspect who are not suspected themselves."""
-        able = [m for m in self.acquaintances.view() if m != suspect and not self.suspects(m)]
-        here = suspect.identifier
-        return nsmallest(WITNESSES, able, key=lambda m: distance(here, m.identifier))
+        behind = self.acquaintances.members.clockwise_from(suspect.identifier)
+        able = (m for m in behind if m != suspect and not self.suspects(m))
+        return list(islice(able, WITNESSES))
 
     # -------------------------------------------------------------- asking
 
@@ -149,7 +153,7 @@ class InTouch(RingState):
             if isinstance(message, HeardOf) and not isinstance(error, NotListening):
                 self.detector.missed()  # no answer from one who seemed well: is it me?
             return None
-        answered = reply.member if isinstance(reply, Pong | Neighbours) else peer
+        answered = reply.member if isinstance(reply, _NAMES_ITSELF) else peer
         self.heard_from(answered)
         if answered != peer:
             self._bury(peer)

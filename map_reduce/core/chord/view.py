@@ -32,7 +32,9 @@ asks it next finds it dead.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain, islice
 from typing import NamedTuple
 
 from map_reduce.core.chord.detector import CLOCK_ERROR
@@ -46,6 +48,9 @@ TOMBSTONES_MAX = 256
 
 SECTORS = 16
 """Equal parts of the circle, each with a digest of its own."""
+
+SECTOR_BITS = RING_BITS - SECTORS.bit_length() + 1
+"""Of the places in one sector."""
 
 NEWS_MAX = 32
 """Sightings in the news of one message."""
@@ -84,7 +89,8 @@ class MembershipView:
         self.members_max = members_max
         self._living: list[Member] = []  # nearest clockwise first
         self._distances: list[int] = []  # of each of those
-        self._versions: dict[Address, int] = {}  # of those, where not 0
+        self._sightings: list[Sighting] = []  # of each of those
+        self._by_address: dict[Address, Sighting] = {}  # the same
         self._tombstones: dict[Address, _Tombstone] = {}  # the latest last
         self._forgotten: dict[Address, tuple[Member, int]] = {}
         self._digests = [0] * SECTORS
@@ -108,15 +114,24 @@ class MembershipView:
 
     @property
     def has_fresh_news(self) -> bool:
-        return any(tellings < FRESH_TELLINGS for tellings in self._news.values())
+        return any(tellings < FRESH_TELLINGS for tellings in reversed(self._news.values()))
 
-    def around(self, target: Identifier) -> list[Member]:
-        """The nearest on each side of the target, in ring order. Not past me."""
+    def around(self, target: Identifier) -> Iterable[tuple[int, Member]]:
+        """The nearest on each side of the target, in ring order, with their distances from here.
+        Not past me."""
         at = bisect_left(self._distances, distance(self._here, target))
-        return self._living[max(0, at - AROUND_MAX) : at + AROUND_MAX]
+        near = slice(max(0, at - AROUND_MAX), at + AROUND_MAX)
+        return zip(self._distances[near], self._living[near], strict=True)
+
+    def clockwise_from(self, start: Identifier) -> Iterator[Member]:
+        """All of them in ring order, beginning with the first one at or behind the start."""
+        at = bisect_left(self._distances, distance(self._here, start))
+        return chain(islice(self._living, at, None), islice(self._living, at))
 
     def is_gone(self, member: Member) -> bool:
         """Whether this very incarnation is said to be gone."""
+        if not self._tombstones:
+            return False
         tombstone = self._tombstones.get(member.address)
         return tombstone is not None and tombstone.member == member
 
@@ -125,8 +140,8 @@ class MembershipView:
     def learn(self, members: Iterable[Member]) -> None:
         """Members that somebody named. That is no proof of life: tombstones stay."""
         for member in members:
-            at = self._place(member)
-            if at is not None and self._living[at].incarnation >= member.incarnation:
+            known = self._by_address.get(member.address)
+            if known is not None and known.member.incarnation >= member.incarnation:
                 continue
             tombstone = self._tombstones.get(member.address)
             if tombstone is None or tombstone.member.incarnation < member.incarnation:
@@ -135,13 +150,13 @@ class MembershipView:
     def forget(self, member: Member) -> None:
         """Take out, without saying that it is gone. Which life and version it was is remembered:
         what was refuted once must not be believed again."""
-        at = self._place(member)
-        if at is not None and self._living[at] == member:
+        known = self._by_address.get(member.address)
+        if known is not None and known.member == member:
             self._forgotten.pop(member.address, None)
-            self._forgotten[member.address] = member, self._versions.get(member.address, 0)
+            self._forgotten[member.address] = member, known.version
             if len(self._forgotten) > TOMBSTONES_MAX:
                 del self._forgotten[next(iter(self._forgotten))]
-            self._remove(at)
+            self._remove(self._place(member))
             self._news.pop(member.address, None)
 
     def gone(self, member: Member, since_s: float) -> None:
@@ -189,7 +204,10 @@ class MembershipView:
         refuted: list[Member] = []
         for told in sightings:
             address = told.member.address
-            known = self.sighting(address, now_s)
+            known = self._by_address.get(address)
+            if known is told:
+                continue  # as nearly always
+            known = known or self.sighting(address, now_s)
             if known is not None and _rank(known) >= _rank(told):
                 if known.gone and not told.gone:
                     self._tell(address)  # somebody has not heard of it yet
@@ -222,7 +240,7 @@ class MembershipView:
         """The latest changes, to be told to one more."""
         tellings_max = 3 * (len(self._living) + 1).bit_length()
         told: list[Sighting] = []
-        for address in list(reversed(self._news))[:NEWS_MAX]:
+        for address in list(islice(reversed(self._news), NEWS_MAX)):
             sighting = self.sighting(address, now_s)
             self._news[address] += 1
             if sighting is None or self._news[address] >= tellings_max:
@@ -244,30 +262,41 @@ class MembershipView:
     ) -> tuple[Sighting, ...]:
         """All that I know of the sectors whose digests are not mine, or, without digests, my
         nearest; and that the asker is gone, if that is said."""
-        wanted: list[Address] = []
+        wanted: list[Sighting] = []
         if asker is not None and self.is_gone(asker):
-            wanted.append(asker.address)
+            wanted.append(_told_of(self._tombstones[asker.address], now_s))
         mine = self.digests()
         if mine and len(digests) == SECTORS and digests != mine:
             differ = [theirs != ours for theirs, ours in zip(digests, mine, strict=True)]
-            known = [self._me, *self._living, *(t.member for t in self._tombstones.values())]
-            wanted += [member.address for member in known if differ[_sector(member)]]
+            wanted += self._sightings_in(differ, now_s)
         elif not mine or not digests:
-            wanted += [member.address for member in self._living[:NEAREST_TOLD]]
-        sightings = (self.sighting(address, now_s) for address in wanted[:ANSWER_MAX])
-        return tuple(sighting for sighting in sightings if sighting is not None)
+            wanted += self._sightings[:NEAREST_TOLD]
+        return tuple(wanted[:ANSWER_MAX])
 
     def sighting(self, address: Address, now_s: float) -> Sighting | None:
         """What is known of an address."""
         if address == self._me.address:
             return Sighting(self._me, self.version, False, 0.0)
         if (tombstone := self._tombstones.get(address)) is not None:
-            silent_s = max(0.0, now_s - tombstone.since_s)
-            return Sighting(tombstone.member, tombstone.version, True, silent_s)
-        at = bisect_left(self._distances, distance(self._here, address.identifier))
-        if at == len(self._living) or self._living[at].address != address:
-            return None
-        return Sighting(self._living[at], self._versions.get(address, 0), False, 0.0)
+            return _told_of(tombstone, now_s)
+        return self._by_address.get(address)
+
+    def _sightings_in(self, wanted: Sequence[bool], now_s: float) -> list[Sighting]:
+        """Of me, the living, and the gone, in those sectors; at least as many as are told."""
+        mine = _sector(self._me)
+        found = [Sighting(self._me, self.version, False, 0.0)] if wanted[mine] else []
+        begin = 0
+        for number in range(mine + 1, mine + SECTORS + 1):  # the rest of mine is the last part
+            end = bisect_left(self._distances, (number << SECTOR_BITS) - self._here)
+            if wanted[(number - 1) % SECTORS]:
+                found += self._sightings[begin:end]
+            begin = end
+        if wanted[mine]:
+            found += self._sightings[begin:]
+        if len(found) < ANSWER_MAX:
+            gone = (t for t in self._tombstones.values() if wanted[_sector(t.member)])
+            found += (_told_of(tombstone, now_s) for tombstone in gone)
+        return found
 
     # -------------------------------------------------------------- entries
 
@@ -275,11 +304,9 @@ class MembershipView:
         self._news.pop(address, None)
         self._news[address] = 0
 
-    def _place(self, member: Member) -> int | None:
-        at = bisect_left(self._distances, distance(self._here, member.identifier))
-        if at < len(self._living) and self._living[at].address == member.address:
-            return at
-        return None
+    def _place(self, member: Member) -> int:
+        """Where a member at its address stands among the living, or would."""
+        return bisect_left(self._distances, distance(self._here, member.identifier))
 
     def _enter(self, member: Member, version: int) -> bool:
         """Let it live, unless a later life or version is known; whether that changed anything."""
@@ -296,8 +323,9 @@ class MembershipView:
         self._tombstones.pop(member.address, None)
         self._living.insert(at, member)
         self._distances.insert(at, away)
-        if version:
-            self._versions[member.address] = version
+        sighting = _told_of_living(member, version)
+        self._sightings.insert(at, sighting)
+        self._by_address[member.address] = sighting
         self._count(member, version)
         if len(self._living) > self.members_max:
             self._remove(len(self._living) - 1)
@@ -310,9 +338,8 @@ class MembershipView:
         rank = (tombstone.member.incarnation, tombstone.version, True)
         if (known is not None and _rank(known) >= rank) or self._was_later(address, rank):
             return False
-        at = self._place(tombstone.member)
-        if at is not None:
-            self._remove(at)
+        if address in self._by_address:
+            self._remove(self._place(tombstone.member))
         self._tombstones.pop(address, None)
         self._tombstones[address] = tombstone
         if len(self._tombstones) > TOMBSTONES_MAX:
@@ -321,13 +348,25 @@ class MembershipView:
 
     def _remove(self, at: int) -> None:
         member = self._living.pop(at)
-        del self._distances[at]
-        self._count(member, self._versions.pop(member.address, 0))
+        sighting = self._sightings.pop(at)
+        del self._distances[at], self._by_address[member.address]
+        self._count(member, sighting.version)
 
     def _count(self, member: Member, version: int) -> None:
         """Count it in, or out: XOR does either."""
         self._digests[_sector(member)] ^= _digest(member, version)
         self._told = None
+
+
+@lru_cache(maxsize=1 << 17)
+def _told_of_living(member: Member, version: int) -> Sighting:
+    """The same object each time: many hold it, and know it by that when they are told it."""
+    return Sighting(member, version, False, 0.0)
+
+
+def _told_of(tombstone: _Tombstone, now_s: float) -> Sighting:
+    silent_s = max(0.0, now_s - tombstone.since_s)
+    return Sighting(tombstone.member, tombstone.version, True, silent_s)
 
 
 def _rank(sighting: Sighting) -> tuple[int, int, bool]:
@@ -336,7 +375,7 @@ def _rank(sighting: Sighting) -> tuple[int, int, bool]:
 
 
 def _sector(member: Member) -> int:
-    return member.identifier * SECTORS >> RING_BITS
+    return member.identifier >> SECTOR_BITS
 
 
 def _digest(member: Member, version: int) -> int:

@@ -198,3 +198,36 @@ def test_a_view_that_is_full_keeps_the_nearest_and_compares_nothing() -> None:
 
 def members_of(sightings: Iterable[Sighting]) -> set[Member]:
     return {sighting.member for sighting in sightings}
+
+
+many = st.lists(st.integers(0, 400), min_size=1, max_size=80, unique=True)
+
+
+@given(many, st.lists(st.integers(0, 400), max_size=10), st.integers(0, 999), st.integers(0, 6))
+def test_what_is_told_of_differing_sectors_is_all_that_is_known_of_them(
+    hosts: list[int], dead: list[int], gone_s: int, other: int
+) -> None:
+    me, *others = (Member(Address(f"n{host}", 1), 1) for host in hosts)
+    view = MembershipView(me)
+    view.learn(others)
+    buried = [m for host in dict.fromkeys(dead) if (m := Member(Address(f"n{host}", 1), 1)) != me]
+    for member in buried:
+        view.gone(member, gone_s)
+    asked = list(view.digests())
+    for sector in range(other, SECTORS, 3):
+        asked[sector] ^= 1
+    told = view.differing(asked, None, 1000.0)
+    known = [me, *view.living(), *(m for m in buried if view.is_gone(m))]
+    wanted = [m for m in known if m.identifier * SECTORS >> 160 in range(other, SECTORS, 3)]
+    assert [sighting.member for sighting in told] == wanted
+    assert all(view.sighting(t.member.address, 1000.0) == t for t in told)
+
+
+@given(many, st.integers(0, 400))
+def test_clockwise_from_a_place_are_all_in_ring_order(hosts: list[int], place: int) -> None:
+    me, *others = (Member(Address(f"n{host}", 1), 1) for host in hosts)
+    view = MembershipView(me)
+    view.learn(others)
+    start = Address(f"n{place}", 1).identifier
+    expected = sorted(others, key=lambda m: distance(start, m.identifier))
+    assert list(view.clockwise_from(start)) == expected
