@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = ("demo", "test", "check", "bench", "lock", "test_containers")
+SCRIPTS = ("demo", "test", "check", "bench", "lock", "simulate", "test_containers")
 CONTAINER_SCRIPTS = (
     *("batch_run", "batch_kill", "batch_scale", "batch_tail", "run_client", "run_container"),
 )
@@ -53,6 +53,17 @@ def stand_in(folder: Path, name: str, text: str) -> Path:
 
 def lib(clone: Path, command: str, **env: str) -> subprocess.CompletedProcess[str]:
     return run("bash", "-c", f'. "{clone}/scripts/lib.sh"; {command}', **env)
+
+
+@pytest.fixture
+def prepared(clone: Path) -> Path:
+    """The same, with an environment: this one."""
+    folder = clone / ".venv/bin"
+    folder.parent.mkdir()
+    stand_in(folder, "python", f'exec "{sys.executable}" "$@"')
+    stamp = 'stamp_of "$(environment_version)" >"$VENV/.installed-core"'
+    assert lib(clone, stamp).returncode == 0
+    return clone
 
 
 @pytest.mark.parametrize(
@@ -115,18 +126,27 @@ def test_stand_in_that_does_not_run_is_passed_over(clone: Path) -> None:
     assert result.stdout.strip() == ".".join(map(str, sys.version_info[:3]))
 
 
-def test_prepared_environment_is_left_alone(clone: Path) -> None:
+def test_prepared_environment_is_left_alone(prepared: Path) -> None:
     """Neither pip nor a search for an interpreter: PATH has none, and there is no network."""
-    folder = clone / ".venv/bin"
-    folder.parent.mkdir()
-    stand_in(folder, "python", f'exec "{sys.executable}" "$@"')
-    stamp = 'stamp_of "$(environment_version)" >"$VENV/.installed-core"'
-    assert lib(clone, stamp).returncode == 0
-    assert lib(clone, "prepare core").stderr == ""
+    assert lib(prepared, "prepare core").stderr == ""
 
-    with (clone / "pyproject.toml").open("a") as file:
+    with (prepared / "pyproject.toml").open("a") as file:
         file.write("# changed\n")
-    assert lib(clone, "is_prepared core").returncode == 1
+    assert lib(prepared, "is_prepared core").returncode == 1
+
+
+def test_seeds_of_a_simulator_are_named_and_counted(prepared: Path) -> None:
+    command = prepared / "scripts/simulate", "--only", "jobs"
+    result = run(*command, 3, 7, PYTHONPATH=str(ROOT))
+    assert (result.returncode, result.stderr) == (0, "")
+    first, *rest = result.stdout.splitlines()
+    assert first.startswith("seeds from 7 on")
+    assert rest == ["3 jobs", "no seed failed"]
+
+    result = run(*command, 1, 0, "--mutant", "tell-the-end-at-once", PYTHONPATH=str(ROOT))
+    assert result.returncode == 1
+    again = "again: python -m map_reduce.simulation.jobs --seed 0 --mutant tell-the-end-at-once"
+    assert again in result.stdout
 
 
 def test_foreign_folder_is_not_deleted(clone: Path) -> None:

@@ -7,18 +7,20 @@ import dataclasses
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from map_reduce.core.chord.member import RingMember
 from map_reduce.core.chord.view import MEMBERS_MAX
-from map_reduce.simulation import mutants
+from map_reduce.simulation import command, mutants
+from map_reduce.simulation.command import Case
 from map_reduce.simulation.explore import explore
 from map_reduce.simulation.faults import draw_plan
 from map_reduce.simulation.placing import in_ring_order
 from map_reduce.simulation.plan import Plan, Settings
 from map_reduce.simulation.run import Outcome, carry_out
-from map_reduce.simulation.shrinking import shrink
 from map_reduce.simulation.small_ring import SmallRing
+
+COMMAND = "python -m map_reduce.simulation"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,21 +40,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explore(flags)
     if flags.thousand:
         settings = Settings.of_a_thousand(flags.seed)
-    seeds = range(flags.seed, flags.seed + flags.seeds)
-    if flags.keep is not None or flags.trace:
-        return _replay(settings, flags.keep, flags.trace)
-    if flags.thousand:
-        return _many(map(Settings.of_a_thousand, seeds), flags.shrink)
-    return _many((dataclasses.replace(settings, seed=seed) for seed in seeds), flags.shrink)
+    if command.is_replay(flags):
+        return command.replay(_case(settings, readable=flags.trace), flags.keep, _in_words)
+    return _many(map(_case, _each(flags, settings)), flags.shrink)
+
+
+def _each(flags: argparse.Namespace, settings: Settings) -> Iterator[Settings]:
+    for seed in command.seeds_of(flags):
+        if flags.thousand:
+            yield Settings.of_a_thousand(seed)
+        else:
+            yield dataclasses.replace(settings, seed=seed)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m map_reduce.simulation",
-        description="Run rings in virtual time under faults. One seed decides everything.",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the first seed (default 0)")
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds (default 1)")
+    about = "Run rings in virtual time under faults. One seed decides everything."
+    parser = command.parser(COMMAND, about)
     parser.add_argument("--members", type=int, default=8, help="nodes (default 8)")
     parser.add_argument(
         "--placed", type=int, default=0, help="so many are an ideal ring already (default 0)"
@@ -73,11 +76,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="1,000 members, of which 980 are a ring already; 30 faults in 10 s, lists of 8. "
         "Seeds take turns at views of 64 and of all, and at exact detectors and real ones",
-    )
-    parser.add_argument("--trace", action="store_true", help="print every message and change")
-    parser.add_argument("--keep", help="run only these acts of the plan, as 0,3,7")
-    parser.add_argument(
-        "--no-shrink", dest="shrink", action="store_false", help="do not look for a smaller plan"
     )
     small = parser.add_argument_group("every interleaving of a small ring, instead of seeds")
     small.add_argument("--explore", type=int, metavar="STATES", help="until so many are seen")
@@ -123,67 +121,38 @@ def _explore(flags: argparse.Namespace) -> int:
     return 1 if findings.wrong else 0
 
 
-def _replay(settings: Settings, keep: str | None, trace: bool) -> int:
-    plan = draw_plan(settings)
-    if keep is not None:
-        plan = plan.keeping(int(number) for number in keep.split(",") if number)
-    outcome = carry_out(settings, plan, readable=trace)
-    _print_acts(plan)
-    for line in outcome.lines:
-        print(line)
-    print(_summary(outcome))
-    return 1 if outcome.violation else 0
+def _case(settings: Settings, *, readable: bool = False) -> Case[Plan, Outcome]:
+    return Case(
+        f"{COMMAND} {settings.flags()}",
+        draw_plan(settings),
+        lambda plan: carry_out(settings, plan, readable=readable),
+    )
 
 
-def _many(runs: Iterable[Settings], shrinks: bool) -> int:
+def _many(cases: Iterable[Case[Plan, Outcome]], shrinks: bool) -> int:
     began_s = time.perf_counter()
     total: Counter[str] = Counter()
     lookups: Counter[str] = Counter()
     healed_s: list[int] = []
-    for one in runs:
-        outcome = carry_out(one, draw_plan(one))
+    for outcome in command.run_all(cases, shrinks=shrinks):
         total.update(events=outcome.events, checks=outcome.checks, runs=1)
         total.update(refused=int(outcome.refuses), failed=int(outcome.violation is not None))
         lookups += outcome.lookups
         healed_s.append(outcome.healed_after_s)
-        if outcome.violation:
-            report(one, outcome.violation, shrinks)
-    took_s = time.perf_counter() - began_s
     healed_s.sort()
     print(
         f"{total['runs']} runs, {total['failed']} failed, {total['refused']} ended in refusal; "
-        f"{total['events']} events ({total['events'] / took_s:.0f} each second), "
+        f"{command.at_rate(total['events'], began_s)}, "
         f"{total['checks']} states checked; ideal after quiet of {healed_s[len(healed_s) // 2]} s "
         f"(median), {healed_s[-1]} s (longest); lookups {dict(sorted(lookups.items()))}"
     )
     return 1 if total["failed"] else 0
 
 
-def report(settings: Settings, violation: str, shrinks: bool) -> None:
-    """Print what failed, how to see it again, and the smallest plan that still fails."""
-    print(f"FAILED: {violation}")
-    print(f"  again: python -m map_reduce.simulation {settings.flags()} --trace")
-    if not shrinks:
-        return
-    plan = draw_plan(settings)
-
-    def fails(numbers: list[int]) -> bool:
-        return carry_out(settings, plan.keeping(numbers)).violation is not None
-
-    kept = shrink(len(plan.acts), fails)
-    numbers = ",".join(map(str, kept))
-    print(f"  smaller: python -m map_reduce.simulation {settings.flags()} --trace --keep {numbers}")
-    _print_acts(plan.keeping(kept))
-
-
-def _print_acts(plan: Plan) -> None:
-    for act in plan.acts:
-        print(f"    {act}")
-
-
-def _summary(outcome: Outcome) -> str:
+def _in_words(outcome: Outcome) -> Iterator[str]:
+    yield from outcome.lines
     verdict = outcome.violation or ("nobody serves" if outcome.refuses else "ideal")
-    return (
+    yield (
         f"{verdict}; {outcome.events} events, {outcome.checks} states checked, quiet for "
         f"{outcome.healed_after_s} s; lookups {dict(sorted(outcome.lookups.items()))}; "
         f"trace {outcome.digest}"

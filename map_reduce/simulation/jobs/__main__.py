@@ -6,60 +6,44 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
+from map_reduce.simulation import command
+from map_reduce.simulation.command import Case
 from map_reduce.simulation.jobs.mutants import MUTANTS, mutated
 from map_reduce.simulation.jobs.plan import Plan, draw_plan
 from map_reduce.simulation.jobs.run import Outcome, carry_out
-from map_reduce.simulation.reporting import report, seeds_until_found
 
 COMMAND = "python -m map_reduce.simulation.jobs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; 1 if a seed failed."""
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description="Run jobs in virtual time under faults. One seed decides everything.",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the first seed (default 0)")
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds (default 1)")
-    parser.add_argument("--keep", help="run only these acts of the plan, as 0,3,7")
-    parser.add_argument("--trace", action="store_true", help="print the plan")
-    parser.add_argument("--mutant", choices=sorted(MUTANTS), help="take out one rule")
-    parser.add_argument("--table", action="store_true", help="seeds that find each mutant")
-    flags = parser.parse_args(arguments)
+    about = "Run jobs in virtual time under faults. One seed decides everything."
+    flags = command.parser(COMMAND, about, MUTANTS).parse_args(arguments)
     if flags.table:
-        return _table(flags)
-    if flags.trace or flags.keep is not None:
-        return _replay(flags)
+        return command.print_table(("rule taken out", "seeds until something broke"), _rows(flags))
+    if command.is_replay(flags):
+        case = _case(flags, flags.seed)
+        head = [str(case.plan._replace(acts=()))]
+        return command.replay(case, flags.keep, lambda outcome: [str(outcome)], head)
     return _many(flags)
 
 
-def _run(flags: argparse.Namespace, plan: Plan) -> Outcome:
-    with mutated(flags.mutant):
-        return carry_out(plan)
+def _case(flags: argparse.Namespace, seed: int) -> Case[Plan, Outcome]:
+    def run(plan: Plan) -> Outcome:
+        with mutated(flags.mutant):
+            return carry_out(plan)
 
-
-def _replay(flags: argparse.Namespace) -> int:
-    plan = draw_plan(flags.seed)
-    if flags.keep is not None:
-        plan = plan.keeping(int(number) for number in flags.keep.split(",") if number)
-    print(plan._replace(acts=()))
-    for act in plan.acts:
-        print(f"    {act}")
-    outcome = _run(flags, plan)
-    print(outcome)
-    return 1 if outcome.violation else 0
+    mutant = f" --mutant {flags.mutant}" if flags.mutant else ""
+    return Case(f"{COMMAND} --seed {seed}{mutant}", draw_plan(seed), run)
 
 
 def _many(flags: argparse.Namespace) -> int:
     began_s = time.perf_counter()
     total: Counter[str] = Counter()
-    for seed in range(flags.seed, flags.seed + flags.seeds):
-        plan = draw_plan(seed)
-        outcome = _run(flags, plan)
+    cases = (_case(flags, seed) for seed in command.seeds_of(flags))
+    for outcome in command.run_all(cases, shrinks=flags.shrink):
         total.update(
             failed=int(outcome.violation is not None),
             events=outcome.events,
@@ -67,40 +51,23 @@ def _many(flags: argparse.Namespace) -> int:
             attempts=outcome.attempts,
             taken_over=int(outcome.takeovers > 0),
         )
-        if outcome.violation:
-            again = f"{COMMAND} --seed {seed}" + (
-                f" --mutant {flags.mutant}" if flags.mutant else ""
-            )
-            report(
-                again,
-                outcome.violation,
-                len(plan.acts),
-                partial(_fails, flags, plan),
-            )
-    took_s = time.perf_counter() - began_s
     print(
-        f"{flags.seeds} jobs, {total['failed']} failed; {total['events']} events "
-        f"({total['events'] / took_s:.0f} each second), {total['attempts']} attempts, "
+        f"{flags.seeds} jobs, {total['failed']} failed; "
+        f"{command.at_rate(total['events'], began_s)}, {total['attempts']} attempts, "
         f"{total['takeovers']} takeovers in {total['taken_over']} of the jobs"
     )
     return 1 if total["failed"] else 0
 
 
-def _fails(flags: argparse.Namespace, plan: Plan, some: list[int]) -> bool:
-    return _run(flags, plan.keeping(some)).violation is not None
-
-
-def _table(flags: argparse.Namespace) -> int:
-    print("| rule taken out | seeds until something broke |")
-    print("| --- | --- |")
+def _rows(flags: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Mutants, and how many seeds it took to find them."""
     for name in MUTANTS:
         with mutated(name):
-            found = seeds_until_found(
-                range(flags.seed, flags.seed + flags.seeds),
-                lambda seed: carry_out(draw_plan(seed)).violation,
+            seeds = command.seeds_of(flags)
+            yield (
+                name,
+                command.seeds_until_found(seeds, lambda seed: carry_out(draw_plan(seed)).violation),
             )
-        print(f"| {name} | {found} |", flush=True)
-    return 0
 
 
 if __name__ == "__main__":
