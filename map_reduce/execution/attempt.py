@@ -49,12 +49,12 @@ from map_reduce.execution.failures import Stopped, failure_of, on
 from map_reduce.execution.functions import LoadedFunctions, load_functions
 from map_reduce.execution.gauge import Gauge, MemoryGauge, bound_of
 from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
-from map_reduce.execution.map_side import MapSide, written
+from map_reduce.execution.map_side import MapSide
 from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
 from map_reduce.execution.results import INLINE_BYTES_MAX, ResultWriter
-from map_reduce.execution.segments import HEADER, decoded, header_of
 from map_reduce.execution.sources import DamagedSource, Sources
+from map_reduce.execution.spill import Runs, Spiller, decoded_whole
 from map_reduce.execution.summing import NotSums, SumSide, adds_up
 from map_reduce.execution.tracker import Tracker
 from map_reduce.ports import LocalInput
@@ -199,42 +199,46 @@ class _Attempt:
         return Checked(), None
 
     def _map(self, work: MapWork) -> MapOutput:
-        side, segments = self._mapped(work, work.partitions)
-        sizes = []
-        records_out = 0
-        with open(self._output, "wb") as file:
-            for data, _, values in segments:
-                file.write(data)
-                sizes.append(len(data))
-                records_out += values
-        counts = self._counts(side.records, side.bytes_in, records_out, sum(sizes))
+        with self._spiller(work.partitions) as spiller:
+            side, segments = self._mapped(work, spiller)
+            sizes = [0] * work.partitions
+            with open(self._output, "wb") as file:
+                for partition, data in segments:
+                    file.write(data)
+                    sizes[partition] += len(data)
+        counts = self._counts(side.records, side.bytes_in, spiller.values, sum(sizes))
         return MapOutput("", tuple(sizes), counts, self._tally())
 
+    @contextmanager
+    def _spiller(self, partitions: int) -> Iterator[Spiller]:
+        with closing(Runs(self._output.with_name("mapped"), partitions)) as runs:
+            yield Spiller(self._gauge, runs)
+
     def _mapped(
-        self, work: MapWork | WholeWork, partitions: int
-    ) -> tuple[MapSide, Iterator[tuple[bytes, int, int]]]:
+        self, work: MapWork | WholeWork, spiller: Spiller
+    ) -> tuple[MapSide, Iterator[tuple[int, bytes]]]:
         """The split, mapped, and its segments, which are made as they are asked for."""
         if self._guard is not None:
             batches = batches_of(work.split, self._local.split, keep_bad=True)
-            guarded = GuardedMapSide(
-                work.split, batches, self._functions, self._tracker, self._note, self._guard
-            )
+            given = work.split, batches, self._functions, self._tracker, self._note
+            guarded = GuardedMapSide(*given, spiller, self._guard)
             groups = guarded.run()
-            return guarded, written(groups, partitions, plain=not groups.irregular)
+            return guarded, spiller.segments(groups, plain=not groups.irregular)
         if adds_up(self._functions):
-            summing = self._side(SumSide, work)
+            summing = self._side(SumSide, work, spiller)
             try:
                 sums = summing.run_sums()
-                return summing, written(sums, partitions, plain=True, listed=False)
+                return summing, spiller.segments(sums, plain=True, listed=False)
             except NotSums:
                 self._counted.clear()  # so in the ordinary way, from the start
-        side = self._side(MapSide, work)
+                spiller.forget()
+        side = self._side(MapSide, work, spiller)
         groups = side.run()
-        return side, written(groups, partitions, plain=not groups.irregular)
+        return side, spiller.segments(groups, plain=not groups.irregular)
 
-    def _side(self, kind: type[Side], work: MapWork | WholeWork) -> Side:
+    def _side(self, kind: type[Side], work: MapWork | WholeWork, spiller: Spiller) -> Side:
         batches = batches_of(work.split, self._local.split)
-        return kind(work.split, batches, self._functions, self._tracker, self._note)
+        return kind(work.split, batches, self._functions, self._tracker, self._note, spiller)
 
     def _reduce(self, work: ReduceWork) -> tuple[ReduceOutput, Path | None]:
         partitions = range(work.first_partition, work.last_partition)
@@ -246,15 +250,15 @@ class _Attempt:
             return self._finished(side, side.values_in, side.bytes_in)
 
     def _whole(self, work: WholeWork) -> tuple[ReduceOutput, Path | None]:
-        mapped, segments = self._mapped(work, 1)
-        with self._reduce_side() as side:
-            [(data, _, values)] = segments
-            mapped.groups.clear()
-            if values:
-                header = header_of(data, "memory")
-                segment = decoded(header, memoryview(data)[HEADER.size :], "memory")
-                side.add([(header, segment, "memory")])
-            return self._finished(side, mapped.records, mapped.bytes_in)
+        with self._spiller(1) as spiller:
+            mapped, segments = self._mapped(work, spiller)
+            if not spiller.runs.runs:  # so they are few: all of them, and then their copies
+                made = [data for _, data in segments]
+                mapped.groups.clear()
+                segments = ((0, data) for data in made)
+            with self._reduce_side() as side:
+                side.add(decoded_whole(data) for _, data in segments)
+                return self._finished(side, mapped.records, mapped.bytes_in)
 
     @contextmanager
     def _reduce_side(self) -> Iterator[ReduceSide]:

@@ -77,6 +77,19 @@ class MemoryGauge:
         return (self._taken - before) * self._share
 
 
+class Unbounded:
+    """A gauge that never says so."""
+
+    def is_over(self) -> bool:
+        return False
+
+    def relieved(self) -> None:
+        pass
+
+    def grown(self) -> float:
+        return 0.0
+
+
 class Pace:
     """How much to do until the next look at memory: more while it hardly grows.
 
@@ -85,7 +98,7 @@ class Pace:
     """
 
     def __init__(self, gauge: Gauge, first: int, most: int) -> None:
-        self.now = first
+        self.now = min(first, most)
         self._gauge = gauge
         self._most = most
 

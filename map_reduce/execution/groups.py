@@ -36,6 +36,10 @@ class Groups(dict[Any, list[Any]]):
         values = self[key] = []
         return values
 
+    def clear(self) -> None:
+        super().clear()
+        self.irregular.clear()
+
     def take(self, keys: list[Any], counts: list[int] | None, values: list[Any]) -> None:
         """Add what another group by the same keys holds: ``counts`` values for each key, one
         where that is None, standing one after another in ``values``."""

@@ -36,6 +36,7 @@ from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import form_of
 from map_reduce.execution.map_side import (
     NO_PAIR,
+    PAIRS_AT_FIRST,
     PAIRS_PER_SWEEP,
     VALUES_PER_KEY,
     MapSide,
@@ -46,6 +47,7 @@ from map_reduce.execution.pickles import SCALARS, pickles
 from map_reduce.execution.read import Batch, Undecodable, name_of
 from map_reduce.execution.reduce_side import ReduceSide, note_key
 from map_reduce.execution.results import ResultWriter
+from map_reduce.execution.spill import Spiller
 from map_reduce.execution.tracker import Note, Tracker
 
 NAMED_MAX = 5
@@ -116,9 +118,10 @@ class GuardedMapSide(MapSide):
         functions: LoadedFunctions,
         tracker: Tracker,
         note: Note | None,
+        spiller: Spiller,
         guard: Guard,
     ) -> None:
-        super().__init__(split, batches, functions, tracker, note)
+        super().__init__(split, batches, functions, tracker, note, spiller)
         self._guard = guard
 
     def run(self) -> Groups:
@@ -129,15 +132,21 @@ class GuardedMapSide(MapSide):
             InputError: the split cannot be read.
         """
         combines = self._functions.combine is not None
-        pairs_since_sweep = 0
+        pairs_since_sweep = pairs_since_look = 0
+        pace = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_SWEEP)
         while (batch := self._next_batch()) is not None:
             for position, key, value in zip(batch.positions, batch.keys, self._rest, strict=False):
                 for pair in self._pairs_of(position, key, value):
                     self.groups[pair[0]].append(pair[1])
                     pairs_since_sweep += 1
+                    pairs_since_look += 1
                 if combines and pairs_since_sweep >= max(PAIRS_PER_SWEEP, 4 * len(self.groups)):
                     self._combine(VALUES_PER_KEY)
                     pairs_since_sweep = 0
+                if pairs_since_look >= pace.now:
+                    pairs_since_look = 0
+                    if pace.look():
+                        self._spill()
             self.records += len(batch.values)
         if combines:
             self._combine(1)

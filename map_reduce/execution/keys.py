@@ -44,8 +44,18 @@ from map_reduce.errors import BadKeyError
 PLAIN = frozenset((str, bytes, int, bool))
 """Exact types whose values are their own form."""
 
-PRIME = 1_073_741_789
-"""The largest below 2**30: one digit of a Python int, so the remainder is fast."""
+PRIMES = (
+    1_073_741_789,
+    1_073_741_783,
+    1_073_741_741,
+    1_073_741_723,
+    1_073_741_719,
+    1_073_741_717,
+    1_073_741_689,
+    1_073_741_671,
+)
+"""The largest below 2**30: one digit of a Python int, so the remainder is fast. The first tells
+partitions apart; each of the others tells apart the keys of what is one part by those before."""
 
 _Rule = Callable[[Any], Any]
 
@@ -104,9 +114,13 @@ def hashes_of(keys: Iterable[Any], plain: bool) -> Iterator[int]:
     return map(hash, zip(keys if plain else map(form_of, keys)))
 
 
-def partitions_of(hashes: Iterable[int], partitions: int) -> list[int]:
-    """The partition, 0 … ``partitions`` - 1, of each of the :func:`hashes_of` keys."""
-    return [hashed % PRIME % partitions for hashed in hashes]
+def partitions_of(hashes: Iterable[int], partitions: int, level: int = 0) -> list[int]:
+    """The partition, 0 … ``partitions`` - 1, of each of the :func:`hashes_of` keys.
+
+    ``level``: how often they were told apart before, 0 … ``len(PRIMES)`` - 1.
+    """
+    prime = PRIMES[level]
+    return [hashed % prime % partitions for hashed in hashes]
 
 
 @lru_cache(maxsize=1024)

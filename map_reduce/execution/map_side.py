@@ -9,6 +9,9 @@ the key's list. Everything else is arranged so that it happens elsewhere:
 - What is peculiar about keys is dealt with when a key is new (``groups.py``).
 - The combiner runs between stretches of pairs, over lists that have grown long, and no more
   often than it takes for its pass over all keys not to matter.
+- How much memory is taken up is looked at between stretches, too: of records, since each gives a
+  list that is in memory anyway, or of pairs where map yields them or a combiner runs. Past the
+  bound, the groups go to disk as a run (``spill.py``), and the next begin empty.
 - Which record it was is found out when something has gone wrong.
 
 Two silent traps are watched for. A StopIteration that escapes from the user's map would pass for
@@ -19,6 +22,7 @@ costs less than to look at the pair's type (10 against 26 ns, where a pair takes
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -29,15 +33,18 @@ from map_reduce.core.messages import Split
 from map_reduce.errors import BadKeyError, BadPairError, CombineError, MapError, MapReduceError
 from map_reduce.execution.failures import Spot, Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
+from map_reduce.execution.gauge import Pace
 from map_reduce.execution.groups import Groups
-from map_reduce.execution.keys import hashes_of, partitions_of
-from map_reduce.execution.pickles import pickles
 from map_reduce.execution.read import Batch, name_of
-from map_reduce.execution.segments import encoded
+from map_reduce.execution.spill import Spiller, never
 from map_reduce.execution.tracker import Note, Stretch, Tracker
 
 PAIRS_PER_SWEEP = 1 << 18
 """Pairs between two looks at which lists have grown long; more where there are many keys."""
+
+PAIRS_AT_FIRST = 1 << 10
+RECORDS_AT_FIRST, RECORDS_PER_LOOK = 1 << 6, 1 << 14
+"""Between two looks at how much memory is taken up; more of them the less it grows."""
 
 VALUES_PER_KEY = 16
 """A list of more values is combined when it is looked at."""
@@ -53,6 +60,7 @@ class MapSide:
         split: what the batches are of, for messages.
         batches: its records, read as they are asked for.
         note: called before each record is mapped, where not None.
+        spiller: puts groups on disk when memory is short; None: they always fit.
     """
 
     def __init__(
@@ -62,11 +70,13 @@ class MapSide:
         functions: LoadedFunctions,
         tracker: Tracker,
         note: Note | None = None,
+        spiller: Spiller | None = None,
     ) -> None:
         self.groups = Groups()
         self.records = 0
         self.bytes_in = 0
         self._split = split
+        self._spiller = spiller or never()
         self._batches = batches
         self._functions = functions
         self._tracker = tracker
@@ -82,18 +92,49 @@ class MapSide:
             Stopped: by user code, or by what it gave.
             InputError: the split cannot be read.
         """
-        pairs = chain.from_iterable(chain.from_iterable(self._results()))
         if self._functions.combine is None:
-            self._group(pairs)
-            return self.groups
+            self._collect()
+        else:
+            self._collect_and_combine()
+        return self.groups
+
+    def _collect(self) -> None:
+        pace = self._spiller.pace(RECORDS_AT_FIRST, RECORDS_PER_LOOK)
+        pace_of_pairs = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_SWEEP)
+        self._batches = _cut(self._batches, pace)
+        yielding = Yielding(self._functions.map)
+        for results in self._results():
+            pairs = chain.from_iterable(yielding.watch(results))
+            if yielding.seen:
+                while self._group(islice(pairs, pace_of_pairs.now)):
+                    if pace_of_pairs.look():
+                        self._spill()
+            else:
+                self._group(pairs)
+                if pace.look():
+                    self._spill()
+
+    def _collect_and_combine(self) -> None:
+        pairs = chain.from_iterable(chain.from_iterable(self._results()))
+        pace = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_SWEEP)
         pairs_since_sweep = 0
-        while self._group(islice(pairs, PAIRS_PER_SWEEP)):
-            pairs_since_sweep += PAIRS_PER_SWEEP
-            if pairs_since_sweep >= 4 * len(self.groups):
+        while self._group(islice(pairs, pace.now)):
+            pairs_since_sweep += pace.now
+            if pairs_since_sweep >= max(PAIRS_PER_SWEEP, 4 * len(self.groups)):
                 self._combine(VALUES_PER_KEY)
                 pairs_since_sweep = 0
+            if pace.look():
+                self._spill()
         self._combine(1)
-        return self.groups
+
+    def _spill(self) -> None:
+        """Put all groups on disk, unless combining has made room."""
+        if self._functions.combine is not None:
+            self._combine(1)
+            self._spiller.gauge.relieved()
+            if not self._spiller.gauge.is_over():
+                return
+        self._spiller.spill(self.groups, plain=not self.groups.irregular)
 
     # ------------------------------------------------------------------ the inner loop
 
@@ -251,42 +292,47 @@ def note_record(note: Note, position: int, where: str, value: Any) -> None:
     note("map", position, where, shown(value))
 
 
-def written(
-    grouped: dict[Any, Any], partitions: int, *, plain: bool, listed: bool = True
-) -> Iterator[tuple[bytes, int, int]]:
-    """For partitions 0 … ``partitions`` - 1: the segment, its number of keys and of values.
+class Yielding:
+    """Whether a map function gives its pairs one by one, and so may give any number of them
+    without all being in memory at a time.
 
-    Args:
-        grouped: for each key a list of values or, where not ``listed``, its only value.
-        plain: each key is known to be its own form.
-
-    Raises:
-        Stopped: a key or a value does not pickle.
+    It does if it is a generator, or if anything that it gives for the first records has no length.
     """
-    hashes = list(hashes_of(grouped, plain))
-    keys: list[list[Any]] = [[] for _ in range(partitions)]
-    held: list[list[Any]] = [[] for _ in range(partitions)]
-    sums = [0] * partitions
-    homes = partitions_of(hashes, partitions)
-    for home, hashed, key, values in zip(homes, hashes, grouped, grouped.values(), strict=True):
-        keys[home].append(key)
-        held[home].append(values)
-        sums[home] += hashed
-    for partition in range(partitions):
-        if not keys[partition]:
-            yield b"", 0, 0
-            continue
-        counts = list(map(len, held[partition])) if listed else []
-        flat = list(chain.from_iterable(held[partition])) if listed else held[partition]
-        try:
-            data = encoded(partition, keys[partition], counts, flat, sums[partition])
-        except MemoryError:
-            raise
-        except Exception as error:  # a user's __reduce__ may raise anything
-            lists = held[partition] if listed else [[value] for value in flat]
-            raise _unpicklable(keys[partition], lists, error) from error
-        yield data, len(keys[partition]), len(flat)
-        keys[partition] = held[partition] = []
+
+    def __init__(self, function: Any) -> None:
+        self.seen = inspect.isgeneratorfunction(function)
+        self._watching = not self.seen
+
+    def watch(self, results: Iterator[Any]) -> Iterator[Any]:
+        """The same results; the first are looked at as they pass."""
+        if not self._watching:
+            return results
+        self._watching = False
+        return self._watched(results)
+
+    def _watched(self, results: Iterator[Any]) -> Iterator[Any]:
+        for result in results:
+            self.seen = self.seen or not hasattr(result, "__len__")
+            yield result
+
+
+def _cut(batches: Iterator[Batch], pace: Pace) -> Iterator[Batch]:
+    """The same records, so many in a batch as the pace says when it begins."""
+    before = 0
+    for batch in batches:
+        total, done = len(batch.values), 0
+        while total > done + pace.now:
+            cut = slice(done, done + pace.now)
+            done = cut.stop
+            bytes_in = before + (batch.bytes_in - before) * done // total
+            yield Batch(batch.positions[cut], batch.keys[cut], batch.values[cut], bytes_in)
+        rest = slice(done, total)
+        yield (
+            Batch(batch.positions[rest], batch.keys[rest], batch.values[rest], batch.bytes_in)
+            if done
+            else batch
+        )
+        before = batch.bytes_in
 
 
 def is_other_pair(given: Any) -> bool:
@@ -330,24 +376,3 @@ def _no_key(key: Any, error: Exception) -> str:
     return (
         f"the key {shown(key)}, of type {kind.__name__}, cannot be grouped by: {error}; {instead}"
     )
-
-
-def _unpicklable(keys: list[Any], lists: list[list[Any]], error: Exception) -> Stopped:
-    for key, values in zip(keys, lists, strict=True):
-        if why := pickles(key):
-            return Stopped(
-                BadKeyError,
-                f"from map, the key {shown(key)}",
-                f"a key of type {type(key).__name__} cannot be sent to another process: {why}",
-                unpicklable=True,
-            )
-        for value in values:
-            if why := pickles(value):
-                return Stopped(
-                    BadPairError,
-                    f"from map, the value {shown(value)} of key {shown(key)}",
-                    f"a value of type {type(value).__name__} cannot be sent to another process: "
-                    f"{why}",
-                    unpicklable=True,
-                )
-    return Stopped(BadPairError, "from map", f"its output cannot be pickled: {error}")

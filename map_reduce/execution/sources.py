@@ -67,7 +67,7 @@ class Sources:
                 position = body + header.body_bytes
                 if position > end:
                     raise BlockCorruptError(f"{name} ends within partition {header.partition}")
-                if header.partition <= last or header.partition not in self._places:
+                if header.partition < last or header.partition not in self._places:
                     raise BlockCorruptError(
                         f"{name} has partition {header.partition}, which is not asked of it here"
                     )

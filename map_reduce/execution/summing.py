@@ -22,7 +22,7 @@ from map_reduce import reducers
 from map_reduce.execution.failures import Stopped
 from map_reduce.execution.functions import LoadedFunctions, Ones
 from map_reduce.execution.keys import PLAIN, form_of
-from map_reduce.execution.map_side import NO_PAIR, MapSide, is_other_pair
+from map_reduce.execution.map_side import NO_PAIR, PAIRS_AT_FIRST, MapSide, is_other_pair
 
 PAIRS_BEFORE_FIRST_LOOK = 1 << 10
 PAIRS_PER_LOOK = 1 << 18
@@ -99,10 +99,17 @@ class SumSide(MapSide):
             self._functions = self._functions._replace(map=self._functions.map.map)
             add = self._count
         pairs = chain.from_iterable(chain.from_iterable(self._results()))
-        look_at = PAIRS_BEFORE_FIRST_LOOK
-        while add(islice(pairs, look_at)):
-            self._look()
-            look_at = PAIRS_PER_LOOK
+        pace = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_LOOK)
+        look_in = PAIRS_BEFORE_FIRST_LOOK
+        while add(islice(pairs, pace.now)):
+            look_in -= pace.now
+            if look_in <= 0:
+                self._look()
+                look_in = PAIRS_PER_LOOK
+            if pace.look():
+                self._look()
+                self._spiller.spill(self.sums, plain=True, listed=False)
+        self._look()
         return self.sums
 
     def _look(self) -> None:

@@ -33,6 +33,7 @@ from map_reduce.core.messages import (
     Work,
 )
 from map_reduce.execution.attempt import LoadedFunctions, Tracker, run_attempt
+from map_reduce.execution.gauge import Gauge
 from map_reduce.pickling import dumps
 from map_reduce.ports import LocalInput, LocalSource
 
@@ -60,6 +61,7 @@ def attempt(
     tracker: Tracker | None = None,
     careful: bool = False,
     skipping: Skipping | None = None,
+    gauge: Gauge | None = None,
 ) -> tuple[Outcome, Path | None]:
     return run_attempt(
         order_for(work, careful, skipping=skipping),
@@ -68,6 +70,7 @@ def attempt(
         tracker or Tracker(),
         functions,
         str(NODE),
+        gauge,
     )
 
 

@@ -15,7 +15,7 @@ from execution_runs import attempt_in_child, in_child, items_split, reduce_work,
 
 from map_reduce.core.messages import Failed, MapOutput, MapWork
 from map_reduce.errors import BadKeyError
-from map_reduce.execution.keys import PRIME, form_of, hashes_of, partitions_of
+from map_reduce.execution.keys import PRIMES, form_of, hashes_of, partitions_of
 from map_reduce.pickling import dumps
 
 PARTITIONS = 1 << 20  # so many that no two hashes share one by chance
@@ -200,8 +200,9 @@ def test_the_prime_is_the_largest_below_2_to_the_30() -> None:
     def is_prime(n: int) -> bool:
         return all(n % d for d in range(2, int(n**0.5) + 1))
 
-    assert is_prime(PRIME)
-    assert not any(is_prime(n) for n in range(PRIME + 1, 1 << 30))
+    assert all(map(is_prime, PRIMES))
+    assert list(PRIMES) == sorted(set(PRIMES), reverse=True)
+    assert not any(is_prime(n) for n in range(PRIMES[0] + 1, 1 << 30))
 
 
 # ---------------------------------------------------------------------- whole jobs

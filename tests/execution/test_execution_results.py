@@ -7,6 +7,7 @@ import pickle
 import threading
 
 import pytest
+from execution_runs import attempt, folder, items_split, results_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from map_reduce.execution.attempt import LoadedFunctions
 from map_reduce.execution.failures import Stopped
 from map_reduce.execution.pickles import PIECE_BYTES, at_a_time
 from map_reduce.execution.results import INLINE_BYTES_MAX, PART_RECORDS_MAX, ResultWriter
-from tests.execution.execution_runs import attempt, folder, items_split, results_of
 
 
 def parts_in(data: bytes) -> list[tuple[list, list]]:

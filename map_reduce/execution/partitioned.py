@@ -1,0 +1,141 @@
+"""Groups as segments, by partition.
+
+A partition's groups are one segment, or several where they are many: whoever reads them holds one
+at a time, so a segment has at most ``VALUES_MAX`` values and, about, ``PIECE_BYTES`` bytes. A cut
+may go through the values of one key, which then stands in both segments.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import accumulate, chain
+from typing import Any
+
+from map_reduce.errors import BadKeyError, BadPairError
+from map_reduce.execution.failures import Stopped, shown
+from map_reduce.execution.keys import hashes_of, partitions_of
+from map_reduce.execution.pickles import at_a_time, pickles
+from map_reduce.execution.segments import encoded
+
+VALUES_MAX = 1 << 16
+"""Values in a segment: small ones take up a hundred times as much in memory as in the file."""
+
+
+def written(
+    grouped: dict[Any, Any], partitions: int, *, plain: bool, listed: bool = True, level: int = 0
+) -> Iterator[tuple[int, bytes, int]]:
+    """For partitions 0 … ``partitions`` - 1 in turn, for each segment: the partition, the segment,
+    and its number of values.
+
+    Args:
+        grouped: for each key a list of values or, where not ``listed``, its only value.
+        plain: each key is known to be its own form.
+        level: how often the keys have been told apart by their hashes before.
+
+    Raises:
+        Stopped: a key or a value does not pickle.
+    """
+    hashes = list(hashes_of(grouped, plain))
+    keys: list[list[Any]] = [[] for _ in range(partitions)]
+    held: list[list[Any]] = [[] for _ in range(partitions)]
+    sums: list[list[int]] = [[] for _ in range(partitions)]
+    homes = partitions_of(hashes, partitions, level)
+    for home, hashed, key, values in zip(homes, hashes, grouped, grouped.values(), strict=True):
+        keys[home].append(key)
+        held[home].append(values)
+        sums[home].append(hashed)
+    del hashes, homes
+    for partition in range(partitions):
+        if not keys[partition]:
+            continue
+        for piece in _pieces(keys[partition], held[partition], sums[partition], listed):
+            yield partition, _encoded(partition, *piece), len(piece[2])
+        keys[partition] = held[partition] = sums[partition] = []
+
+
+_Piece = tuple[list[Any], list[int], list[Any], int]
+"""Keys, how many values each has, all these values, and the sum of the keys' hashes."""
+
+
+def _pieces(keys: list[Any], held: list[Any], hashes: list[int], listed: bool) -> Iterator[_Piece]:
+    counts = list(map(len, held)) if listed else [1] * len(held)
+    ends = list(accumulate(counts))
+    first = 0
+    while first < len(keys):
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, bisect_right(ends, before + VALUES_MAX, first))
+        some = held[first:last]
+        if not listed:
+            values = some
+        elif len(some) == 1:
+            values = some[0]
+        else:
+            values = list(chain.from_iterable(some))
+        most = at_a_time(values, 0, VALUES_MAX)
+        most = min(most, at_a_time(keys, first, last - first)) if most > 1 else 1
+        if len(values) <= most:
+            whole = first == 0 and last == len(keys)
+            cut = slice(first, last)
+            yield (
+                keys if whole else keys[cut],
+                counts if whole else counts[cut],
+                values,
+                sum(hashes if whole else hashes[cut]),
+            )
+        else:
+            yield from _cut(keys[first:last], counts[first:last], values, hashes[first:last], most)
+        first = last
+
+
+def _cut(
+    keys: list[Any], counts: list[int], values: list[Any], hashes: list[int], most: int
+) -> Iterator[_Piece]:
+    """Pieces of at most so many values each."""
+    ends = list(accumulate(counts))
+    first, start = 0, 0
+    while start < len(values):
+        end = min(len(values), start + most)
+        last = bisect_left(ends, end)  # the key that the last value is of
+        some = counts[first : last + 1]
+        some[0] = ends[first] - start
+        some[-1] -= ends[last] - end
+        yield keys[first : last + 1], some, values[start:end], sum(hashes[first : last + 1])
+        first = last + (ends[last] == end)
+        start = end
+
+
+def _encoded(
+    partition: int, keys: list[Any], counts: list[int], values: list[Any], hashes: int
+) -> bytes:
+    try:
+        return encoded(partition, keys, counts, values, hashes)
+    except MemoryError:
+        raise
+    except Exception as error:  # a user's __reduce__ may raise anything
+        raise _unpicklable(keys, counts, values, error) from error
+
+
+def _unpicklable(
+    keys: list[Any], counts: list[int], values: list[Any], error: Exception
+) -> Stopped:
+    rest = iter(values)
+    for key, count in zip(keys, counts, strict=True):
+        if why := pickles(key):
+            return Stopped(
+                BadKeyError,
+                f"from map, the key {shown(key)}",
+                f"a key of type {type(key).__name__} cannot be sent to another process: {why}",
+                unpicklable=True,
+            )
+        for _ in range(count):
+            value = next(rest)
+            if why := pickles(value):
+                return Stopped(
+                    BadPairError,
+                    f"from map, the value {shown(value)} of key {shown(key)}",
+                    f"a value of type {type(value).__name__} cannot be sent to another process: "
+                    f"{why}",
+                    unpicklable=True,
+                )
+    return Stopped(BadPairError, "from map", f"its output cannot be pickled: {error}")

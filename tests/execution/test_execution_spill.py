@@ -1,0 +1,289 @@
+"""Map, grouping and reduce where memory is short: as if it were not."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from execution_runs import attempt, folder, items_split, reduce_work, results_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_execution_sequential import check, inputs, jobs, sequential
+
+from map_reduce.core.messages import MapOutput, MapWork, Skipping, WholeWork
+from map_reduce.execution import map_side, partitioned
+from map_reduce.execution.attempt import LoadedFunctions
+from map_reduce.execution.gauge import MemoryGauge, Pace, bound_of, memory_of_machine
+
+
+class Tight:
+    """A gauge by which memory is short at every ``every``-th look."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.looks = 0
+        self.reliefs = 0
+
+    def is_over(self) -> bool:
+        self.looks += 1
+        return self.looks % self.every == 0
+
+    def relieved(self) -> None:
+        self.reliefs += 1
+
+    def grown(self) -> float:
+        return 1 / 32  # keeps the pace as it is
+
+
+@pytest.fixture(autouse=True, scope="module")
+def often():
+    """Looks after every other pair, and segments of a few values."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PAIRS_AT_FIRST", "RECORDS_AT_FIRST"):
+            patch.setattr(map_side, name, 2)
+        patch.setattr("map_reduce.execution.summing.PAIRS_AT_FIRST", 2)
+        patch.setattr("map_reduce.execution.guarded.PAIRS_AT_FIRST", 2)
+        patch.setattr("map_reduce.execution.reduce_side.KEYS_AT_FIRST", 2)
+        patch.setattr(partitioned, "VALUES_MAX", 3)
+        yield
+
+
+NAN = float("nan")
+KEYS = st.one_of(
+    st.integers(100, 120),
+    st.sampled_from([0, 1, 1.0, True, 2, -1, -2, "a", "b", b"a", None, NAN, -NAN, 0.5]),
+    st.sampled_from([(1, None), (1.0, NAN), ("a", "b"), frozenset([None]), range(3), 2**61 - 1]),
+)
+RECORDS = st.lists(st.lists(st.tuples(KEYS, st.integers(0, 99)), max_size=6), max_size=20)
+
+
+def run(
+    functions: LoadedFunctions,
+    splits: list[list[Any]],
+    partitions: int,
+    gauge: Any,
+    skipping: Skipping | None = None,
+) -> list[tuple[Any, Any]]:
+    """A whole job with this gauge in each of its attempts; the results in order."""
+    results = []
+    with folder() as here:
+        if len(splits) == 1:
+            work = WholeWork(items_split(splits[0]))
+            return results_of(*attempt(work, functions, here / "o", skipping=skipping, gauge=gauge))
+        mapped = []
+        for number, items in enumerate(splits):
+            work = MapWork(items_split(items), partitions)
+            outcome, path = attempt(
+                work, functions, here / f"m{number}", skipping=skipping, gauge=gauge
+            )
+            assert isinstance(outcome, MapOutput), outcome
+            assert path is not None
+            assert path.stat().st_size == sum(outcome.sizes)
+            mapped.append((path, outcome.sizes))
+        for first in range(0, partitions, 2):
+            work, local = reduce_work(mapped, first, min(partitions, first + 2))
+            reduced = attempt(work, functions, here / "r", local, skipping=skipping, gauge=gauge)
+            results += results_of(*reduced)
+            (here / "r").unlink(missing_ok=True)
+        assert len([*here.iterdir()]) == len(mapped), "something is left behind"
+    return results
+
+
+def as_set(results: list[tuple[Any, Any]]) -> list[str]:
+    """Without their order, but with the spelling of each key."""
+    return sorted(map(repr, results))
+
+
+def lists(number: int, pairs: list[Any]) -> list[Any]:
+    return pairs
+
+
+def yields(number: int, pairs: list[Any]) -> Iterator[Any]:
+    yield from pairs
+
+
+def lazily(number: int, pairs: list[Any]) -> Any:
+    return iter(pairs)
+
+
+def as_lists(number: int, pairs: list[Any]) -> list[Any]:
+    return [list(pair) for pair in pairs]
+
+
+def in_order(key: Any, values: list[Any]) -> list[Any]:
+    return list(values)
+
+
+def total(key: Any, values: list[int]) -> int:
+    return sum(values)
+
+
+def joined(key: Any, values: list[Any]) -> str:
+    return "".join(map(str, values))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(RECORDS, min_size=1, max_size=3),
+    st.integers(1, 4),
+    st.integers(1, 7),
+    st.sampled_from([lists, yields, lazily, as_lists]),
+    st.sampled_from(
+        [(in_order, None), (total, None), (total, total), (joined, joined), (max, None)]
+    ),
+    st.booleans(),
+)
+def test_what_is_put_on_disk_changes_nothing(splits, partitions, every, map, rest, guarded):
+    reduce, combine = rest
+    if reduce is max:
+        reduce = lambda key, values: max(values)  # noqa: E731
+    functions = LoadedFunctions(map, reduce, combine)
+    skipping = Skipping(-1, ()) if guarded else None
+    plain = run(functions, splits, partitions, MemoryGauge(1 << 40))
+    short = run(functions, splits, partitions, Tight(every), skipping)
+    assert as_set(short) == as_set(plain)
+
+
+@settings(max_examples=60, deadline=None)
+@given(inputs(), jobs, st.lists(st.integers(0, 1000), max_size=3), st.integers(1, 5))
+def test_any_job_gives_what_a_sequential_run_gives(records, functions, cuts, every):
+    bounds = [0, *sorted({cut % (len(records) + 1) for cut in cuts} - {0}), len(records)]
+    splits = [records[first:last] for first, last in itertools.pairwise(bounds)]
+    found = run(functions, splits, 3, Tight(every))
+    check([found], sequential(records, functions), ordered=False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(RECORDS, min_size=1, max_size=3), st.integers(1, 4), st.integers(1, 5))
+def test_bad_records_are_left_out_in_the_same_way(splits, partitions, every):
+    def map(number, pairs):
+        for key, value in pairs:
+            if value == 13:
+                raise ValueError("13")
+            yield key, value
+
+    def reduce(key, values):
+        if sum(values) % 5 == 0:
+            raise ValueError("a multiple of 5")
+        return list(values)
+
+    functions = LoadedFunctions(map, reduce, None)
+    skipping = Skipping(-1, ())
+    plain = run(functions, splits, partitions, MemoryGauge(1 << 40), skipping)
+    short = run(functions, splits, partitions, Tight(every), skipping)
+    assert as_set(short) == as_set(plain)
+
+
+def test_a_map_output_is_several_runs_and_each_partition_one_range():
+    functions = LoadedFunctions(yields, in_order, None)
+    items = [[(n % 10, 100 * n + m) for m in range(5)] for n in range(40)]
+    with folder() as here:
+        gauge = Tight(3)
+        outcome, path = attempt(MapWork(items_split(items), 4), functions, here / "m", gauge=gauge)
+        assert isinstance(outcome, MapOutput)
+        assert gauge.reliefs > 10
+        assert outcome.counts.records_out == 200
+        assert [file.name for file in here.iterdir()] == ["m"]
+        work, local = reduce_work([(path, outcome.sizes)], 0, 4)
+        reduced = dict(results_of(*attempt(work, functions, here / "r", local)))
+    assert reduced == {
+        key: [100 * n + m for n in range(40) if n % 10 == key for m in range(5)]
+        for key in range(10)
+    }
+
+
+def test_one_record_that_gives_more_than_fits_is_put_on_disk_while_it_gives():
+    held = []
+
+    def map(number, item):
+        for n in range(5000):
+            held.append(len(side_groups()))
+            yield n, n
+
+    def side_groups():
+        import gc
+
+        return max((o for o in gc.get_objects() if type(o) is map_side.Groups), key=len, default=())
+
+    functions = LoadedFunctions(map, total, None)
+    with folder() as here:
+        work = MapWork(items_split([None]), 1)
+        outcome, _ = attempt(work, functions, here / "m", gauge=Tight(2))
+    assert isinstance(outcome, MapOutput)
+    assert max(held) < 50
+
+
+# ---------------------------------------------------------------------- the gauge
+
+
+class Process:
+    def __init__(self) -> None:
+        self.taken = 1000
+
+    def __call__(self) -> int:
+        return self.taken
+
+
+def test_the_gauge_is_over_past_the_bound_only():
+    process = Process()
+    gauge = MemoryGauge(10_000, process)
+    assert not gauge.is_over()
+    process.taken = 10_000
+    assert not gauge.is_over()
+    process.taken = 10_001
+    assert gauge.is_over()
+
+
+def test_a_process_that_stays_past_its_bound_spills_no_oftener_than_it_grows():
+    process = Process()
+    gauge = MemoryGauge(8_000, process)
+    spills = 0
+    for _ in range(100):
+        process.taken += 100  # and nothing of it is ever given back
+        if gauge.is_over():
+            gauge.relieved()
+            spills += 1
+    assert 1 <= spills <= 4
+
+
+def test_a_process_that_begins_past_its_bound_gets_a_step():
+    process = Process()
+    process.taken = 50_000
+    gauge = MemoryGauge(8_000, process)
+    assert not gauge.is_over()
+    process.taken += 1_001
+    assert gauge.is_over()
+
+
+def test_the_pace_follows_the_growth():
+    process = Process()
+    pace = Pace(MemoryGauge(64_000, process), 10, 100)
+    for _ in range(5):
+        assert not pace.look()
+    assert pace.now == 100
+    process.taken += 20_000
+    pace.look()
+    assert pace.now == 25
+    process.taken += 2_000  # neither little nor much
+    pace.look()
+    assert pace.now == 25
+    for _ in range(9):
+        process.taken += 20_000
+        over = pace.look()
+    assert (pace.now, over) == (1, True)
+
+
+def test_the_default_bound_is_a_share_of_the_machine():
+    assert bound_of(256, slots=7) == 128 << 20
+    assert 4 * bound_of(0, slots=4) == pytest.approx(bound_of(0, slots=1), rel=1e-6)
+    assert bound_of(0, slots=1) <= memory_of_machine() / 2
+
+
+def test_the_memory_of_this_process_is_measured():
+    gauge = MemoryGauge(1)
+    before = gauge._measure()
+    data = bytearray(b"x") * (64 << 20)
+    assert math.isclose(gauge._measure() - before, len(data), rel_tol=0.2)
