@@ -264,10 +264,11 @@ class _Attempt:
     def _reduce_side(self) -> Iterator[ReduceSide]:
         with closing(ResultWriter(self._output)) as results:
             given = self._functions, self._tracker, self._note, results, self._gauge
+            folder = self._output.parent
             if self._guard is not None:
-                yield GuardedReduceSide(*given, self._guard)
+                yield GuardedReduceSide(*given, folder, self._guard)
             else:
-                yield ReduceSide(*given)
+                yield ReduceSide(*given, folder)
 
     def _finished(
         self, side: ReduceSide, records_in: int, bytes_in: int

@@ -18,6 +18,7 @@ as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from map_reduce.core.messages import (
@@ -29,11 +30,11 @@ from map_reduce.core.messages import (
     Tally,
 )
 from map_reduce.errors import BadKeyError, BadPairError, BadRecordsError, CounterError
-from map_reduce.execution.failures import Stopped, shown
+from map_reduce.execution.failures import Stopped, sendable, shown
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.gauge import Gauge
 from map_reduce.execution.groups import Groups
-from map_reduce.execution.keys import form_of
+from map_reduce.execution.keys import are_plain, form_of
 from map_reduce.execution.map_side import (
     NO_PAIR,
     PAIRS_AT_FIRST,
@@ -45,7 +46,7 @@ from map_reduce.execution.map_side import (
 )
 from map_reduce.execution.pickles import SCALARS, pickles
 from map_reduce.execution.read import Batch, Undecodable, name_of
-from map_reduce.execution.reduce_side import ReduceSide, note_key
+from map_reduce.execution.reduce_side import ReduceSide, note_key, position_of
 from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.spill import Spiller
 from map_reduce.execution.tracker import Note, Tracker
@@ -223,9 +224,10 @@ class GuardedReduceSide(ReduceSide):
         note: Note | None,
         results: ResultWriter,
         gauge: Gauge,
+        folder: Path,
         guard: Guard,
     ) -> None:
-        super().__init__(functions, tracker, note, results, gauge)
+        super().__init__(functions, tracker, note, results, gauge, folder)
         self._guard = guard
 
     def _reduce_some(
@@ -237,12 +239,13 @@ class GuardedReduceSide(ReduceSide):
             self._reduce_one(keys, at, key, lists[at])
 
     def _reduce_one(self, keys: list[Any], at: int, key: Any, values: list[Any]) -> None:
-        guard, position = self._guard, self.keys + at
-        if (known := guard.known("reduce", position)) is not None:
+        guard = self._guard
+        known = guard.known("reduce", position_of(key))
+        if known is not None and _is_about(known, key):
             guard.leave_out("reduce", known.bad)
             return
         if self._note is not None:
-            note_key(self._note, position, key)
+            note_key(self._note, self.keys + at, key)
         counted = guard.counts()
         try:
             result = self._functions.reduce(key, values)
@@ -261,3 +264,10 @@ class GuardedReduceSide(ReduceSide):
         finally:
             if self._note is not None:
                 self._note("", -1, "", "")
+
+
+def _is_about(known: Suspect, key: Any) -> bool:
+    """Whether it is this key, and not one of the same hash. Told only where the text of a key is
+    the same in every process."""
+    where = known.bad.where
+    return not are_plain([key]) or where == sendable(f"key {shown(key)}")

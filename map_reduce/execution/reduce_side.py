@@ -2,12 +2,19 @@
 
 One partition after another, and for each the segments in the order of splits. So a key's
 values arrive in the order of the sequential run, its first spelling (1 rather than 1.0) is the
-sequential run's, and the dict in hand is as small as it can be. Keys need no order.
+sequential run's, and the dict in hand is as small as it can be. Keys need no order. What does not
+fit in memory is grouped on disk (``overflow.py``).
+
+The position by which a key is found again in another attempt is its hash: in which order keys are
+reduced depends on what had to go to disk.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from map_reduce.errors import BadKeyError, ConfigError, MapReduceError, ReduceError
@@ -16,6 +23,7 @@ from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.gauge import Gauge, Pace
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import PLAIN, are_plain, hashes_of
+from map_reduce.execution.overflow import Overflow, readable
 from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.segments import HASHES, Header, Segment
 from map_reduce.execution.tracker import Note, Stretch, Tracker
@@ -25,7 +33,12 @@ KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX = 1 << 8, 1 << 14
 
 
 class ReduceSide:
-    """Reduces partitions, given as segments in the order of splits."""
+    """Reduces partitions, given as segments in the order of splits.
+
+    Args:
+        note: called before each key is reduced, where not None.
+        folder: for what does not fit in memory.
+    """
 
     def __init__(
         self,
@@ -34,15 +47,18 @@ class ReduceSide:
         note: Note | None,
         results: ResultWriter,
         gauge: Gauge,
+        folder: Path,
     ) -> None:
         self.results = results
         self.keys = 0  # reduced, or left out
+        self.spilled_bytes = 0
         self.values_in = 0
         self.bytes_in = 0
         self._functions = functions
         self._tracker = tracker
         self._note = note
         self._gauge = gauge
+        self._folder = folder
         self._pace = Pace(gauge, KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX)
 
     def add(self, segments: Iterable[tuple[Header, Segment, str]]) -> None:
@@ -52,19 +68,58 @@ class ReduceSide:
             Stopped: by user code, or by a key whose hash differs between processes.
             ConfigError: the hashes of all keys differ between processes.
         """
-        groups = Groups()
-        bytes_before = self.bytes_in
+        before = self.bytes_in
+        self._group(self._checked(segments), 1, before)
+
+    def _checked(self, segments: Iterable[tuple[Header, Segment, str]]) -> Iterator[Segment]:
         for header, segment, source in segments:
             self.values_in += header.values
             self.bytes_in += header.body_bytes
             self._check_hashes(header, segment, source)
-            try:
-                groups.take(*segment)
-            except MapReduceError:
-                raise
-            except Exception as error:  # a user's __eq__ or __hash__
-                raise Stopped(ReduceError, "while grouping keys", original=error) from error
-        self._reduce(groups, bytes_before)
+            yield segment
+
+    def _group(
+        self, segments: Iterator[Segment], level: int, before: int, to: int | None = None
+    ) -> None:
+        """Group and reduce, in memory as far as it goes.
+
+        Args:
+            level: how often the keys were told apart by their hashes.
+            before, to: bytes of input before these segments and after them, for progress.
+        """
+        groups = Groups()
+        with closing(Overflow(self._gauge, self._folder, level)) as overflow:
+            for segment in segments:
+                try:
+                    groups.take(*segment)
+                except MapReduceError:
+                    raise
+                except Exception as error:  # a user's __eq__ or __hash__
+                    raise Stopped(ReduceError, "while grouping keys", original=error) from error
+                if self._gauge.is_over():
+                    self._relieve(groups, overflow)
+            to = self.bytes_in if to is None else to
+            runs = overflow.runs
+            if runs.runs:
+                overflow.run(groups)
+            self.spilled_bytes += overflow.bytes
+            readable(groups)
+            self._reduce(groups, before, before if runs.runs else to)
+            done = 0
+            for part in range(runs.partitions if runs.runs else 0):
+                first = before + (to - before) * done // runs.bytes
+                done += runs.bytes_of(part)
+                last = before + (to - before) * done // runs.bytes
+                parted = (segment for _, segment, _ in runs.decoded(part))
+                self._group(parted, level + 1, first, last)
+
+    def _relieve(self, groups: Groups, overflow: Overflow) -> None:
+        if self.results.keys:
+            self.results.flush()
+            self._gauge.relieved()
+            if not self._gauge.is_over():
+                return
+        overflow.relieve(groups)
 
     def _check_hashes(self, header: Header, segment: Segment, source: str) -> None:
         keys = segment.keys
@@ -87,18 +142,19 @@ class ReduceSide:
             "tuples of these only, not on None (before Python 3.12), id() or other objects",
         )
 
-    def _reduce(self, groups: Groups, bytes_before: int) -> None:
+    def _reduce(self, groups: Groups, bytes_before: int, bytes_to: int) -> None:
         """Reduce all keys, some at a time, and write out results as they become many."""
         keys, lists = list(groups), list(groups.values())
         groups.clear()
-        total, read = len(keys), self.bytes_in - bytes_before
+        total, read = len(keys), bytes_to - bytes_before
         done = 0
         while done < total:
             end = min(total, done + self._pace.now)
-            bytes_to = bytes_before + read * end // total
             taken = keys[done:end], lists[done:end]
             lists[done:end] = [[]] * (end - done)  # freed once they are reduced
-            self._reduce_some(*taken, bytes_before + read * done // total, bytes_to)
+            bounds = (bytes_before + read * at // total for at in (done, end))
+            self._reduce_some(*taken, *bounds)
+            del taken
             self.keys += end - done
             done = end
             if self._pace.look():
@@ -133,8 +189,8 @@ class ReduceSide:
         return stretch
 
     def _noting(self, keys: Iterator[Any], note: Note) -> Iterator[Any]:
-        for position, key in enumerate(keys, self.keys):
-            note_key(note, position, key)
+        for number, key in enumerate(keys, self.keys):
+            note_key(note, number, key)
             yield key
         note("", -1, "", "")
 
@@ -147,14 +203,21 @@ class ReduceSide:
     ) -> Stopped:
         """At one of the keys at hand."""
         key = f"key {shown(keys[at])}"
-        spot = Spot("reduce", self.keys + at, key, "")
+        spot = Spot("reduce", position_of(keys[at]), key, "")
         return Stopped(ReduceError, f"in reduce, at {key}", headline, original, spot=spot)
 
 
-def note_key(note: Note, position: int, key: Any) -> None:
+def position_of(key: Any) -> int:
+    """By which a key is found again: the same in every attempt, and hardly ever another key's."""
+    (hashed,) = hashes_of((key,), plain=False)
+    return hashed & sys.maxsize
+
+
+def note_key(note: Note, number: int, key: Any) -> None:
     """Note that a key is begun: first without its repr, where that is made by user code."""
+    position = position_of(key)
     if type(key) not in PLAIN:
-        note("reduce", position, f"key number {position}", "")
+        note("reduce", position, f"key number {number}", "")
     note("reduce", position, f"key {shown(key)}", "")
 
 

@@ -11,12 +11,22 @@ import pytest
 from execution_runs import attempt, folder, items_split, reduce_work, results_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_execution_sequential import check, inputs, jobs, sequential
+from test_execution_sequential import check, inputs, jobs, last, sequential
 
-from map_reduce.core.messages import MapOutput, MapWork, Skipping, WholeWork
+from map_reduce.core.messages import (
+    BadRecord,
+    Failed,
+    MapOutput,
+    MapWork,
+    Skipping,
+    Suspect,
+    WholeWork,
+)
 from map_reduce.execution import map_side, partitioned
 from map_reduce.execution.attempt import LoadedFunctions
 from map_reduce.execution.gauge import MemoryGauge, Pace, bound_of, memory_of_machine
+from map_reduce.execution.reduce_side import position_of
+from map_reduce.execution.stored_values import Values
 
 
 class Tight:
@@ -125,7 +135,7 @@ def joined(key: Any, values: list[Any]) -> str:
     return "".join(map(str, values))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(RECORDS, min_size=1, max_size=3),
     st.integers(1, 4),
@@ -147,11 +157,13 @@ def test_what_is_put_on_disk_changes_nothing(splits, partitions, every, map, res
     assert as_set(short) == as_set(plain)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(inputs(), jobs, st.lists(st.integers(0, 1000), max_size=3), st.integers(1, 5))
 def test_any_job_gives_what_a_sequential_run_gives(records, functions, cuts, every):
     bounds = [0, *sorted({cut % (len(records) + 1) for cut in cuts} - {0}), len(records)]
     splits = [records[first:last] for first, last in itertools.pairwise(bounds)]
+    if functions.reduce is last:  # which takes from the list
+        functions = functions._replace(reduce=lambda key, values: values[-1])
     found = run(functions, splits, 3, Tight(every))
     check([found], sequential(records, functions), ordered=False)
 
@@ -214,6 +226,94 @@ def test_one_record_that_gives_more_than_fits_is_put_on_disk_while_it_gives():
         outcome, _ = attempt(work, functions, here / "m", gauge=Tight(2))
     assert isinstance(outcome, MapOutput)
     assert max(held) < 50
+
+
+def reduced_tightly(items: list[Any], reduce: Any, every: int = 2) -> list[tuple[Any, Any]]:
+    """Of one partition, whose groups do not fit; the map output is made with room enough."""
+    functions = LoadedFunctions(lists, reduce, None)
+    with folder() as here:
+        outcome, path = attempt(MapWork(items_split(items), 1), functions, here / "m")
+        assert isinstance(outcome, MapOutput)
+        work, local = reduce_work([(path, outcome.sizes)], 0, 1)
+        reduced = attempt(work, functions, here / "r", local, gauge=Tight(every))
+        results = results_of(*reduced)
+        assert {file.name for file in here.iterdir()} <= {"m", "r"}
+    return results
+
+
+def test_a_key_with_nearly_all_values_reads_them_from_disk():
+    kinds = []
+
+    def reduce(key, values):
+        kinds.append((key, type(values)))
+        return sum(values), len(values), values[-1]
+
+    items = [[("hot", n), (n % 7, n)] if n % 3 else [("hot", n)] for n in range(600)]
+    found = dict(reduced_tightly(items, reduce, every=20))
+    assert found["hot"] == (sum(range(600)), 600, 599)
+    expected: dict[int, list[int]] = {}
+    for n in range(600):
+        if n % 3:
+            expected.setdefault(n % 7, []).append(n)
+    assert {k: v for k, v in found.items() if k != "hot"} == {
+        k: (sum(v), len(v), v[-1]) for k, v in expected.items()
+    }
+    assert ("hot", Values) in kinds
+
+
+class Alike:
+    """Keys whose hashes are all the same: nothing tells them apart."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alike) and other.n == self.n
+
+    def __hash__(self) -> int:
+        return 7
+
+    def __repr__(self) -> str:
+        return f"Alike({self.n})"
+
+
+def test_keys_that_no_hash_tells_apart_are_reduced_all_the_same():
+    items = [[(Alike(n % 40), n)] for n in range(160)]
+    found = {key.n: value for key, value in reduced_tightly(items, in_order)}
+    assert found == {n: [n, n + 40, n + 80, n + 120] for n in range(40)}
+
+
+def test_a_failure_in_a_part_on_disk_names_the_key_by_the_same_position():
+    def reduce(key, values):
+        if key == 33:
+            raise ValueError("33")
+        return 0
+
+    functions = LoadedFunctions(lists, reduce, None)
+    spots = []
+    for gauge in (MemoryGauge(1 << 40), Tight(2), Tight(3)):
+        with folder() as here:
+            work = WholeWork(items_split([[(n, n)] for n in range(100)]))
+            outcome, _ = attempt(work, functions, here / "o", gauge=gauge)
+            assert isinstance(outcome, Failed)
+            assert not [*here.iterdir()]
+        assert "key 33" in outcome.failure.message
+        spots.append(outcome.suspect)
+    assert spots[0] is not None
+    assert spots[0] == spots[1] == spots[2]
+
+
+@pytest.mark.parametrize("gauge", [MemoryGauge(1 << 40), Tight(2)])
+def test_a_key_known_to_be_bad_is_left_out_and_none_of_the_same_hash(gauge):
+    assert hash(-1) == hash(-2)
+    functions = LoadedFunctions(lists, in_order, None)
+    bad = BadRecord("key -2", "", "it ended two processes")
+    skipping = Skipping(5, (Suspect("reduce", position_of(-2), bad, ""),))
+    with folder() as here:
+        work = WholeWork(items_split([[(n, n)] for n in range(-9, 9)]))
+        ended = attempt(work, functions, here / "o", skipping=skipping, careful=True, gauge=gauge)
+        found = dict(results_of(*ended))
+    assert found == {n: [n] for n in range(-9, 9) if n != -2}
 
 
 # ---------------------------------------------------------------------- the gauge
