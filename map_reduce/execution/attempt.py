@@ -206,7 +206,8 @@ class _Attempt:
                 for partition, data in segments:
                     file.write(data)
                     sizes[partition] += len(data)
-        counts = self._counts(side.records, side.bytes_in, spiller.values, sum(sizes))
+            spilled = spiller.runs.bytes
+        counts = self._counts(side.records, side.bytes_in, spiller.values, sum(sizes), spilled)
         return MapOutput("", tuple(sizes), counts, self._tally())
 
     @contextmanager
@@ -247,7 +248,7 @@ class _Attempt:
         with self._reduce_side() as side:
             for partition in partitions:
                 side.add(sources.segments(partition))
-            return self._finished(side, side.values_in, side.bytes_in)
+            return self._finished(side, side.values_in, side.bytes_in, 0)
 
     def _whole(self, work: WholeWork) -> tuple[ReduceOutput, Path | None]:
         with self._spiller(1) as spiller:
@@ -258,7 +259,8 @@ class _Attempt:
                 segments = ((0, data) for data in made)
             with self._reduce_side() as side:
                 side.add(decoded_whole(data) for _, data in segments)
-                return self._finished(side, mapped.records, mapped.bytes_in)
+                spilled = spiller.runs.bytes
+                return self._finished(side, mapped.records, mapped.bytes_in, spilled)
 
     @contextmanager
     def _reduce_side(self) -> Iterator[ReduceSide]:
@@ -271,19 +273,29 @@ class _Attempt:
                 yield ReduceSide(*given, folder)
 
     def _finished(
-        self, side: ReduceSide, records_in: int, bytes_in: int
+        self, side: ReduceSide, records_in: int, bytes_in: int, spilled_bytes: int
     ) -> tuple[ReduceOutput, Path | None]:
         part = side.results.finish()
-        counts = self._counts(records_in, bytes_in, part.records, side.results.bytes)
+        spilled_bytes += side.spilled_bytes
+        out = part.records, side.results.bytes
+        counts = self._counts(records_in, bytes_in, *out, spilled_bytes)
         return ReduceOutput(part, counts, self._tally()), self._output if part.ref else None
 
     def _tally(self) -> Tally:
         counters = tuple(sorted(self._counted.items()))
         return Tally(counters) if self._guard is None else self._guard.tally(counters)
 
-    def _counts(self, records_in: int, bytes_in: int, records_out: int, bytes_out: int) -> Counts:
-        user_s = time.process_time() - self._began_s
-        return Counts(records_in, bytes_in, records_out, bytes_out, user_s)
+    def _counts(
+        self, records_in: int, bytes_in: int, records_out: int, bytes_out: int, spilled_bytes: int
+    ) -> Counts:
+        return Counts(
+            records_in,
+            bytes_in,
+            records_out,
+            bytes_out,
+            user_s=time.process_time() - self._began_s,
+            spilled_bytes=spilled_bytes,
+        )
 
 
 @contextmanager

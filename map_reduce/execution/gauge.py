@@ -116,12 +116,11 @@ def bound_of(memory_mb_max: int, slots: int) -> int:
     """In bytes, what an attempt may take up before it spills.
 
     Args:
-        memory_mb_max: MiB that the worker process may use; 0: no bound.
+        memory_mb_max: MiB that the worker process may use; 0: as much as there is.
         slots: worker processes that share the machine, or what the node may use of it.
     """
-    if memory_mb_max:
-        return int((memory_mb_max << 20) * SHARE_OF_BOUND)
-    return int(memory_of_machine() * SHARE_OF_MACHINE / max(1, slots))
+    share = int(memory_of_machine() * SHARE_OF_MACHINE / max(1, slots))
+    return min(share, int((memory_mb_max << 20) * SHARE_OF_BOUND)) if memory_mb_max else share
 
 
 @functools.cache

@@ -49,7 +49,10 @@ def _worker_pool(
         hash_seed=cluster.hash_seed,
         tasks_per_worker_max=config.tasks_per_worker_max,
         limits=Limits(
-            config.worker_open_files_max, config.worker_file_mb_max, config.worker_memory_mb_max
+            config.worker_open_files_max,
+            config.worker_file_mb_max,
+            config.worker_memory_mb_max,
+            config.slots,
         ),
         variables=frozenset(config.worker_variables.replace(",", " ").split()),
         user=user,

@@ -40,11 +40,13 @@ AWS_SECRET_ACCESS_KEY, AUTHTOKEN, but not TOKENIZERS_PARALLELISM."""
 
 
 class Limits(NamedTuple):
-    """What a worker process may take. ``memory_mb_max`` is for each attempt (``memory.py``)."""
+    """What a worker process may take. ``memory_mb_max`` is for each attempt (``memory.py``);
+    ``slots`` worker processes share the machine."""
 
     open_files_max: int = 4096
     file_mb_max: int = 65536
     memory_mb_max: int = 0  # no bound
+    slots: int = 1
 
 
 DEFAULT_LIMITS = Limits()

@@ -32,6 +32,7 @@ from map_reduce.core.messages import Failed, MapOutput, Outcome, ReduceOutput
 from map_reduce.errors import ProtocolError
 from map_reduce.execution.attempt import Tracker, run_attempt
 from map_reduce.execution.failures import sendable
+from map_reduce.execution.gauge import MemoryGauge, bound_of
 from map_reduce.execution.watch import LOOK_INTERVAL_S, Watch
 from map_reduce.workers.confinement import Limits, confine
 from map_reduce.workers.failures import escaped
@@ -95,10 +96,10 @@ class Connection:
 class WorkerProcess:
     """What one worker process does, once it has its connection."""
 
-    def __init__(self, connection: Connection, node: str, memory_mb_max: int) -> None:
+    def __init__(self, connection: Connection, node: str, limits: Limits) -> None:
         self._connection = connection
         self._node = node
-        self._memory_mb_max = memory_mb_max
+        self._limits = limits
         self._functions = LoadedByJob()
         self._inbox: SimpleQueue[ToWorker] = SimpleQueue()
         self._running: Run | None = None
@@ -131,12 +132,13 @@ class WorkerProcess:
                 note = Note(run.note_path())
                 tracker.note = _writing(note)
             local = run.local_input()
-            mb_max = lower_of(run.order.memory_mb_max, self._memory_mb_max)
+            mb_max = lower_of(run.order.memory_mb_max, self._limits.memory_mb_max)
             order = msgspec.structs.replace(run.order, memory_mb_max=mb_max)
             with bounded(mb_max):
                 functions = self._functions.get(order, local.functions)
+                gauge = MemoryGauge(bound_of(mb_max, self._limits.slots))
                 outcome, path = run_attempt(
-                    order, local, run.output_path(), tracker, functions, self._node
+                    order, local, run.output_path(), tracker, functions, self._node, gauge
                 )
         except BaseException as error:  # noqa: BLE001  user code may raise SystemExit and worse
             outcome, path = escaped(error, run.order.attempt, self._node), None
@@ -269,7 +271,7 @@ def main() -> None:
     sock = socket.socket(fileno=int(connection))
     for descriptor in (int(connection), int(lifeline)):
         os.set_inheritable(descriptor, False)
-    worker = WorkerProcess(Connection(sock), node, limits.memory_mb_max)
+    worker = WorkerProcess(Connection(sock), node, limits)
     # Until here, errors went to a file that the node reads if we do not get this far.
     os.dup2(int(errors), 2)
     os.close(int(errors))

@@ -30,6 +30,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.counters import counting
 from map_reduce.execution.attempt import LoadedFunctions, Tracker
+from map_reduce.execution.reduce_side import position_of
 
 ANY = Skipping()
 
@@ -209,7 +210,7 @@ def test_known_ones_are_not_even_looked_at(tmp_path: Path) -> None:
 
     known = (
         Suspect("map", 1, BadRecord("line of b", "", "died")),
-        Suspect("reduce", 1, BadRecord("the key c", "", "died")),
+        Suspect("reduce", position_of("c"), BadRecord("key 'c'", "", "died")),
     )
     functions = LoadedFunctions(watching, reduce, None)
     for split in (
@@ -226,10 +227,10 @@ def test_known_ones_are_not_even_looked_at(tmp_path: Path) -> None:
         )
         assert results_of(outcome, path) == [("a", 1), ("d", 1)]
         assert seen == [0, 2, 3, "a", "d"]
-        assert [bad.where for bad in told(outcome).skipped] == ["line of b", "the key c"]
+        assert [bad.where for bad in told(outcome).skipped] == ["line of b", "key 'c'"]
 
 
-def test_keys_are_known_by_their_place_among_all_of_the_task(tmp_path: Path) -> None:
+def test_keys_are_known_by_their_hash(tmp_path: Path) -> None:
     functions = LoadedFunctions(map, listed, None)
     items = ["a", "b", "d", "e", "f"]
     mapped, path = attempt(MapWork(items_split(items), 4), functions, tmp_path / "m")
@@ -238,7 +239,8 @@ def test_keys_are_known_by_their_place_among_all_of_the_task(tmp_path: Path) -> 
     work, local = reduce_work([(path, mapped.sizes)], 0, 4)
     whole = results_of(*attempt(work, functions, tmp_path / "r", local))
     for place, (key, _) in enumerate(whole):
-        known = (Suspect("reduce", place, BadRecord(repr(key), "", "died")),)
+        bad = BadRecord(f"key {key!r}", "", "died")
+        known = (Suspect("reduce", position_of(key), bad),)
         outcome, file = attempt(
             work, functions, tmp_path / "r", local, careful=True, skipping=Skipping(-1, known)
         )

@@ -30,7 +30,7 @@ class Suspect(msgspec.Struct, frozen=True, array_like=True):
     """The record ("map") or key ("reduce") of a task at which an attempt failed.
 
     ``position`` is the same in every attempt at the task: the line's number or the item's, the
-    key's place. ``cause`` says what it failed with, in a word; "" where it may pass, as a lost
+    key's hash. ``cause`` says what it failed with, in a word; "" where it may pass, as a lost
     connection does. ``sure``: there is no need to see it a second time.
     """
 
