@@ -109,6 +109,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
     run.add_argument("--json", action="store_true", help="one [key, value] a line")
     run.add_argument(
+        "--output", metavar="FOLDER", help="save the results in files of this folder instead"
+    )
+    run.add_argument(
+        "--format",
+        default="jsonl",
+        choices=("jsonl", "text", "csv", "pickle"),
+        help="of these files (default jsonl)",
+    )
+    run.add_argument(
         "--on-bad-record",
         default="fail",
         metavar="fail|skip:N|skip:P%",
@@ -226,7 +235,10 @@ def _run(options: argparse.Namespace) -> int:
     with ServerInterface(options.address, certs=options.certs_folder) as server:
         files = Files(*options.files, encoding=options.encoding)
         job = server.startup(files, **functions, options=asked)  # type: ignore[arg-type]
-        write_results(job.result(), sys.stdout, as_json=options.json)
+        if options.output is not None:
+            job.save(options.output, options.format)
+        else:
+            write_results(job.stream(), sys.stdout, as_json=options.json)
         write_account(job, sys.stderr)
     return 0
 

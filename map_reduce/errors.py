@@ -18,6 +18,7 @@
     │   ├── InputChangedError          the file was written to while the job read it
     │   ├── InputEncodingError         bytes that are not text in the named encoding
     │   └── InputTypeError             neither items, nor a mapping, nor files
+    ├── OutputError                where results are to go, or what they are to be written as
     ├── ConfigError                a setting, a flag, an address: names which
     │   └── PortTakenError             somebody else listens there
     ├── JobError                   the job, by nobody's mistake
@@ -117,6 +118,10 @@ class InputEncodingError(InputError):
 
 class InputTypeError(InputError):
     """The input is neither items, nor a mapping, nor files."""
+
+
+class OutputError(MapReduceError):
+    """Results cannot be saved there, or one of them cannot be written in that format."""
 
 
 class ConfigError(MapReduceError):

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from map_reduce.client.asking import ENDED, JobSource
 from map_reduce.client.failures import error_of
 from map_reduce.client.progress import Bar, JobProgress, TimeSeen
 from map_reduce.client.report import JobReport
-from map_reduce.client.results import pairs_of
+from map_reduce.client.results import Pairs, pairs_of, pieces_of
 from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
     CancelJob,
     JobStatus,
+    OutputPart,
     ReleaseJob,
 )
 from map_reduce.errors import (
@@ -189,6 +192,51 @@ class JobHandle:
                 self._tell()
             return self._results
 
+    def stream(self, timeout_s: float | None = None) -> Iterator[tuple[Any, Any]]:
+        """Wait for the end, and give (key, what reduce returned for it) one after another.
+
+        For results that are too many to be held at a time: some thousands are, and the results of
+        one task as a file. Keys come in the order of :meth:`result`. Once the last one was given,
+        the job is released; a stream that was left before can begin again.
+
+        Raises:
+            JobError: the results are released, as after another stream or :meth:`save`.
+            Others, as :meth:`result` does: before the first result or between any two of them.
+        """
+        return (pair for part in self._parts(timeout_s) for pairs in part for pair in pairs)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        format: str = "jsonl",
+        timeout_s: float | None = None,
+    ) -> list[Path]:
+        """Wait for the end, and write the results into files ``part-00000…`` of a folder.
+
+        A file holds what one task has made, keys in its order. Only once all of them are complete
+        do they get their names, and is the job released; else nothing of them is left.
+
+        Args:
+            folder: made if missing; empty otherwise.
+            format: "jsonl", a ``[key, value]`` for each line, tuples as lists; "text",
+                ``key<TAB>value`` by ``str``; "csv", where a tuple or list is several columns;
+                "pickle", lists of (key, value) pairs, one after another until the file ends.
+
+        Returns:
+            The files, in order.
+
+        Raises:
+            OutputError: the folder is not empty, the disk is full, or a result cannot be written
+                in that format; names it.
+            ConfigError: there is no such format.
+            Others, as :meth:`stream` does.
+        """
+        from map_reduce.client.saving import check_format, made_folder, save
+
+        check_format(format)
+        path = made_folder(folder)
+        return save(self._parts(timeout_s), path, format)
+
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait for the end, and leave the results where they are. Raises as :meth:`result`."""
         with self._waiting(timeout_s) as start_s:
@@ -292,12 +340,34 @@ class JobHandle:
                     pause_s = min(pause_s, max(0.0, timeout_s - waited_s))
                 pause.wait(pause_s)
 
+    def _parts(self, timeout_s: float | None) -> Iterator[Iterator[Pairs]]:
+        """Wait for the end; the results, part by part and some at a time."""
+        with self._waiting(timeout_s) as start_s:
+            if self._results is not None:
+                return iter([iter([list(self._results.items())])])
+            if self._released:
+                raise JobError(f"the results of job {self.id} are released, and gone")
+            status = self._successful(start_s, timeout_s)
+        return self._each_part(status)
+
+    def _each_part(self, status: JobStatus) -> Iterator[Iterator[Pairs]]:
+        for part in self._all_parts(status):
+            yield pieces_of(part, self._access, self.id)
+        self.release()
+        self._tell()
+
+    def _all_parts(self, status: JobStatus) -> Iterator[OutputPart]:
+        parts, given = status.parts, 0
+        while True:
+            yield from parts
+            given += len(parts)
+            if given >= status.parts_total:
+                return
+            parts = self._ask(first_part=given).parts
+
     def _fetch(self, status: JobStatus) -> dict[Any, Any]:
-        parts = list(status.parts)
-        while len(parts) < status.parts_total:
-            parts += self._ask(first_part=len(parts)).parts
         try:
-            return dict(pairs_of(parts, self._access, self.id))
+            return dict(pairs_of(self._all_parts(status), self._access, self.id))
         except UserCodeError:
             self.release()
             raise

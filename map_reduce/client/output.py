@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from map_reduce.client.handle import JobHandle
 
 
-def write_results(results: dict[Any, Any], out: TextIO, *, as_json: bool) -> None:
+def write_results(results: Iterable[tuple[Any, Any]], out: TextIO, *, as_json: bool) -> None:
     """A line for each key: ``key<TAB>value``, or ``[key, value]`` as JSON.
 
     What JSON has no form for is written as its ``repr``.
     """
-    for key, value in results.items():
+    for key, value in results:
         if as_json:
             out.write(json.dumps([key, value], default=repr, ensure_ascii=False) + "\n")
         else:

@@ -73,7 +73,9 @@ def _pieces(keys: list[Any], held: list[Any], hashes: list[int], listed: bool) -
         else:
             values = list(chain.from_iterable(some))
         most = at_a_time(values, 0, VALUES_MAX)
-        most = min(most, at_a_time(keys, first, last - first)) if most > 1 else 1
+        most_keys = at_a_time(keys, first, last - first)
+        if most_keys < last - first:
+            most = min(most, most_keys)
         if len(values) <= most:
             whole = first == 0 and last == len(keys)
             cut = slice(first, last)

@@ -387,3 +387,16 @@ def test_the_memory_of_this_process_is_measured():
     before = gauge._measure()
     data = bytearray(b"x") * (64 << 20)
     assert math.isclose(gauge._measure() - before, len(data), rel_tol=0.2)
+
+
+def test_the_values_of_one_key_are_in_segments_as_large_as_any(monkeypatch):
+    monkeypatch.setattr(partitioned, "VALUES_MAX", 1000)
+    made = [values for _, _, values in partitioned.written({"key": [0] * 4500}, 2, plain=True)]
+    assert made == [1000, 1000, 1000, 1000, 500]
+    grouped = {number: [0] * 30 for number in range(100)}
+    made = [values for _, _, values in partitioned.written(grouped, 1, plain=True)]
+    assert made == [990, 990, 990, 30]
+    long_keys = {"k" * 100_000 + str(number): [number] for number in range(200)}
+    made = [values for _, _, values in partitioned.written(long_keys, 1, plain=True)]
+    assert sum(made) == 200
+    assert 30 <= max(made) <= 45
