@@ -159,7 +159,9 @@ class Ring:
             settings["MR_RUN_OPTIONS"] = FAULTS[row].setup
         image = os.environ.get("MR_IMAGE", "map-reduce")
         network = os.environ.get("MR_NETWORK", "distributed")
-        self.cluster = Cluster("faults", folder, image=image, network=network, **settings)
+        self.cluster = Cluster(
+            f"faults-{os.getpid()}", folder, image=image, network=network, **settings
+        )
         nodes = NODES_OF_PARTITION if row == "partition" else NODES
         self.cluster.start(nodes, "--no-remove")
         try:

@@ -19,10 +19,9 @@ from container_cluster import Container, docker
 LINK_KBIT_PER_S = 4000
 LOSS = 0.30
 CPUS = 0.1
-MEMORY_SPARE_BYTES = 4 << 20
-"""What a container may use beyond what it uses when its memory is bounded."""
+MEMORY_STEP_BYTES, MEMORY_STEPS_MAX = 2 << 20, 40
 MEMORY_WHOLE = "64g"
-FILLER = "/data/filler"
+FILLER, FILLING = "/data/filler", "/tmp/filling"
 
 
 @dataclass(frozen=True)
@@ -108,10 +107,16 @@ def throttled(one: Container) -> str:
 
 
 def bound_memory(one: Container) -> None:
-    """To little more than it uses, so that what it does next is too much."""
-    for _ in range(20):
-        used = int(cgroup(one, "memory", "memory.usage_in_bytes").read_text())
-        bound = str(used + MEMORY_SPARE_BYTES)
+    """To what it cannot give up at this moment, so that what it needs next is too much.
+
+    A bound below that is refused (version 1 of control groups), so bounds are tried upwards from
+    what its processes hold; the kernel takes cached pages away meanwhile.
+    """
+    text = cgroup(one, "memory", "memory.stat").read_text()
+    found = re.search(r"^total_rss (\d+)$", text, re.MULTILINE)
+    assert found, f"memory.stat of {one.name} does not tell what its processes hold"
+    for step in range(MEMORY_STEPS_MAX):
+        bound = str(int(found[1]) + step * MEMORY_STEP_BYTES)
         told = docker("update", "--memory", bound, "--memory-swap", bound, one.name, check=False)
         if told == one.name:
             return
@@ -136,12 +141,15 @@ def ran_out(one: Container) -> str:
 
 
 def fill_disk(one: Container) -> None:
-    """As the node's user, until nothing more fits."""
-    docker("exec", one.name, "sh", "-c", f"cat /dev/zero >{FILLER} 2>/dev/null || true")
+    """As the node's user, until nothing more fits, and again whenever something was deleted."""
+    write = f"cat /dev/zero >>{FILLER} 2>/dev/null"
+    fill = f"while [ -e {FILLING} ]; do {write}; sleep 0.2; done; rm -f {FILLER}"
+    docker("exec", one.name, "sh", "-c", f"touch {FILLING}; {write}; true")
+    docker("exec", "--detach", one.name, "sh", "-c", fill)
 
 
 def empty_disk(one: Container) -> None:
-    docker("exec", one.name, "rm", "-f", FILLER)
+    docker("exec", one.name, "rm", "-f", FILLING)
 
 
 def disk_full(one: Container) -> str:

@@ -6,11 +6,11 @@
 rolling   every node is stopped in order and started again, one after the other; the next as soon as
           the ring is whole and nothing lacks copies. Before, a job has ended whose results nobody
           has fetched; they are fetched afterwards.
-scale     three nodes become eight, and three again, by scripts/batch_scale.
+scale     three nodes become eight by scripts/batch_scale; when each has done tasks, three again.
 
 The job counts the words of a real text in pieces, and pauses before each, so that it lasts and its
-tasks can be watched: every few seconds is printed how many tasks each node has done since the
-last line. Its answer is compared with that of one loop. Takes the image that scripts/batch_run has
+tasks can be watched: every few seconds is printed how many pieces each node has done since the
+last line, less those whose output was lost with a node. Its answer is compared with that of one loop. Takes the image that scripts/batch_run has
 built, as container_faults.py does.
 """
 
@@ -29,17 +29,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import measure
-from container_cluster import ROOT, Cluster, docker
+from container_cluster import ROOT, Cluster, docker, wait_until
 from map_reduce.client.handle import JobHandle
 from map_reduce.client.server_interface import ServerInterface
 from map_reduce.counters import counter
 from map_reduce.errors import MapReduceError
 
-LINE_S = 5.0
+LINE_S = 10.0
 COPIES_S_MAX = 150.0
 RESULT_S_MAX = 600.0
-STEADY_S = 20.0
-"""How long the ring is left alone between two steps of scaling."""
+TASKS_S_MAX = 200.0
+NODES_FEW, NODES_MANY = 3, 8
 
 
 def slowly(pause_s: float) -> Callable[[int, str], list[tuple[str, int]]]:
@@ -84,7 +84,7 @@ class Watch:
             now = self._job.counters
             since = {name: now[name] - self._known.get(name, 0) for name in sorted(now)}
             shares = "  ".join(f"{name.rpartition('-')[2]}: {n:>3}" for name, n in since.items())
-            self.tell(f"tasks by node  {shares}")
+            self.tell(f"pieces by node  {shares}")
             self._known = now
 
     def tell(self, what: str) -> None:
@@ -108,14 +108,15 @@ def rolling(cluster: Cluster, watch: Watch, job: JobHandle) -> None:
 
 
 def scale(cluster: Cluster, watch: Watch, job: JobHandle) -> None:
-    never = threading.Event()
-    for nodes in (8, 3):
-        never.wait(STEADY_S)
+    def to(nodes: int) -> None:
         watch.tell(f"to {nodes} nodes")
         cluster.script("batch_scale", cluster.name, str(nodes))
         assert job.state in ("map", "reduce"), "the job is over; have it last longer"
         watch.tell(f"the ring is whole, of {nodes}")
-    never.wait(STEADY_S)
+
+    to(NODES_MANY)
+    wait_until("all have done tasks", lambda: len(job.counters) == NODES_MANY, TASKS_S_MAX)
+    to(NODES_FEW)
 
 
 def main() -> int:
@@ -131,12 +132,12 @@ def main() -> int:
     measure.run([*make, "--megabytes", str(options.megabytes)], os.environ)
     pieces = pieces_of(text, options.pieces)
     expected = collections.Counter(word for piece in pieces for word in piece.split())
-    nodes = options.nodes or {"rolling": 5, "scale": 3}[options.what]
+    nodes = options.nodes or {"rolling": 5, "scale": NODES_FEW}[options.what]
     print(measure.describe_machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="container-operations-") as folder:
         image = os.environ.get("MR_IMAGE", "map-reduce")
         network = os.environ.get("MR_NETWORK", "distributed")
-        settings = {"MR_SLOTS": "1", "MR_ITEMS_PER_CHUNK": "1"}
+        settings = {"MR_SLOTS": "4", "MR_ITEMS_PER_CHUNK": "1"}
         cluster = Cluster("operated", Path(folder), image=image, network=network, **settings)
         try:
             cluster.start(nodes, "--no-remove", "--keep-data")
@@ -164,7 +165,7 @@ def operate(
             watch.close()
         right = results == expected
         right_before = server.attach(before.id).result(60.0) == expected
-    print(f"the answer is {'right' if right else 'WRONG'}, tasks by node: {job.counters}")
+    print(f"the answer is {'right' if right else 'WRONG'}, pieces by node: {job.counters}")
     print(f"that of the job before is {'right' if right_before else 'WRONG'}")
     return 0 if right and right_before else 1
 
