@@ -59,7 +59,7 @@ from map_reduce.server.configs import ClusterConfig
 
 NODES = 5
 NODES_OF_PARTITION = 6
-RESULT_S_MAX = 300.0
+RESULT_S_MAX = 600.0
 COPIES_S_MAX = 150.0
 LASTS_S = 8.0
 PARTITION_S = 10.0

@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from map_reduce.client.server_interface import ServerInterface
 
 COMMAND = [sys.executable, "-m", "map_reduce"]
 
@@ -25,7 +28,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Alike:
-    """Nodes at fixed ports, each told the addresses of all."""
+    """Nodes at fixed ports, each told the addresses of all, and with a data folder."""
 
     def __init__(self, count: int, folder: Path) -> None:
         self.addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
@@ -35,13 +38,15 @@ class Alike:
             "MAP_REDUCE_CLUSTER_FILE": str(folder / "cluster.json"),
             "TMPDIR": str(folder),  # what is left of killed nodes goes with it
         }
+        self._folder = folder
         self._nodes: list[subprocess.Popen[bytes]] = []
 
     def start(self, *numbers: int) -> None:
         joins = [flag for address in self.addresses for flag in ("--join", address)]
         for number in numbers:
             port = self.addresses[number].rpartition(":")[2]
-            command = [*COMMAND, "node", "--port", port, "--slots", "1", "--found", *joins]
+            data = ["--data-folder", str(self._folder / str(number))]
+            command = [*COMMAND, "node", "--port", port, "--slots", "1", *data, "--found", *joins]
             self._nodes.append(
                 subprocess.Popen(
                     command,
@@ -80,7 +85,7 @@ def alike(tmp_path: Path) -> Iterator[Alike]:
     nodes.kill_all()
 
 
-def test_nodes_started_at_once_are_one_ring_and_are_again_after_all_have_died(
+def test_nodes_started_at_once_are_one_ring_and_again_with_their_results_after_all_have_died(
     alike: Alike,
 ) -> None:
     alike.start(2, 1, 0)
@@ -89,11 +94,20 @@ def test_nodes_started_at_once_are_one_ring_and_are_again_after_all_have_died(
     assert pinged.returncode == 0, pinged.stderr
     assert "is in its ring, with 2 successors" in pinged.stdout
     assert '"cluster_id": "alike"' in alike.call("status", "--json").stdout
+    with ServerInterface(alike.addresses[0], quiet=True) as server:
+        job = server.startup(
+            [1, 2, 3], lambda n, item: [("all", item)], lambda key, items: sum(items)
+        )
+        never = threading.Event()
+        while job.state != "done":  # its results are not fetched, as that would release it
+            never.wait(0.05)
 
     alike.kill_all()
     assert alike.call("ping", "--address", alike.addresses[1]).returncode == 1
     alike.start(1, 2)  # not the one that began the ring
     alike.await_ring_of(2)
+    with ServerInterface(alike.addresses[1], quiet=True) as server:
+        assert server.attach(job.id).result(60) == {"all": 6}
 
     forgotten = alike.call("use", "--forget")
     assert "forgot the cluster alike" in forgotten.stdout
