@@ -10,8 +10,8 @@ scale     three nodes become eight by scripts/batch_scale; when each has done ta
 
 The job counts the words of a real text in pieces, and pauses before each, so that it lasts and its
 tasks can be watched: every few seconds is printed how many pieces each node has done since the
-last line, less those whose output was lost with a node. Its answer is compared with that of one loop. Takes the image that scripts/batch_run has
-built, as container_faults.py does.
+last line, less those whose output was lost with a node. Its answer is compared with that of one
+loop. Takes the image that scripts/batch_run has built, as container_faults.py does.
 """
 
 from __future__ import annotations
