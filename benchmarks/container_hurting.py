@@ -149,7 +149,7 @@ def fill_disk(one: Container) -> None:
 
 
 def empty_disk(one: Container) -> None:
-    """And start it again, as its log asks for: what could not write a record keeps none any more."""
+    """And restart it, as its log asks for: who could not write a record keeps none any more."""
     docker("exec", one.name, "rm", "-f", FILLING)
     docker("restart", "--time", "30", one.name)
 
