@@ -156,6 +156,8 @@ def main() -> int:
                             wrong.append(f"job {number}: another answer")
                     if number % max(1, options.jobs // LOOKS) == 0:
                         memory_kib.append(first.memory_info().rss / 1024)
+                        told = f"{number + 1} jobs, {memory_kib[-1] / 1024:.2f} MiB"
+                        print(told, file=sys.stderr, flush=True)
             took_s = time.monotonic() - begin_s
             left = left_over(cluster, Path(name), before)
         remains = [path.name for path in Path(name).iterdir()]
