@@ -322,14 +322,17 @@ class Matrix:
         victims = self._cluster.kill_random(NODES // 2 + 1)
         at.open()
         until_s = time.monotonic() + POINT_S_MAX
-        while not running.ended and time.monotonic() < until_s:
+        dead = {str(victim.address) for victim in victims}
+        named: set[str] = set()
+        while not (running.ended or named & dead) and time.monotonic() < until_s:
             # The job waits for some of those, and says so to whoever asks.
             with contextlib.suppress(MapReduceError):
-                if running.job is not None and running.job.waiting_for:
-                    break
+                if running.job is not None:
+                    named = set(map(str, running.job.waiting_for))
             time.sleep(POLL_S)
         for victim in victims:
             self._cluster.restart(victim)
+        assert running.ended or named & dead, "the job does not say for whom it waits"
 
     def _node(self, victim: str, at: Points) -> ChaosNode:
         access = self._cluster.access()
