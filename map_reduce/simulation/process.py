@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from map_reduce.core.chord.detector import FailureDetector
@@ -66,6 +66,9 @@ class Certain:
 
     def dead(self, member: Member) -> bool:
         return self.ended(member)
+
+    def living(self, members: Iterable[Member]) -> list[Member]:
+        return [member for member in members if not self.dead(member)]
 
 
 class Oracle(Certain):

@@ -45,7 +45,7 @@ place where verdicts are to be exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -125,6 +125,9 @@ class FailureDetector(Protocol):
 
     def dead(self, member: Member) -> bool:
         """Whether the ring is to close over it."""
+
+    def living(self, members: Iterable[Member]) -> list[Member]:
+        """Those that are not dead."""
 
 
 @dataclass
@@ -300,6 +303,12 @@ class Detector:
             return False
         doubt = self._doubts.get(member)
         return doubt is not None and doubt.dead and self.may_judge()
+
+    def living(self, members: Iterable[Member]) -> list[Member]:
+        if self._doubts:
+            return [member for member in members if not self.dead(member)]
+        ended = self._ended
+        return [m for m in members if ended.get(m.address, -1) < m.incarnation]
 
     def may_judge(self) -> bool:
         """Whether this process has run without a pause for long enough."""

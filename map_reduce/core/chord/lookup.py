@@ -38,7 +38,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Sequence
 
-from map_reduce.core.identifiers import Address, Identifier, Member, distance, in_arc
+from map_reduce.core.identifiers import RING_SIZE, Address, Identifier, Member, distance, in_arc
 from map_reduce.core.messages import (
     FindSuccessor,
     No,
@@ -172,7 +172,7 @@ class _Search:
     def _away(self, address: Address) -> int:
         """How far it is from there to the target; one at the target is behind it, hence the - 1,
         and the farthest one is the nearest behind."""
-        return distance(address.identifier, self._end)
+        return (self._end - address.identifier) % RING_SIZE
 
     def _after(self) -> Address:
         """The nearest one at or behind the target."""

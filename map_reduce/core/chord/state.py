@@ -319,28 +319,28 @@ class RingState:
         Suspects are avoided as a way, but named where they may be the owner: a member that is
         wrongly suspected must not lose its keys to the next one.
         """
-        dead = self.detector.dead
-        listed = [m for m in self.successors if m != self.me and not dead(m)]
+        listed = [m for m in self.detector.living(self.successors) if m != self.me]
         if self.owns(target):
             return Route(True, (self.me, *listed))
         here = self.me.identifier
-        near = {(distance(here, m.identifier), m) for m in listed}
+        seen: list[Member] = []
         if self._view_reaches_far:
-            seen = self.acquaintances.members.around(target)
-            near.update(place for place in seen if not dead(place[1]))
-        places = sorted(near)
+            seen = self.detector.living(self.acquaintances.members.around(target))
+        places = sorted(((m.identifier - here) % RING_SIZE, m) for m in {*listed, *seen})
         known = [member for _, member in places]
         at = bisect_left(places, (distance(here, target),))
         behind = self.predecessor  # the owner, where it is so new that few know it
         if at < len(known):
             members = [*known[at : at + NAMED_MAX], *known[max(0, at - NAMED_MAX) : at][::-1]]
         else:
-            ways = {m for m in (*known, *self.fingers.members()) if not self.suspects(m)}
+            suspects = self.detector.suspects
+            ways = {m for m in (*known, *self.fingers.members()) if not suspects(m)}
             ways = ways or set(listed)
-            members = sorted(ways, key=lambda m: distance(m.identifier, target))[:CLOSEST_MAX]
+            nearest = sorted(((target - m.identifier) % RING_SIZE, m) for m in ways)
+            members = [member for _, member in nearest[:CLOSEST_MAX]]
             if behind is not None and behind != self.me and not self.believed_dead(behind):
                 members.append(behind)
         return Route(False, tuple(dict.fromkeys(members)))
 
     def _learn(self, members: Iterable[Member]) -> None:
-        self.acquaintances.learn(m for m in members if not self.believed_dead(m))
+        self.acquaintances.learn(self.detector.living(members))

@@ -116,12 +116,10 @@ class MembershipView:
     def has_fresh_news(self) -> bool:
         return any(tellings < FRESH_TELLINGS for tellings in reversed(self._news.values()))
 
-    def around(self, target: Identifier) -> Iterable[tuple[int, Member]]:
-        """The nearest on each side of the target, in ring order, with their distances from here.
-        Not past me."""
+    def around(self, target: Identifier) -> list[Member]:
+        """The nearest on each side of the target, in ring order. Not past me."""
         at = bisect_left(self._distances, distance(self._here, target))
-        near = slice(max(0, at - AROUND_MAX), at + AROUND_MAX)
-        return zip(self._distances[near], self._living[near], strict=True)
+        return self._living[max(0, at - AROUND_MAX) : at + AROUND_MAX]
 
     def clockwise_from(self, start: Identifier) -> Iterator[Member]:
         """All of them in ring order, beginning with the first one at or behind the start."""
