@@ -13,7 +13,6 @@ the job. Where it takes longer, the client looks at the members itself.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 
 from map_reduce.client.asking import JobSource
@@ -22,7 +21,7 @@ from map_reduce.core.messages.records import Replica
 from map_reduce.core.registers.birth import Birth, Record
 from map_reduce.core.registers.quorums import may_become_quorum
 from map_reduce.errors import ClusterError
-from map_reduce.server.access import Access
+from map_reduce.server.access import Access, Hearing
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +49,18 @@ def await_acceptance(access: Access, birth: Birth, owner: Member | None) -> bool
     """
     give_up_s = time.monotonic() + ACCEPT_S_MAX
     source = JobSource(access, birth.name, owner)
-    pause = threading.Event()  # never set: a sleep that Ctrl-C ends at once
+    with access.hearing(birth.name) as hearing:
+        return _await(access, birth, source, hearing, give_up_s)
+
+
+def _await(
+    access: Access, birth: Birth, source: JobSource, hearing: Hearing, give_up_s: float
+) -> bool:
     wait_s = POLL_S
-    while not _has_master(source):
+    while True:
+        hearing.listen()
+        if _has_master(source):
+            return True
         if wait_s >= POLL_S_MAX:
             if _is_written(access, birth.record()):
                 return True
@@ -66,9 +74,8 @@ def await_acceptance(access: Access, birth: Birth, owner: Member | None) -> bool
                     f"write its record, which is kept by {_listed(birth.members)}; see with "
                     "`map-reduce ring` whether these nodes are well, and submit the job again"
                 )
-        pause.wait(wait_s)
+        hearing.pause(wait_s, POLL_S_MAX)
         wait_s = min(2 * wait_s, POLL_S_MAX)
-    return True
 
 
 def gone_members(access: Access, birth: Birth) -> tuple[Replica, ...]:

@@ -44,7 +44,8 @@ master died is known to others all the time."""
 
 POLL_S_MIN, POLL_S_MAX, POLL_SHARE = 0.001, 0.2, 0.05
 """The pause between two questions is a share of the time waited so far, within bounds: so a
-short job is not kept waiting, and a long one not asked for without end."""
+short job is not kept waiting, and a long one not asked for without end. A node in this very process
+tells when the job has ended; it is asked every ``POLL_S_MAX``, for the progress bar."""
 
 
 class Skipped(NamedTuple):
@@ -315,10 +316,11 @@ class JobHandle:
 
     def _wait(self, start_s: float, timeout_s: float | None) -> JobStatus:
         heard_s = time.monotonic()
-        pause = threading.Event()  # never set: a sleep that Ctrl-C ends at once
-        with Bar(self.name, self._show_progress) as bar:
+        bar_of_job = Bar(self.name, self._show_progress)
+        with bar_of_job as bar, self._access.hearing(self.id) as hearing:
             while True:
                 now_s = time.monotonic()
+                hearing.listen()
                 try:
                     status = self._ask()
                 except (ClusterError, JobLostError) as error:
@@ -335,10 +337,11 @@ class JobHandle:
                 waited_s = now_s - start_s
                 if timeout_s is not None and waited_s >= timeout_s:
                     raise self._out_of_time(timeout_s)
-                pause_s = min(max(POLL_S_MIN, waited_s * POLL_SHARE), POLL_S_MAX)
+                pause_s_max = POLL_S_MAX
                 if timeout_s is not None:
-                    pause_s = min(pause_s, max(0.0, timeout_s - waited_s))
-                pause.wait(pause_s)
+                    pause_s_max = min(pause_s_max, max(0.0, timeout_s - waited_s))
+                pause_s = min(max(POLL_S_MIN, waited_s * POLL_SHARE), pause_s_max)
+                hearing.pause(pause_s, pause_s_max)
 
     def _parts(self, timeout_s: float | None) -> Iterator[Iterator[Pairs]]:
         """Wait for the end; the results, part by part and some at a time."""

@@ -62,13 +62,13 @@ from map_reduce.core.registers.birth import Birth
 from map_reduce.core.scheduling.plan import partitions_for
 from map_reduce.errors import ClusterError, InputError, NoNodeError, Unreachable, WorkerDiedError
 from map_reduce.job import Job, Options
-from map_reduce.server.access import Access
+from map_reduce.server.access import Access, Hearing
 
 log = logging.getLogger(__name__)
 
 NONCE_BYTES = 16
 CHECK_S_MAX = 40.0
-CHECK_POLL_S = 0.01
+CHECK_POLL_S_MIN, CHECK_POLL_S_MAX = 0.001, 0.01
 CHECK_RETRY_S = 0.5
 WORKERS_DIED_MAX = 2
 BIRTHS_MAX = 5
@@ -261,14 +261,22 @@ class _Submission:
     def _check_on(self, member: Member, functions: Functions, deadline_s: float) -> None:
         check_id = names.check(self._id, next(self._checks))
         self._access.peers.request(member.address, CheckFunctions(check_id, functions), Done)
-        pause = threading.Event()
+        with self._access.hearing(check_id) as hearing:
+            verdict = self._verdict(member, check_id, hearing, deadline_s)
+        if verdict.failure is not None:
+            raise error_of(verdict.failure)
+
+    def _verdict(
+        self, member: Member, check_id: str, hearing: Hearing, deadline_s: float
+    ) -> CheckVerdict:
+        pause_s = CHECK_POLL_S_MIN
         while time.monotonic() < deadline_s:
+            hearing.listen()
             verdict = self._access.peers.request(member.address, GetCheck(check_id), CheckVerdict)
             if verdict.ready:
-                if verdict.failure is not None:
-                    raise error_of(verdict.failure)
-                return
-            pause.wait(CHECK_POLL_S)
+                return verdict
+            hearing.pause(pause_s, max(0.0, deadline_s - time.monotonic()))
+            pause_s = min(2 * pause_s, CHECK_POLL_S_MAX)
         raise NoNodeError(f"node {member} did not get to unpickling the functions in time")
 
 

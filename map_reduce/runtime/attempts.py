@@ -88,6 +88,7 @@ class Attempts:
         give_up_s: how long nobody may know anything of a job.
         inquire: called from the thread that sends signs of life.
         is_over: whether a job is known to have ended.
+        checked: called with a check's name when there is a verdict.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Attempts:
         give_up_s: float,
         inquire: Inquire,
         is_over: Callable[[str], bool] = lambda job_id: False,
+        checked: Callable[[str], None] = lambda check_id: None,
     ) -> None:
         self._peers = peers
         self._blocks = blocks
@@ -110,6 +112,7 @@ class Attempts:
         self._pool = pool
         self._clock = clock
         self._inquire = inquire
+        self._checked = checked
         self._fetcher = Fetcher(peers, blocks, store, scratch)
         self._threads = Threads("map-reduce-attempts", threads_max=8)
         self._lock = threading.Lock()
@@ -223,6 +226,7 @@ class Attempts:
             failure = outcome.failure if isinstance(outcome, Failed) else None
             with self._lock:
                 self._checks[order.attempt.job_id] = CheckVerdict(True, failure)
+            self._checked(order.attempt.job_id)
             shutil.rmtree(self._fetcher.job_folder(order.attempt.job_id), ignore_errors=True)
 
         try:

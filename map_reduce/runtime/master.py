@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -57,7 +57,7 @@ from map_reduce.core.scheduling.scheduler import JobScheduler
 from map_reduce.errors import ClusterError, MapReduceError, ProtocolError
 from map_reduce.runtime.journal import Fenced, Journal, Written
 from map_reduce.runtime.specification import read_specification
-from map_reduce.runtime.surroundings import Surroundings, status_of
+from map_reduce.runtime.surroundings import Surroundings, bits_of, status_of
 from map_reduce.runtime.threads import run_guarded
 
 log = logging.getLogger(__name__)
@@ -252,6 +252,7 @@ class JobMaster:
             self.result_ttl_s = spec.rules.result_ttl_s
         if not self._patiently(partial(journal.claim, self._seen_epoch)):
             return
+        around.changes.note(self.job_id)
         self._cancel = journal.state.cancel
         if journal.state.ending is not None:
             raise Fenced(self.job_id, Lease(journal.epoch, None))
@@ -303,6 +304,7 @@ class JobMaster:
 
     def _end(self) -> None:
         self.ended_s = self._around.clock.now_s()
+        self._around.changes.note(self.job_id)
         self._around.tell_nodes(EndJob(self.job_id, blocks=False))
 
     def _patiently(self, call: Callable[[], T]) -> T | None:
@@ -337,8 +339,8 @@ class JobMaster:
             outputs.setdefault(win.node, []).append(key)
         listed = {node.member for node in nodes}
         # What lay on a node that is gone may have been made again elsewhere, and told to nobody.
-        maps = _bits(win.task for win in written.maps if win.node in listed)
-        finals = _bits(won.task for won in written.finals)
+        maps = bits_of(win.task for win in written.maps if win.node in listed)
+        finals = bits_of(won.task for won in written.finals)
         master = around.peers.member.address
         messages = {
             node.member: AdoptJob(
@@ -489,12 +491,3 @@ def _told(said: Event | Effect) -> str:
         running = [str(id_) for holding in said.holdings for id_ in holding.attempts]
         about += [f"{counted[0]} maps and {counted[1]} finals done", *running]
     return " ".join([type(said).__name__, *(str(one) for one in about if one != "")])
-
-
-def _bits(numbers: Iterable[int]) -> bytes:
-    """A bit for each number, as AdoptJob has them."""
-    bits = bytearray()
-    for number in numbers:
-        bits.extend(bytes(max(0, number // 8 + 1 - len(bits))))
-        bits[number // 8] |= 1 << number % 8
-    return bytes(bits)

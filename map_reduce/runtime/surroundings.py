@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +24,7 @@ from map_reduce.core.scheduling.events import NodeSlots
 from map_reduce.errors import ClusterError
 from map_reduce.ports import Clock
 from map_reduce.runtime.blocks import RingBlocks
+from map_reduce.runtime.changes import Changes
 from map_reduce.runtime.journal import PART_BYTES
 from map_reduce.runtime.parallel import Parallel
 from map_reduce.runtime.peers import Peers
@@ -51,6 +52,7 @@ class Surroundings:
         task_timeout_s: of each attempt, where its job does not say.
         backups: whether tasks that lag are begun a second time, where their job does not say.
         node_silence_s_max: without a sign of life a node's attempts count as lost.
+        changes: told when a job got its master here, and when it has ended.
     """
 
     peers: Peers
@@ -66,6 +68,7 @@ class Surroundings:
     task_timeout_s: float
     backups: bool
     node_silence_s_max: float
+    changes: Changes
 
     def tell(self, member: Member, message: EndJob | StopAttempt) -> None:
         """Send a message that may be lost."""
@@ -120,3 +123,12 @@ def _as_many_as_fit(parts: tuple[OutputPart, ...]) -> tuple[OutputPart, ...]:
     sizes = itertools.accumulate(PART_BYTES + len(part.inline) for part in parts)
     count = sum(1 for size in sizes if size <= STATUS_BYTES_MAX)
     return parts[: max(1, count)]
+
+
+def bits_of(numbers: Iterable[int]) -> bytes:
+    """A bit for each number, as AdoptJob has them."""
+    bits = bytearray()
+    for number in numbers:
+        bits.extend(bytes(max(0, number // 8 + 1 - len(bits))))
+        bits[number // 8] |= 1 << number % 8
+    return bytes(bits)

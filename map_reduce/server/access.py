@@ -10,9 +10,10 @@ import dataclasses
 import os
 import random
 import secrets
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from map_reduce._version import PYTHON
@@ -32,6 +33,28 @@ from map_reduce.server.node import Node
 from map_reduce.transport.resolver import is_ip_address
 
 CONNECT_TIMEOUT_S = 3.0
+
+
+class Hearing:
+    """What a waiting thread has of it.
+
+    Args:
+        event: set at each change.
+        told: whether anybody ever sets it.
+    """
+
+    def __init__(self, event: threading.Event, *, told: bool) -> None:
+        self._event = event
+        self._told = told
+
+    def listen(self) -> None:
+        """From now on a change ends the next pause. To be called before asking."""
+        self._event.clear()
+
+    def pause(self, pause_s: float, pause_s_max: float) -> None:
+        """Until it is worth asking again: after ``pause_s`` where nobody tells of changes; else at
+        the next one, or after ``pause_s_max``."""
+        self._event.wait(pause_s_max if self._told else pause_s)
 
 
 class Access:
@@ -67,6 +90,7 @@ class Access:
             self.records = self._client_records()
             self._closers.callback(self.records.close)
         self._closers.callback(self.blocks.close)
+        self._changes = None if node is None else node.changes
         self._owner_pid = os.getpid()
         self._closed = False
 
@@ -97,6 +121,16 @@ class Access:
         self._entries = tuple(member.address for member in members)
         self.last_members = members
         return members
+
+    @contextmanager
+    def hearing(self, name: str) -> Iterator[Hearing]:
+        """Hear of changes of a job, or a check, as far as this client is told of them: where its
+        node is in this process."""
+        if self._changes is None:
+            yield Hearing(threading.Event(), told=False)
+        else:
+            with self._changes.hearing(name) as event:
+                yield Hearing(event, told=True)
 
     @property
     def is_open(self) -> bool:

@@ -79,6 +79,7 @@ from map_reduce.errors import BlockMissingError, ConfigError, MapReduceError, Re
 from map_reduce.ports import BlockStore, RecordStore, Transport
 from map_reduce.runtime.attempts import Attempts
 from map_reduce.runtime.blocks import RingBlocks
+from map_reduce.runtime.changes import Changes
 from map_reduce.runtime.directory import Directory
 from map_reduce.runtime.inquiry import inquire
 from map_reduce.runtime.masters import Masters
@@ -143,6 +144,7 @@ class Node:
         self.config = config or NodeConfig()
         self.cluster = cluster or ClusterConfig()
         self.stop_requested = threading.Event()
+        self.changes = Changes()
         self._clock = MonotonicClock()
         self._transport = transport
         self._closers = ExitStack()  # runs them all, in reverse, even if one fails
@@ -209,6 +211,7 @@ class Node:
             give_up_s=MASTER_SILENCE_S_MAX,
             inquire=partial(inquire, self.peers, self._ring.locate, cluster.replicas),
             is_over=lambda job_id: self.repair.is_over(job_id),
+            checked=self.changes.note,
         )
         self._closers.callback(self._attempts.close)
         self._closers.callback(self.blocks.close)
@@ -256,6 +259,7 @@ class Node:
             task_timeout_s=cluster.task_timeout_s_max,
             backups=bool(cluster.backups),
             node_silence_s_max=NODE_SILENCE_S_MAX,
+            changes=self.changes,
         )
         self._masters = Masters(around, self._store, result_ttl_s=config.result_ttl_s)
         self._closers.callback(self._masters.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
@@ -22,7 +23,7 @@ from map_reduce.core.messages.records import ListRecords, RecordLines, Replica
 from map_reduce.core.registers.birth import Birth
 from map_reduce.errors import ClusterError
 from map_reduce.job import Job
-from map_reduce.server.access import Access
+from map_reduce.server.access import Access, Hearing
 
 ITEMS = 40
 WAIT_S = 30.0
@@ -139,6 +140,7 @@ def seen(
     access = SimpleNamespace(
         records=SimpleNamespace(sights=lambda members: answers),
         members=lambda: tuple(Member(replica.address, 1) for replica in listed),
+        hearing=lambda name: contextlib.nullcontext(Hearing(threading.Event(), told=False)),
     )
     return acceptance.await_acceptance(cast(Access, access), CERTIFICATE, None)
 
