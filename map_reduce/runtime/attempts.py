@@ -21,7 +21,6 @@ has known anything for ``give_up_s`` is given up, and its data here with it.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -158,7 +157,7 @@ class Attempts:
         self._pool.stop(job_id)
         for prefix in [names.of_job(job_id)] if blocks else names.while_running(job_id):
             self._store.delete_prefix(prefix)
-        shutil.rmtree(self._fetcher.job_folder(job_id), ignore_errors=True)
+        self._fetcher.forget_job(job_id)
         return Done()
 
     def check(self, message: CheckFunctions) -> Message:
@@ -209,7 +208,7 @@ class Attempts:
             if self._wanted(order):
                 self._pool.submit(order, local, ended)
             else:
-                shutil.rmtree(self._fetcher.folder(order), ignore_errors=True)
+                self._fetcher.forget(order)
         except Exception as error:  # noqa: BLE001  # a full disk, a defect: the master must hear
             self._settle(order, self._not_fetched(order, error), None)
 
@@ -227,7 +226,7 @@ class Attempts:
             with self._lock:
                 self._checks[order.attempt.job_id] = CheckVerdict(True, failure)
             self._checked(order.attempt.job_id)
-            shutil.rmtree(self._fetcher.job_folder(order.attempt.job_id), ignore_errors=True)
+            self._fetcher.forget_job(order.attempt.job_id)
 
         try:
             self._pool.submit(order, self._fetcher.fetch(order), ended)
@@ -236,7 +235,7 @@ class Attempts:
 
     def _settle(self, order: StartAttempt, outcome: Outcome, path: Path | None) -> None:
         """Keep the output of an attempt that ended, and report."""
-        shutil.rmtree(self._fetcher.folder(order), ignore_errors=True)
+        self._fetcher.forget(order)
         if not self._wanted(order):
             if path is not None:
                 path.unlink(missing_ok=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
 from map_reduce.core.messages import (
+    AttemptId,
     BlockItems,
     BlockText,
     MapWork,
@@ -40,8 +42,9 @@ class Fetcher:
         self._blocks = blocks
         self._store = store
         self._scratch = scratch
+        self._made: set[AttemptId] = set()  # those that have a folder
 
-    def job_folder(self, job_id: str) -> Path:
+    def _job_folder(self, job_id: str) -> Path:
         """What is fetched for a job, or a check, is in there, whatever it is called: a folder of
         this node's own, which may be deleted as a whole."""
         return self._scratch / f"of-{quote(job_id, safe='')}"
@@ -50,9 +53,27 @@ class Fetcher:
         """What is fetched for an attempt is in there."""
         attempt = order.attempt
         return (
-            self.job_folder(attempt.job_id)
+            self._job_folder(attempt.job_id)
             / f"{attempt.phase}-{attempt.task}.{attempt.epoch}.{attempt.number}"
         )
+
+    def forget(self, order: StartAttempt) -> None:
+        """Delete what was fetched for an attempt alone."""
+        if order.attempt in self._made:
+            self._made.discard(order.attempt)
+            shutil.rmtree(self.folder(order), ignore_errors=True)
+
+    def forget_job(self, job_id: str) -> None:
+        """Delete all that was fetched for a job, or a check."""
+        for attempt in [attempt for attempt in tuple(self._made) if attempt.job_id == job_id]:
+            self._made.discard(attempt)
+        shutil.rmtree(self._job_folder(job_id), ignore_errors=True)
+
+    def _make_folder(self, order: StartAttempt) -> Path:
+        self._made.add(order.attempt)
+        folder = self.folder(order)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def fetch(self, order: StartAttempt) -> LocalInput:
         """Bring all the work needs into local files.
@@ -66,19 +87,17 @@ class Fetcher:
         if isinstance(work, ReduceWork):
             return LocalInput(functions, None, self._fetch_sources(order, work))
         if isinstance(work, MapWork | WholeWork) and isinstance(work.split, BlockItems | BlockText):
-            folder = self.folder(order)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = self._make_folder(order)
             return LocalInput(functions, self._blocks.fetch(work.split.ref, folder / "split"))
         return LocalInput(functions)
 
     def _fetch_functions(self, order: StartAttempt) -> Path | None:
         if order.functions.ref is None:
             return None
-        path = self.job_folder(order.attempt.job_id) / "functions"
+        path = self._job_folder(order.attempt.job_id) / "functions"
         if path.exists():
             return path
-        folder = self.folder(order)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._make_folder(order)
         fetched = self._blocks.fetch(order.functions.ref, folder / "functions")
         if fetched.parent == folder:  # not this node's own copy of the block
             fetched = fetched.replace(path)  # attempts that fetched it at once overwrite equals
@@ -86,7 +105,6 @@ class Fetcher:
 
     def _fetch_sources(self, order: StartAttempt, work: ReduceWork) -> tuple[LocalSource, ...]:
         found = []
-        folder = self.folder(order)
         for number, source in enumerate(work.sources):
             here = (
                 self._store.path_of(source.name)
@@ -96,8 +114,7 @@ class Fetcher:
             if here is not None:
                 found.append(LocalSource(here, source.offset, source.length_bytes))
                 continue
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / str(number)
+            path = self._make_folder(order) / str(number)
             try:
                 with open(path, "wb") as file:  # buffered: a short write must be an error
                     for data in read_range(

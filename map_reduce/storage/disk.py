@@ -17,6 +17,7 @@ store is opened, the rest by ``verify``. What is in there is for people to look 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -239,6 +240,7 @@ def digest_of_file(path: Path) -> bytes:
     return digest.digest()
 
 
+@functools.lru_cache(maxsize=1024)
 def _file_name(ref: BlockRef) -> str:
     return f"{ref.digest.hex()}-{ref.size_bytes}-{quote(ref.name, safe='')}"
 
