@@ -1,0 +1,64 @@
+"""The library as a contender in a suite of other libraries (``suite.py``), by its public API alone.
+
+    python benchmarks/contender.py WORKLOAD INPUT --out FOLDER
+
+with the suite's folder in PYTHONPATH: its ``workloads`` has the user functions that all contenders
+share, and its ``common`` the clocks and the hash of the result.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import common
+import workloads
+
+from map_reduce.client.server_interface import ServerInterface
+from map_reduce.job import Files
+
+
+def open_session() -> ServerInterface:
+    server = ServerInterface(quiet=True, progress=False)
+    server.startup([-1, 1], lambda key, number: [(key, abs(number))], lambda key, values: values)
+    server.await_results()
+    return server
+
+
+def run(server: ServerInterface, workload: str, path: str, out: str) -> Any:
+    if workload == "w5":
+        return page_rank(server, path)
+    map_, reduce = workloads.MAP[workload], workloads.REDUCE[workload]
+    combine = reduce if workload in workloads.COMBINES else None
+    data = workloads.w6_input(workload) if path == "-" else files_in(path)
+    server.startup(data, map_, reduce, combine=combine)
+    results = server.await_results()
+    if workload != "w3":
+        return results
+    with open(os.path.join(out, "part-0"), "w", newline="\n") as file:
+        file.writelines(key + rest + "\n" for key in sorted(results) for rest in results[key])
+    return sum(map(len, results.values()))
+
+
+def files_in(path: str) -> Files:
+    return Files(*sorted(Path(path).iterdir())) if os.path.isdir(path) else Files(path)
+
+
+def page_rank(server: ServerInterface, path: str) -> dict[str, int]:
+    with open(path) as lines:
+        links = dict(map(workloads.w5_parse, lines))
+    ranks = dict.fromkeys(links, workloads.W5_ONE)
+    for _ in range(workloads.W5_ITERATIONS):
+        state = {node: (ranks[node], links[node]) for node in links}
+        server.startup(state, workloads.w5_map, workloads.w5_reduce)
+        ranks = server.await_results()
+    return ranks
+
+
+def close(server: ServerInterface) -> None:
+    server.close()
+
+
+if __name__ == "__main__":
+    common.main("map-reduce", open_session, run, close)
