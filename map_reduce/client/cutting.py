@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from map_reduce.client.inputs import FileInput, ItemInput
+import msgspec
+
+from map_reduce.client.inputs import FileInput, ItemInput, RingInput, Source
 from map_reduce.client.items import item_chunks
 from map_reduce.client.sample import SampleInput
 from map_reduce.client.text import TextBlock, file_blocks, file_plan
@@ -27,8 +29,6 @@ from map_reduce.server.access import Access
 
 INLINE_BYTES_MAX = 64 * 1024
 STAMPS_PER_MESSAGE_MAX = 2_000
-
-Source = ItemInput | FileInput | SampleInput
 
 
 class Cut(NamedTuple):
@@ -60,16 +60,41 @@ class Cutter:
         self._put = put
         self._check = check
 
-    def cut(self, source: Source) -> Cut:
-        """Raises InputError, ClusterError, and what ``check`` raises."""
+    def cut(self, sources: Iterable[Source | SampleInput]) -> Cut:
+        """All inputs, one after another.
+
+        Raises InputError, ClusterError, and what ``check`` raises.
+        """
+        cuts = [self._cut(source) for source in sources]
+        return Cut(
+            tuple(split for cut in cuts for split in cut.splits),
+            next((cut.readers for cut in cuts if cut.readers), ()),
+            sum(cut.input_bytes for cut in cuts),
+        )
+
+    def store(self, source: ItemInput | FileInput) -> tuple[Split, ...]:
+        """All of an input in blocks that outlive a job."""
+        if isinstance(source, FileInput):
+            texts = map(self._text, file_blocks(source, self._slots))
+            return tuple(msgspec.structs.replace(split, lasting=True) for split in texts)
+        return tuple(
+            BlockItems(self._put(chunk.data), chunk.count, chunk.first_index, chunk.keyed, True)
+            for chunk in self._chunks(source)
+        )
+
+    def _cut(self, source: Source | SampleInput) -> Cut:
         if isinstance(source, FileInput):
             return self._cut_files(source)
-        if isinstance(source, ItemInput):
-            chunks = item_chunks(source, self._slots, self._access.cluster.items_per_chunk)
-            splits = tuple(self._items(chunks))
+        if isinstance(source, RingInput):
+            splits = source.splits
+        elif isinstance(source, ItemInput):
+            splits = tuple(self._items(self._chunks(source)))
         else:
             splits = tuple(self._sampled(source))
         return Cut(splits, (), sum(map(size_bytes_of, splits)))
+
+    def _chunks(self, source: ItemInput) -> Iterator[InlineItems]:
+        return item_chunks(source, self._slots, self._access.cluster.items_per_chunk)
 
     def _items(self, chunks: Iterator[InlineItems]) -> Iterator[Split]:
         first = next(chunks, None)

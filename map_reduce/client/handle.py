@@ -8,15 +8,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from map_reduce.client.asking import ENDED, JobSource
 from map_reduce.client.failures import error_of
+from map_reduce.client.inputs import InRing, ItemInput, RingInput, Source
 from map_reduce.client.progress import Bar, JobProgress, TimeSeen
 from map_reduce.client.report import JobReport
-from map_reduce.client.results import Pairs, pairs_of, pieces_of
+from map_reduce.client.results import Pairs, pairs_of, pieces_of, splits_of
 from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
     CancelJob,
@@ -59,8 +60,11 @@ class Skipped(NamedTuple):
     """What it failed with, cut to 500 characters."""
 
 
-class JobHandle:
-    """A submitted job. Always true, so that ``if server.startup(...)`` reads well."""
+class JobHandle(InRing):
+    """A submitted job. Always true, so that ``if server.startup(...)`` reads well.
+
+    It may be the input of another job: ``server.startup(job, map, reduce)``.
+    """
 
     def __init__(
         self,
@@ -72,10 +76,13 @@ class JobHandle:
         keeper: object = None,
         began_s: float | None = None,
         combines: bool | None = None,
+        reads: Sequence[InRing] = (),
     ) -> None:
         """``keeper`` is kept alive for as long as the handle is: who else would end the node?
         ``began_s`` is when this client began to submit it, and ``combines`` whether it has a
-        combiner; None: somebody else did, nobody knows."""
+        combiner; None: somebody else did, nobody knows. What it ``reads`` is held, and let go once
+        it has ended."""
+        super().__init__()
         self.id = submitted.job_id
         self.name = name
         self._access = access
@@ -87,6 +94,7 @@ class JobHandle:
         self._time = TimeSeen(began_s)
         self._combines = combines
         self._told = False
+        self._reads = list(reads)
         self._results: dict[Any, Any] | None = None
         self._released = False
 
@@ -253,8 +261,30 @@ class JobHandle:
     def release(self) -> None:
         """Let the cluster forget the job and delete its data, results included.
 
-        Done by :meth:`result` once they are fetched. A running job is cancelled.
+        Done by :meth:`result` once they are fetched. A running job is cancelled. Where another job
+        of this client reads the results, this happens when that one has ended.
         """
+        super().release()
+
+    # ------------------------------------------------------------------ as an input
+
+    def as_source(self) -> Source:
+        """Its results, for ``startup``: where they are, or sent again if they were fetched.
+
+        Raises as :meth:`result`, and JobError: they were released without being fetched.
+        """
+        with self._waiting(None) as start_s:
+            if self._results is not None:
+                return ItemInput(self._results.items(), keyed=True, length=len(self._results))
+            status = self._successful(start_s, None)
+            if self._released:
+                raise JobError(f"the results of job {self.id} were released; start it again")
+            return RingInput(splits_of(self._all_parts(status)))
+
+    # ------------------------------------------------------------------ inside
+
+    def _delete(self) -> None:
+        self._let_go_of_inputs()
         if not self._released:
             self._released = True
             # Best effort: what is not released now is, after its time to live.
@@ -262,7 +292,10 @@ class JobHandle:
                 self._access.check_usable()
                 self._source.tell(ReleaseJob(self.id))
 
-    # ------------------------------------------------------------------ inside
+    def _let_go_of_inputs(self) -> None:
+        while self._reads:
+            with contextlib.suppress(IndexError):  # another thread does the same
+                self._reads.pop().let_go()
 
     def _ask(self, first_part: int = 0, *, tally: bool = False) -> JobStatus:
         """How the job is. Of one that has ended, the first parts are asked for once."""
@@ -278,6 +311,7 @@ class JobHandle:
         self._time.saw(reply.progress.phase in ENDED, time.monotonic())
         if reply.progress.phase in ENDED and not first_part:
             self._ended = reply
+            self._let_go_of_inputs()
         return reply
 
     def _tell(self) -> None:

@@ -5,6 +5,9 @@ a str or a Path                        a file, or a pattern for several: ``map(l
 a list or tuple of Paths               these files
 :class:`map_reduce.job.Files`          files, with an encoding
 a mapping                              ``map(key, value)``
+a job's handle                         ``map(key, result)`` of what it results in
+a :class:`.dataset.Dataset`            as what it was made of
+a list or tuple with one of these two  several inputs, one after another
 any other iterable                     ``map(index, item)``, indices from 0
 =====================================  =======================================================
 
@@ -18,11 +21,12 @@ import codecs
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from map_reduce.core.messages import TextFormat
+from map_reduce.core.messages import Split, TextFormat
 from map_reduce.errors import (
     InputEncodingError,
     InputMissingError,
@@ -59,6 +63,74 @@ class FileInput:
         """How the bytes of ``path`` become lines; the compression is told by its ending."""
         ending = os.path.splitext(path)[1].lower()
         return TextFormat(self.encoding, self.errors, _COMPRESSIONS.get(ending, ""))
+
+
+@dataclass(frozen=True)
+class RingInput:
+    """Splits that are in the ring already, and stay what they are."""
+
+    splits: tuple[Split, ...]
+
+
+Source = ItemInput | FileInput | RingInput
+
+
+class InRing:
+    """Something of a client's that lies in the ring and can be the input of jobs.
+
+    As long as a job that reads it has not ended, it is not deleted: that is then made up for.
+    """
+
+    def __init__(self) -> None:
+        self._lock_of_uses = threading.Lock()
+        self._uses = 0
+        self._unwanted = False
+
+    def as_source(self) -> Source:
+        """What a job is to read; waits until it is there."""
+        raise NotImplementedError
+
+    def hold(self) -> None:
+        """A job reads it from now on."""
+        with self._lock_of_uses:
+            self._uses += 1
+
+    def let_go(self) -> None:
+        """That job has ended."""
+        with self._lock_of_uses:
+            self._uses -= 1
+            due = self._unwanted and not self._uses
+        if due:
+            self._delete()
+
+    def release(self) -> None:
+        """Let the cluster delete it: at once, or when the jobs that read it have ended."""
+        with self._lock_of_uses:
+            self._unwanted = True
+            due = not self._uses
+        if due:
+            self._delete()
+
+    def _delete(self) -> None:
+        raise NotImplementedError
+
+
+def as_several(data: Any) -> Sequence[Any]:
+    """The inputs that ``data`` is: one, or several where it is a list or tuple in which results of
+    other jobs or datasets are. Each of its elements is then what it would be if given alone."""
+    if isinstance(data, list | tuple) and any(
+        issubclass(kind, InRing) for kind in set(map(type, data))
+    ):
+        return data
+    return (data,)
+
+
+def read_inputs(data: Any) -> list[Source]:
+    """All of :func:`as_several`. Raises as :func:`read_input`, and as :meth:`InRing.as_source`."""
+    return [
+        part.as_source() if isinstance(part, InRing) else read_input(part)
+        for part in as_several(data)
+    ]
 
 
 def read_input(data: Any) -> ItemInput | FileInput:

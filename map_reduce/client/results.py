@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from map_reduce.client.shipping import unpickle_next
-from map_reduce.core.messages import OutputPart
+from map_reduce.core.messages import OutputPart, PartItems
 from map_reduce.errors import UserCodeError
 from map_reduce.server.access import Access
+
+INLINE_BYTES_MAX = 64 << 10
+"""Of small parts that make one split."""
 
 Pairs = list[tuple[Any, Any]]
 
@@ -42,6 +45,21 @@ def pairs_of(parts: Iterable[OutputPart], access: Access, job_id: str) -> Iterat
     for part in parts:
         for piece in pieces_of(part, access, job_id):
             yield from piece
+
+
+def splits_of(parts: Iterable[OutputPart]) -> tuple[PartItems, ...]:
+    """The parts as the input of another job, in order: a split for each block, and one for
+    neighbours that are small enough to travel with the job."""
+    splits: list[PartItems] = []
+    for part in parts:
+        last = splits[-1] if splits else None
+        inline = part.inline if last is None else last.inline + part.inline
+        joins = last is not None and last.ref is None and part.ref is None
+        if last is not None and joins and len(inline) <= INLINE_BYTES_MAX:
+            splits[-1] = PartItems(inline, None, last.count + part.records)
+        elif part.records:
+            splits.append(PartItems(part.inline, part.ref, part.records))
+    return tuple(splits)
 
 
 def _pieces(file: BinaryIO, job_id: str) -> Iterator[Pairs]:

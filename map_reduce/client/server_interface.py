@@ -22,12 +22,15 @@ from map_reduce.server.discovery import Found, find_cluster
 from map_reduce.server.embedded import embed
 
 if TYPE_CHECKING:  # imported where they are needed, since by then a worker process is starting
+    from map_reduce.client.dataset import Dataset
     from map_reduce.client.explain import Explanation
     from map_reduce.client.handle import JobHandle
     from map_reduce.client.job_list import JobInfo
     from map_reduce.server.access import Access
 
 log = logging.getLogger(__name__)
+
+DATASET_TTL_S = 86_400.0
 
 
 class ServerInterface:
@@ -92,7 +95,10 @@ class ServerInterface:
             data: what to map over. A list or any other iterable of items (``map(index, item)``);
                 a mapping (``map(key, value)``); a path, a pattern such as ``"logs/*.gz"``, a list
                 of ``pathlib.Path``, or :class:`map_reduce.Files` (``map(line_number, line)``,
-                numbered from 0 in each file).
+                numbered from 0 in each file). Also a job's handle (``map(key, result)``, for all
+                that it results in, straight from where it lies in the ring), a :class:`.Dataset`,
+                or a list of inputs with one of these two among them. A job that has not ended yet
+                is waited for, here.
             map, reduce, combine, name: see :class:`map_reduce.Job`.
             options: what is asked of its tasks, as in ``Options(on_bad_record="skip:10")``; see
                 :class:`map_reduce.Options`.
@@ -106,13 +112,21 @@ class ServerInterface:
             ClusterError: the cluster can't be reached, or did not begin the job within 60 s.
         """
         from map_reduce.client.handle import JobHandle
+        from map_reduce.client.inputs import InRing, as_several, read_inputs
         from map_reduce.client.submission import submit
 
         began_s = time.monotonic()
         job = Job(map, reduce, combine, name, options or Options())
         self._access.check_usable()
-        slots, loads = self._capacity()
-        submitted = submit(self._access, job, data, slots, loads)
+        with contextlib.ExitStack() as undo:
+            reads = [part for part in as_several(data) if isinstance(part, InRing)]
+            for part in reads:
+                part.hold()
+                undo.callback(part.let_go)
+            sources = read_inputs(data)
+            slots, loads = self._capacity()
+            submitted = submit(self._access, job, sources, slots, loads)
+            undo.pop_all()
         handle = JobHandle(
             self._access,
             submitted,
@@ -121,10 +135,38 @@ class ServerInterface:
             keeper=self,
             began_s=began_s,
             combines=combine is not None,
+            reads=reads,
         )
         with self._lock:
             self._last = handle
         return handle
+
+    def dataset(self, data: Any, *, name: str = "", ttl_s: float = DATASET_TTL_S) -> Dataset:
+        """Store an input once, for any number of jobs: what iterations read again and again.
+
+        Jobs read it as they would read the data. What it decodes to is kept in memory by the
+        worker processes, up to 32 MiB of blocks in each, as far as it is numbers, texts and tuples
+        of these; anything else might be changed by a map function, and is decoded for each job.
+
+        Args:
+            data: as for :meth:`startup`, but no job or dataset. Files are stored decompressed.
+            ttl_s: seconds that it is kept, unless it is released before; a day by default.
+
+        Raises:
+            InputError: the data can't be read as asked; names the file or item.
+            ClusterError: the cluster can't be reached, or did not take it.
+        """
+        from map_reduce.client.dataset import Dataset, no_map, no_reduce
+        from map_reduce.client.handle import JobHandle
+        from map_reduce.client.inputs import read_input
+        from map_reduce.client.submission import store
+
+        job = Job(no_map, no_reduce, None, name or "dataset", Options(result_ttl_s=ttl_s))
+        self._access.check_usable()
+        slots, loads = self._capacity()
+        submitted, splits = store(self._access, job, read_input(data), slots, loads)
+        handle = JobHandle(self._access, submitted, job.name, show_progress=False, keeper=self)
+        return Dataset(handle, submitted.job_id, splits)
 
     def explain(
         self,
@@ -166,7 +208,7 @@ class ServerInterface:
         slots, loads = self._capacity()
         source = read_input(data)
         taken = sample_of(source, sample, slots, self._access.cluster.items_per_chunk)
-        submitted = submit(self._access, job, taken, slots, loads)
+        submitted = submit(self._access, job, [taken], slots, loads)
         handle = JobHandle(self._access, submitted, job.name, show_progress=False, keeper=self)
         handle.wait()
         status = JobSource(self._access, handle.id, submitted.master).status(tally=True)

@@ -25,17 +25,17 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from map_reduce._version import PYTHON
 from map_reduce.client.acceptance import await_acceptance
 from map_reduce.client.asking import JobSource
-from map_reduce.client.cutting import INLINE_BYTES_MAX, Cutter, Source
+from map_reduce.client.cutting import INLINE_BYTES_MAX, Cut, Cutter
 from map_reduce.client.failures import error_of
-from map_reduce.client.inputs import read_input
+from map_reduce.client.inputs import FileInput, ItemInput, Source
 from map_reduce.client.sample import SampleInput
 from map_reduce.client.shipping import pickle_functions
 from map_reduce.core import names
@@ -44,9 +44,7 @@ from map_reduce.core.digests import digest_of
 from map_reduce.core.identifiers import Member, distance, identifier_of
 from map_reduce.core.messages import (
     SPEC_BYTES_MAX,
-    BlockItems,
     BlockRef,
-    BlockText,
     CheckFunctions,
     CheckVerdict,
     Done,
@@ -57,6 +55,7 @@ from map_reduce.core.messages import (
     Split,
     SubmitJob,
     TaskRules,
+    block_of,
 )
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.scheduling.plan import partitions_for
@@ -83,11 +82,16 @@ class Submitted(NamedTuple):
 
 
 def submit(
-    access: Access, job: Job, data: Any, slots: int, loads: Mapping[Member, float] | None = None
+    access: Access,
+    job: Job,
+    sources: Sequence[Source | SampleInput],
+    slots: int,
+    loads: Mapping[Member, float] | None = None,
 ) -> Submitted:
     """Submit a job.
 
     Args:
+        sources: its inputs, mapped one after another.
         slots: worker processes in the cluster, which the size of splits goes by.
         loads: the nodes, and how many bytes each owns, as far as that is known; blocks of the
             input are placed by it.
@@ -97,13 +101,26 @@ def submit(
         ClusterError: the cluster can't be reached or did not take it.
     """
     access.check_usable()
-    source = data if isinstance(data, SampleInput) else read_input(data)
     submission = _Submission(access, job, slots, loads or {})
-    try:
-        return submission.submit(source)
-    except BaseException:  # Ctrl-C and whatever the user's iterator raises, too
-        submission.clean_up()
-        raise
+    with submission.undone_on_failure():
+        return submission.submit(sources)
+
+
+def store(
+    access: Access,
+    job: Job,
+    source: ItemInput | FileInput,
+    slots: int,
+    loads: Mapping[Member, float] | None = None,
+) -> tuple[Submitted, tuple[Split, ...]]:
+    """Store an input for other jobs to read, as long as a job that has none of its own is kept.
+
+    Raises as :func:`submit`.
+    """
+    access.check_usable()
+    submission = _Submission(access, job, slots, loads or {})
+    with submission.undone_on_failure():
+        return submission.store(source)
 
 
 class _Submission:
@@ -118,6 +135,7 @@ class _Submission:
         self._checks = itertools.count()
         self._placement = Placement(loads, loads)
         self._stored = False
+        self._lasting: tuple[Split, ...] = ()
 
     def _give_birth(self, nodes: Sequence[Member]) -> Birth:
         """Draw the first members of the job's record from all nodes: a lookup's answer may know
@@ -128,10 +146,20 @@ class _Submission:
         members = self._access.records.choose_odd_members(line)
         return Birth(digest_of(self._pickled), nonce, members)
 
-    def submit(self, source: Source) -> Submitted:
+    def submit(self, sources: Sequence[Source | SampleInput]) -> Submitted:
         functions = self._functions()
         cutter = Cutter(self._access, self._slots, self._put_input, lambda: self._check(functions))
-        splits, readers, input_bytes = cutter.cut(source)
+        return self._submit(functions, cutter.cut(sources))
+
+    def store(self, source: ItemInput | FileInput) -> tuple[Submitted, tuple[Split, ...]]:
+        """What is stored is no input of the job that it is stored for."""
+        cutter = Cutter(self._access, self._slots, self._put_lasting, lambda: None)
+        self._lasting = cutter.store(source)
+        submitted = self._submit(self._functions(), Cut((), (), 0))
+        return submitted, self._lasting
+
+    def _submit(self, functions: Functions, cut: Cut) -> Submitted:
+        splits, readers, input_bytes = cut
         spec = JobSpec(
             job_id=self._id,
             birth=self._birth.encode(),
@@ -174,26 +202,39 @@ class _Submission:
             self._id = self._birth.name
             self._blocks = itertools.count()
             log.warning("job %s is submitted anew, as job %s", old, self._id)
+            self._lasting = self._stored_anew(self._lasting, old, self._put_lasting)
             return msgspec.structs.replace(
                 spec,
                 job_id=self._id,
                 birth=self._birth.encode(),
                 functions=self._functions(),
-                splits=tuple(map(self._stored_anew, spec.splits)),
+                splits=self._stored_anew(spec.splits, old, self._put_input),
             )
         finally:
             self._release(old)
 
-    def _stored_anew(self, split: Split) -> Split:
-        if not isinstance(split, BlockItems | BlockText):
-            return split
-        ref = self._put_input(self._access.blocks.get(split.ref))
-        return msgspec.structs.replace(split, ref=ref)
+    def _stored_anew(
+        self, splits: tuple[Split, ...], old: str, put: Callable[[bytes], BlockRef]
+    ) -> tuple[Split, ...]:
+        """The splits, with those that lie in blocks of the job ``old`` in blocks of this one."""
+        moved = []
+        for split in splits:
+            block = block_of(split)
+            if block is not None and names.job_of(block.name) == old:
+                split = msgspec.structs.replace(split, ref=put(self._access.blocks.get(block)))
+            moved.append(split)
+        return tuple(moved)
 
     def _put_input(self, data: bytes) -> BlockRef:
+        return self._put(data, names.input_block)
+
+    def _put_lasting(self, data: bytes) -> BlockRef:
+        return self._put(data, names.dataset_block)
+
+    def _put(self, data: bytes, name_of: Callable[[str, int, int], str]) -> BlockRef:
         self._stored = True
         number = next(self._blocks)
-        choices = [names.input_block(self._id, number, choice) for choice in range(CHOICES)]
+        choices = [name_of(self._id, number, choice) for choice in range(CHOICES)]
         return self._access.blocks.put(self._placement.choose(choices, len(data)), data)
 
     def _tell_owner(self, ref: BlockRef) -> Member | None:
@@ -206,10 +247,15 @@ class _Submission:
             return None
         return owner
 
-    def clean_up(self) -> None:
+    @contextlib.contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
         """Delete what was stored in vain."""
-        if self._stored:
-            self._release(self._id)
+        try:
+            yield
+        except BaseException:  # Ctrl-C and whatever the user's iterator raises, too
+            if self._stored:
+                self._release(self._id)
+            raise
 
     def _release(self, job_id: str) -> None:
         # Who can't be reached now has nothing to gain from this; its own clean-up comes later.

@@ -85,6 +85,11 @@ def input_block(job_id: str, number: int, choice: int = 0) -> str:
     return _chosen(f"{job_id}/input/{number}", choice)
 
 
+def dataset_block(job_id: str, number: int, choice: int = 0) -> str:
+    """A block that outlives the job, until that is deleted: other jobs read it."""
+    return _chosen(f"{job_id}/data/{number}", choice)
+
+
 def map_output(attempt: AttemptId) -> str:
     return f"{attempt.job_id}/map/{_of_attempt(attempt)}"
 

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,6 +50,7 @@ from map_reduce.execution.failures import Stopped, failure_of, on
 from map_reduce.execution.functions import LoadedFunctions, load_functions
 from map_reduce.execution.gauge import Gauge, MemoryGauge, bound_of
 from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
+from map_reduce.execution.lasting import KEPT
 from map_reduce.execution.map_side import MapSide
 from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
@@ -93,6 +95,7 @@ def run_attempt(
     """
     attempt = order.attempt
     advice = memory_advice(order.memory_mb_max)
+    KEPT.bound(order.memory_mb_max)
     try:
         with _seldom_collecting(), counting() as counted:
             gauge = gauge or MemoryGauge(bound_of(order.memory_mb_max, slots=1))
@@ -238,7 +241,7 @@ class _Attempt:
         return side, spiller.segments(groups, plain=not groups.irregular)
 
     def _side(self, kind: type[Side], work: MapWork | WholeWork, spiller: Spiller) -> Side:
-        batches = batches_of(work.split, self._local.split)
+        batches = KEPT.batches(work.split, partial(batches_of, work.split, self._local.split))
         return kind(work.split, batches, self._functions, self._tracker, self._note, spiller)
 
     def _reduce(self, work: ReduceWork) -> tuple[ReduceOutput, Path | None]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import pickle
 from itertools import chain
-from typing import Any
+from typing import Any, BinaryIO
 
 from map_reduce.errors import FunctionError, MapReduceError
 from map_reduce.pickling import PROTOCOL, dumps
@@ -65,14 +65,16 @@ def at_a_time(values: list[Any], first: int, most: int) -> int:
     return max(1, min(count, int(PIECE_BYTES / each)))
 
 
-def load(data: bytes | memoryview, what: str, kind: type[MapReduceError] = FunctionError) -> Any:
-    """Unpickle ``data``, which is ``what``, for messages.
+def load(
+    data: bytes | memoryview | BinaryIO, what: str, kind: type[MapReduceError] = FunctionError
+) -> Any:
+    """Unpickle ``data``, which is ``what``, for messages; of a file the next pickle in it.
 
     Raises:
         kind: it does not unpickle in this process.
     """
     try:
-        return pickle.loads(data)
+        return pickle.loads(data) if isinstance(data, bytes | memoryview) else pickle.load(data)
     except ModuleNotFoundError as error:
         raise kind(
             f"{what} cannot be unpickled: they need the module {error.name!r}, which is not "

@@ -15,6 +15,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -23,7 +24,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from map_reduce.core.messages import BlockItems, BlockText, FileText, InlineItems, Split, TextFormat
+from map_reduce.core.messages import (
+    BlockItems,
+    BlockText,
+    FileText,
+    InlineItems,
+    PartItems,
+    Split,
+    TextFormat,
+)
 from map_reduce.errors import (
     InputChangedError,
     InputEncodingError,
@@ -82,6 +91,8 @@ def batches_of(split: Split, block: Path | None, *, keep_bad: bool = False) -> I
         return _numbered(
             _lines(_block_pieces(_given(block)), _text_of(split, keep_bad)), split.first_line
         )
+    if isinstance(split, PartItems):
+        return _parts(io.BytesIO(split.inline) if split.ref is None else open(_given(block), "rb"))
     data = split.data if isinstance(split, InlineItems) else _given(block).read_bytes()
     return _items(split, data)
 
@@ -90,7 +101,8 @@ def name_of(split: Split, key: Any) -> str:
     """A record in words."""
     if isinstance(split, FileText | BlockText):
         return f"line {key} of {split.path}"
-    return f"key {shown(key)}" if split.keyed else f"item {key}"
+    keyed = isinstance(split, PartItems) or split.keyed
+    return f"key {shown(key)}" if keyed else f"item {key}"
 
 
 def _given(block: Path | None) -> Path:
@@ -107,6 +119,19 @@ def _items(split: InlineItems | BlockItems, data: bytes) -> Iterator[Batch]:
     else:
         numbers = range(split.first_index, split.first_index + len(items))
         yield Batch(numbers, numbers, items, len(data))
+
+
+def _parts(file: BinaryIO) -> Iterator[Batch]:
+    """Pickled ([keys], [values]), one after another (``results.py``)."""
+    with file:
+        end = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        position = 0
+        while file.tell() < end:
+            what = "the results of the job that is the input"
+            keys, values = load(file, what, InputUnreadableError)
+            yield Batch(range(position, position + len(keys)), keys, values, file.tell())
+            position += len(keys)
 
 
 def _numbered(pieces: Iterator[tuple[list[Any], int]], first_line: int) -> Iterator[Batch]:

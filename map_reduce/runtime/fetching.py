@@ -8,13 +8,12 @@ from urllib.parse import quote
 
 from map_reduce.core.messages import (
     AttemptId,
-    BlockItems,
-    BlockText,
     MapWork,
     ReduceWork,
     Source,
     StartAttempt,
     WholeWork,
+    block_of,
 )
 from map_reduce.errors import MapReduceError
 from map_reduce.ports import BlockStore, LocalInput, LocalSource
@@ -86,9 +85,10 @@ class Fetcher:
         work = order.work
         if isinstance(work, ReduceWork):
             return LocalInput(functions, None, self._fetch_sources(order, work))
-        if isinstance(work, MapWork | WholeWork) and isinstance(work.split, BlockItems | BlockText):
+        block = block_of(work.split) if isinstance(work, MapWork | WholeWork) else None
+        if block is not None:
             folder = self._make_folder(order)
-            return LocalInput(functions, self._blocks.fetch(work.split.ref, folder / "split"))
+            return LocalInput(functions, self._blocks.fetch(block, folder / "split"))
         return LocalInput(functions)
 
     def _fetch_functions(self, order: StartAttempt) -> Path | None:

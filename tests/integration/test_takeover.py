@@ -220,3 +220,34 @@ def test_a_job_can_be_cancelled_while_it_has_no_master(cluster, tmp_path):
             attached.cancel()
             with pytest.raises(JobCancelledError):
                 attached.result(WAIT_S)
+
+
+@pytest.mark.slow
+def test_masters_die_between_two_steps_and_in_the_second(tmp_path):
+    """The results of the first, and a dataset, are read although the nodes that had made them and
+    seen to them are gone."""
+    with LocalCluster(5, slots=1) as five, client_of(five) as server:
+        await_full_groups(five, server)
+        dataset = server.dataset({key: key * 1000 for key in range(8)})
+        first = server.startup(
+            ITEMS, lambda n, item: [(item % 8, item)], lambda key, values: values
+        )
+        first.wait(WAIT_S)
+        others = [node for node in five.nodes if node is not five.nodes[0]]
+        doomed = [master_of(five, first)] if master_of(five, first) in others else others[:1]
+        kill(doomed[0])
+        second = server.startup([dataset, first], slowly_flat, sum_of)
+        eventually(lambda: second.progress.records >= 2)
+        if (victim := master_of(five, second)) in others:
+            kill(victim)
+        assert second.result(WAIT_S) == {key: key * 1000 + TOTALS[key] for key in range(8)}
+        dataset.release()
+
+
+def slowly_flat(key, value):
+    threading.Event().wait(0.2)
+    return [(key, number) for number in (value if isinstance(value, list) else [value])]
+
+
+def sum_of(key, values):
+    return sum(values)

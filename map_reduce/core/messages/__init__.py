@@ -74,8 +74,10 @@ from map_reduce.core.messages.inputs import (
     BlockText,
     FileText,
     InlineItems,
+    PartItems,
     Split,
     TextFormat,
+    block_of,
     size_bytes_of,
 )
 from map_reduce.core.messages.jobs import (
@@ -266,6 +268,7 @@ __all__ = [
     "Outcome",
     "OutputKey",
     "OutputPart",
+    "PartItems",
     "Piece",
     "PieceStored",
     "Ping",
@@ -306,6 +309,7 @@ __all__ = [
     "WholeWork",
     "Work",
     "WrongCluster",
+    "block_of",
     "identifier_bytes",
     "size_bytes_of",
 ]

@@ -21,12 +21,25 @@ class InlineItems(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class BlockItems(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """As InlineItems, the pickled list being a block of the ring."""
+    """As InlineItems, the pickled list being a block of the ring.
+
+    ``lasting``: the block outlives the job, and others read it, too: it is worth keeping.
+    """
 
     ref: BlockRef
     count: int
     first_index: int
     keyed: bool
+    lasting: bool = False
+
+
+class PartItems(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """(key, result) pairs that other jobs have made: pickled ([keys], [values]), one after
+    another, inline or a block of the ring, which is not the job's own."""
+
+    inline: bytes
+    ref: BlockRef | None
+    count: int
 
 
 SHIFTING_ENCODINGS = ("utf_7", "hz", "iso2022")
@@ -81,15 +94,21 @@ class BlockText(msgspec.Struct, frozen=True, tag=True, array_like=True):
     start: int  # where the block's first byte stands in the decompressed file
     first_line: int
     format: TextFormat
+    lasting: bool = False  # as BlockItems'
 
 
-def size_bytes_of(split: InlineItems | BlockItems | FileText | BlockText) -> int:
+Split = InlineItems | BlockItems | FileText | BlockText | PartItems
+
+
+def block_of(split: Split) -> BlockRef | None:
+    """The block that a split is read from; None where it is inline, or a file."""
+    return split.ref if isinstance(split, BlockItems | BlockText | PartItems) else None
+
+
+def size_bytes_of(split: Split) -> int:
     """The bytes that a split is read from."""
-    if isinstance(split, InlineItems):
-        return len(split.data)
     if isinstance(split, FileText):
         return split.end - split.start
-    return split.ref.size_bytes
-
-
-Split = InlineItems | BlockItems | FileText | BlockText
+    if (block := block_of(split)) is not None:
+        return block.size_bytes
+    return len(split.data if isinstance(split, InlineItems) else split.inline)  # type: ignore[union-attr]

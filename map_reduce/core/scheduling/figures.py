@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from map_reduce.core import names
 from map_reduce.core.jobs.state import JobEnd
 from map_reduce.core.messages import (
-    BlockItems,
-    BlockText,
     Counts,
     Failure,
     Figures,
@@ -15,6 +14,7 @@ from map_reduce.core.messages import (
     OutputPart,
     Progress,
     Spread,
+    block_of,
     size_bytes_of,
 )
 from map_reduce.core.scheduling.ledger import Ledger
@@ -78,7 +78,8 @@ def _wall(counts: Iterable[Counts]) -> Spread:
 
 
 def _stored_bytes(spec: JobSpec, done: Iterable[FinalTask]) -> int:
-    refs = [split.ref for split in spec.splits if isinstance(split, BlockItems | BlockText)]
+    refs = [ref for split in spec.splits if (ref := block_of(split)) is not None]
+    refs = [ref for ref in refs if names.job_of(ref.name) == spec.job_id]  # not those of others
     refs += [] if spec.functions.ref is None else [spec.functions.ref]
     parts = (task.part for task in done if task.part is not None)
     refs += [part.ref for part in parts if part.ref is not None]

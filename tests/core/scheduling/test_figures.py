@@ -95,15 +95,16 @@ def test_the_next_master_knows_the_same_but_for_the_attempts():
     assert after.attempts < before.attempts
 
 
-def test_what_lies_in_blocks_counts_as_stored():
-    whole = BlockItems(BlockRef("in", 700, b""), 10, 0, False)
+@pytest.mark.parametrize(("name", "stored"), [("job/input/0", 750), ("another/result/0", 50)])
+def test_what_lies_in_blocks_of_the_job_counts_as_stored(name, stored):
+    whole = BlockItems(BlockRef(name, 700, b""), 10, 0, False)
     cluster = cluster_of([whole], member(1))
     cluster.take_all()
     [(at, attempt)] = cluster.running()
     made = ReduceOutput(OutputPart(3, b"", BlockRef("out", 50, b"")), counts(0))
     cluster.feed(cluster.end(at, attempt, made))
     found = cluster.scheduler.ending.figures
-    assert found.stored_bytes == 750
+    assert found.stored_bytes == stored
     assert found.split_bytes == Spread(1, 700.0, 700.0, 700.0)
     assert found.map_s.count == 1
     assert found.reduce_s.count == found.shuffled_bytes == 0
