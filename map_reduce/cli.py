@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--address", metavar="HOST:PORT", help="any node (default: discovered)")
     _add_certs(run, "client")
     run.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
+    run.add_argument("--sort", action="store_true", help="print results in the order of keys")
     run.add_argument("--json", action="store_true", help="one [key, value] a line")
     run.add_argument(
         "--output", metavar="FOLDER", help="save the results in files of this folder instead"
@@ -234,7 +235,7 @@ def _run(options: argparse.Namespace) -> int:
     }
     with ServerInterface(options.address, certs=options.certs_folder) as server:
         files = Files(*options.files, encoding=options.encoding)
-        job = server.startup(files, **functions, options=asked)  # type: ignore[arg-type]
+        job = server.startup(files, **functions, options=asked, sort=options.sort)  # type: ignore[arg-type]
         if options.output is not None:
             job.save(options.output, options.format)
         else:

@@ -162,9 +162,11 @@ class Job:
             sums: then less data moves.
         name: for people, in status and progress.
         options: what is asked of its tasks.
+        sort: give results in the order of their keys. ``docs/sorting.md`` says which that is.
 
     Raises:
         FunctionError: one of the functions is not callable.
+        ConfigError: ``sort`` is no bool.
     """
 
     map: MapFunction
@@ -172,8 +174,11 @@ class Job:
     combine: ReduceFunction | None = None
     name: str = ""
     options: Options = Options()
+    sort: bool = False
 
     def __post_init__(self) -> None:
+        if type(self.sort) is not bool:
+            raise ConfigError(f"sort is {self.sort!r}; it may be True or False")
         for role in ("map", "reduce", "combine"):
             function = getattr(self, role)
             if not callable(function) and not (role == "combine" and function is None):

@@ -12,44 +12,56 @@ What cannot be compared is an :class:`IncomparableError` that has both. Objects 
 define ``<`` are compared by it, and taken at their word that it is a total order; those that it
 makes neither smaller nor larger than one another stay in the order in which they came.
 
-Values of plain types are sorted as they are, by C code. Only where something else is among them
-is each wrapped, which costs some twenty times as much.
+Where Python's own order is that already, values are sorted as they are, by C code. Only where
+something else is among them is each wrapped, which costs some twenty times as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import chain
 from numbers import Real
 from operator import ne
-from typing import Any
+from typing import Any, TypeVar
 
 from map_reduce.errors import shortened
 
 Key = Callable[[Any], Any]
+Result = TypeVar("Result")
 
 PLAIN = frozenset((str, bytes, int, bool))
 """Types whose values have an order of their own, without exceptions."""
 
-_ALIKE: tuple[set[type], ...] = ({str}, {bytes}, {int}, {bool}, {int, bool})
 _NUMBERS = frozenset((int, bool, float))
-_SEQUENCES = (tuple.__lt__, list.__lt__)
+_PECULIAR = (type(None), Real, Decimal, tuple, list, set, frozenset)
+"""Types whose ``<`` is not the one order, at least not for all their values."""
 
 
 class IncomparableError(TypeError):
-    """Two values that have no order. ``values`` are the two."""
+    """Two values that have no order.
 
-    def __init__(self, one: Any, other: Any) -> None:
-        super().__init__(one, other)
-        self.values = (one, other)
+    Attributes:
+        values: the two.
+        parts: what it is in them that has none: the two themselves, or elements of tuples.
+    """
+
+    def __init__(self, values: tuple[Any, Any], parts: tuple[Any, Any]) -> None:
+        super().__init__(values, parts)
+        self.values = values
+        self.parts = parts
 
     def __str__(self) -> str:
-        one, other = self.values
-        return (
-            f"{shortened(repr(one))} and {shortened(repr(other))} cannot be compared "
-            f"({type(one).__name__} and {type(other).__name__})"
-        )
+        one, other = (shortened(repr(value)) for value in self.values)
+        return f"{one} and {other} cannot be compared: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """Why, as a clause."""
+        one, other = (type(part).__name__ for part in self.parts)
+        if one == other:
+            return f"values of type {one} have no order"
+        return f"{'they are' if self.parts is self.values else 'in them stand'} {one} and {other}"
 
 
 class Ranked:
@@ -61,7 +73,12 @@ class Ranked:
         self.value = value
 
     def __lt__(self, other: Ranked) -> bool:
-        return less(self.value, other.value)
+        try:
+            return less(self.value, other.value)
+        except IncomparableError as error:
+            if error.values == (self.value, other.value):
+                raise
+            raise IncomparableError((self.value, other.value), error.parts) from error
 
 
 def less(one: Any, other: Any) -> bool:
@@ -72,7 +89,7 @@ def less(one: Any, other: Any) -> bool:
     """
     if one is None or other is None:
         return one is None and other is not None
-    if _is_sequence(one) and type(one) is type(other):
+    if (_is_a(tuple, one) and _is_a(tuple, other)) or (_is_a(list, one) and _is_a(list, other)):
         for left, right in zip(one, other, strict=False):
             if less(left, right):
                 return True
@@ -80,32 +97,39 @@ def less(one: Any, other: Any) -> bool:
                 return False
         return len(one) < len(other)
     if isinstance(one, frozenset | set) or isinstance(other, frozenset | set):
-        raise IncomparableError(one, other)
+        raise _incomparable(one, other)
     if _is_number(one) and _is_number(other) and (is_nan(one) or is_nan(other)):
         return not is_nan(one) and is_nan(other)
     try:
         return bool(one < other)
     except TypeError as error:
-        raise IncomparableError(one, other) from error
+        raise _incomparable(one, other) from error
 
 
 def is_nan(value: Any) -> bool:
     """Whether it is a NaN of any kind of number."""
-    return _is_number(value) and bool(value != value)
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return isinstance(value, Real) and bool(value != value)
 
 
-def ranks_of(values: list[Any]) -> Key | None:
-    """The key function by which to sort ``values``: None where they are sorted as they are."""
+def ranks_of(values: Sequence[Any]) -> Key | None:
+    """The key function by which to sort ``values``; None where Python's ``<`` between them is the
+    one order, or raises TypeError."""
     kinds = set(map(type, values))
-    if kinds in _ALIKE:
-        return None
     if kinds <= _NUMBERS:
-        return Ranked if any(map(ne, values, values)) else None
-    if kinds == {tuple}:
-        inside = set(map(type, chain.from_iterable(values)))
-        if inside in _ALIKE:
+        return Ranked if float in kinds and any(map(ne, values, values)) else None
+    if len(kinds) > 1:
+        return Ranked
+    [kind] = kinds
+    if kind is tuple:
+        inside = list(chain.from_iterable(values))
+        kinds_inside = set(map(type, inside))
+        if kinds_inside <= PLAIN:
             return None
-    return Ranked
+        if kinds_inside <= PLAIN | _NUMBERS:
+            return Ranked if any(map(ne, inside, inside)) else None
+    return Ranked if issubclass(kind, _PECULIAR) else None
 
 
 def in_order(
@@ -120,19 +144,40 @@ def in_order(
         Exception: whatever ``key``, or a class's own ``<``, raises.
     """
     values = list(values)
-    ranks = values if key is None else list(map(key, values))
-    ranked = ranks_of(ranks)
     if key is None:
-        values.sort(key=ranked, reverse=descending)
-        return values
-    if ranked is not None:
-        ranks = list(map(ranked, ranks))
-    order = sorted(range(len(ranks)), key=ranks.__getitem__, reverse=descending)
-    return [values[at] for at in order]
+        return by_rank(lambda ranked: sorted(values, key=ranked, reverse=descending), values)
+    ranks = list(map(key, values))
+
+    def order(ranked: Key | None) -> list[int]:
+        by = ranks if ranked is None else list(map(ranked, ranks))
+        return sorted(range(len(by)), key=by.__getitem__, reverse=descending)
+
+    return [values[at] for at in by_rank(order, ranks)]
 
 
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, tuple | list) and type(value).__lt__ in _SEQUENCES
+def by_rank(compare: Callable[[Key | None], Result], values: Sequence[Any]) -> Result:
+    """What ``compare`` gives, which compares ``values`` by a key function that it is handed.
+
+    Raises:
+        IncomparableError: it comes upon two that have no order.
+        Exception: whatever a class's own ``<`` raises.
+    """
+    ranked = ranks_of(values)
+    try:
+        return compare(ranked)
+    except TypeError:
+        if ranked is not None:
+            raise
+    return compare(Ranked)  # which knows what could not be compared
+
+
+def _incomparable(one: Any, other: Any) -> IncomparableError:
+    both = (one, other)
+    return IncomparableError(both, both)
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    return isinstance(value, kind) and type(value).__lt__ is kind.__lt__  # type: ignore[operator]
 
 
 def _is_number(value: Any) -> bool:

@@ -49,7 +49,10 @@ LAYERS = {
     "client": {"server", "transport", "job", "core", "pickling", "reducers"},
     "engines": {"execution", "job", "pickling"},
     "dashboard": {"client", "core"},
-    "testing": {"client", "server", "simulation", "transport", "core", "job", "counters"},
+    "testing": {
+        *("client", "server", "simulation", "transport", "core", "job"),
+        *("counters", "ordering"),
+    },
     "certs": {"transport", "core"},
     "cli": {"client", "server", "certs", "core", "job"},
     "__main__": {"cli"},

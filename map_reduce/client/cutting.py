@@ -53,7 +53,7 @@ class Cutter:
         access: Access,
         slots: int,
         put: Callable[[bytes], BlockRef],
-        check: Callable[[], None],
+        check: Callable[[], object],
     ) -> None:
         self._access = access
         self._slots = slots

@@ -183,7 +183,8 @@ class JobHandle(InRing):
     def result(self, timeout_s: float | None = None) -> dict[Any, Any]:
         """Wait for the end, and return {key: what reduce returned for it}.
 
-        The order of keys is not specified. Fetched once; the same dict is returned again.
+        The order of keys is not specified, unless the job sorts. Fetched once; the same dict is
+        returned again.
 
         Raises:
             UserCodeError, InputError: what your functions or input did; a failure in your code

@@ -88,6 +88,7 @@ class ServerInterface:
         *,
         name: str = "",
         options: Options | None = None,
+        sort: bool = False,
     ) -> JobHandle:
         """Submit a job, and return without waiting for it.
 
@@ -99,7 +100,7 @@ class ServerInterface:
                 that it results in, straight from where it lies in the ring), a :class:`.Dataset`,
                 or a list of inputs with one of these two among them. A job that has not ended yet
                 is waited for, here.
-            map, reduce, combine, name: see :class:`map_reduce.Job`.
+            map, reduce, combine, name, sort: see :class:`map_reduce.Job`.
             options: what is asked of its tasks, as in ``Options(on_bad_record="skip:10")``; see
                 :class:`map_reduce.Options`.
 
@@ -116,7 +117,7 @@ class ServerInterface:
         from map_reduce.client.submission import submit
 
         began_s = time.monotonic()
-        job = Job(map, reduce, combine, name, options or Options())
+        job = Job(map, reduce, combine, name, options or Options(), sort)
         self._access.check_usable()
         with contextlib.ExitStack() as undo:
             reads = [part for part in as_several(data) if isinstance(part, InRing)]

@@ -36,6 +36,7 @@ from map_reduce.client.asking import JobSource
 from map_reduce.client.cutting import INLINE_BYTES_MAX, Cut, Cutter
 from map_reduce.client.failures import error_of
 from map_reduce.client.inputs import FileInput, ItemInput, Source
+from map_reduce.client.picking import picking
 from map_reduce.client.sample import SampleInput
 from map_reduce.client.shipping import pickle_functions
 from map_reduce.core import names
@@ -44,14 +45,18 @@ from map_reduce.core.digests import digest_of
 from map_reduce.core.identifiers import Member, distance, identifier_of
 from map_reduce.core.messages import (
     SPEC_BYTES_MAX,
+    BlockItems,
     BlockRef,
     CheckFunctions,
     CheckVerdict,
     Done,
     Functions,
     GetCheck,
+    InlineItems,
     JobSpec,
     ReleaseJob,
+    Sampled,
+    SampleWork,
     Split,
     SubmitJob,
     TaskRules,
@@ -59,7 +64,16 @@ from map_reduce.core.messages import (
 )
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.scheduling.plan import partitions_for
-from map_reduce.errors import ClusterError, InputError, NoNodeError, Unreachable, WorkerDiedError
+from map_reduce.errors import (
+    BadKeyError,
+    ClusterError,
+    FunctionError,
+    InputError,
+    NoNodeError,
+    Unreachable,
+    UserCodeError,
+    WorkerDiedError,
+)
 from map_reduce.job import Job, Options
 from map_reduce.server.access import Access, Hearing
 
@@ -148,8 +162,11 @@ class _Submission:
 
     def submit(self, sources: Sequence[Source | SampleInput]) -> Submitted:
         functions = self._functions()
+        pick: Callable[[], tuple[Split, ...]] | None = None
+        if self._job.sort:
+            sources, pick = picking(sources)
         cutter = Cutter(self._access, self._slots, self._put_input, lambda: self._check(functions))
-        return self._submit(functions, cutter.cut(sources))
+        return self._submit(functions, cutter.cut(sources), pick)
 
     def store(self, source: ItemInput | FileInput) -> tuple[Submitted, tuple[Split, ...]]:
         """What is stored is no input of the job that it is stored for."""
@@ -158,8 +175,18 @@ class _Submission:
         submitted = self._submit(self._functions(), Cut((), (), 0))
         return submitted, self._lasting
 
-    def _submit(self, functions: Functions, cut: Cut) -> Submitted:
+    def _submit(
+        self,
+        functions: Functions,
+        cut: Cut,
+        pick: Callable[[], tuple[Split, ...]] | None = None,
+    ) -> Submitted:
         splits, readers, input_bytes = cut
+        partitions = partitions_for(len(splits), self._slots, input_bytes)
+        bounds = b""
+        if pick is not None and partitions > 1:
+            sampled = self._sample(functions, pick(), partitions)
+            partitions, bounds = sampled.bounds + 1, sampled.pickled
         spec = JobSpec(
             job_id=self._id,
             birth=self._birth.encode(),
@@ -167,12 +194,13 @@ class _Submission:
             functions=functions,
             combines=self._job.combine is not None,
             splits=splits,
-            partitions=partitions_for(len(splits), self._slots, input_bytes),
+            partitions=partitions,
             readers=tuple(member.address for member in readers),
             input_bytes=input_bytes,
             python=PYTHON,
             submitted_at_s=time.time(),
             rules=_rules(self._job.options),
+            bounds=bounds,
         )
         for birth in range(BIRTHS_MAX):
             if birth:
@@ -273,8 +301,36 @@ class _Submission:
         ref = self._access.blocks.put(names.functions(self._id), pickled)
         return Functions(b"", ref, digest)
 
-    def _check(self, functions: Functions) -> None:
-        """Have a node unpickle the functions: the next one where one dies over it.
+    def _sample(self, functions: Functions, picked: tuple[Split, ...], ranges: int) -> Sampled:
+        """Have a node map some records, and say where to cut what they give into ranges of keys.
+
+        Raises:
+            BadKeyError: the keys have no order.
+            FunctionError: the functions do not unpickle.
+        """
+        bytes_max = INLINE_BYTES_MAX // max(1, len(picked))
+        splits = tuple(self._stored_if_large(split, bytes_max) for split in picked)
+        try:
+            sampled = self._check(functions, SampleWork(splits, ranges))
+        except (BadKeyError, FunctionError):
+            raise
+        except (UserCodeError, ClusterError) as error:
+            log.warning(
+                "a sample of the input could not be mapped, so job %s sorts in one task: %s",
+                *(self._id, error),
+            )
+            sampled = None
+        return sampled or Sampled(b"", 0)
+
+    def _stored_if_large(self, split: Split, bytes_max: int) -> Split:
+        if not isinstance(split, InlineItems) or len(split.data) <= bytes_max:
+            return split
+        ref = self._put_input(split.data)
+        return BlockItems(ref, split.count, split.first_index, split.keyed)
+
+    def _check(self, functions: Functions, sample: SampleWork | None = None) -> Sampled | None:
+        """Have a node unpickle the functions, and map the sample: the next one where one dies over
+        it.
 
         Raises:
             FunctionError: with what it said.
@@ -288,8 +344,7 @@ class _Submission:
             problems: list[ClusterError] = []
             for member in self._access.locate(identifier_of(self._id)):
                 try:
-                    self._check_on(member, functions, deadline_s)
-                    return
+                    return self._check_on(member, functions, sample, deadline_s)
                 except WorkerDiedError:
                     workers_died += 1
                     if workers_died == WORKERS_DIED_MAX:
@@ -304,13 +359,17 @@ class _Submission:
                 raise problems[-1]
             pause.wait(CHECK_RETRY_S)
 
-    def _check_on(self, member: Member, functions: Functions, deadline_s: float) -> None:
+    def _check_on(
+        self, member: Member, functions: Functions, sample: SampleWork | None, deadline_s: float
+    ) -> Sampled | None:
         check_id = names.check(self._id, next(self._checks))
-        self._access.peers.request(member.address, CheckFunctions(check_id, functions), Done)
+        message = CheckFunctions(check_id, functions, sample)
+        self._access.peers.request(member.address, message, Done)
         with self._access.hearing(check_id) as hearing:
             verdict = self._verdict(member, check_id, hearing, deadline_s)
         if verdict.failure is not None:
             raise error_of(verdict.failure)
+        return verdict.sampled
 
     def _verdict(
         self, member: Member, check_id: str, hearing: Hearing, deadline_s: float

@@ -6,6 +6,7 @@ an exception only where this code itself is at fault.
     order ── MapWork ────▶ read ─▶ map ─▶ group ─▶ combine ─▶ segments in the output file
           ── ReduceWork ─▶ segments ─▶ group ─▶ reduce ─▶ results, inline or in the output file
           ── WholeWork ──▶ both, the segment staying in memory
+          ── SampleWork ─▶ read ─▶ map ─▶ keys to cut the ranges of a sorted job by
 
 A whole job in one task goes through the same segment as any other, so that what works on three
 lines works on three million: keys and values must pickle, and reduce gets copies.
@@ -33,6 +34,7 @@ from map_reduce.core.messages import (
     Outcome,
     ReduceOutput,
     ReduceWork,
+    SampleWork,
     StartAttempt,
     Tally,
     WholeWork,
@@ -52,9 +54,11 @@ from map_reduce.execution.gauge import Gauge, MemoryGauge, bound_of
 from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
 from map_reduce.execution.lasting import KEPT
 from map_reduce.execution.map_side import MapSide
+from map_reduce.execution.origins import origins, source_names
 from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
 from map_reduce.execution.results import INLINE_BYTES_MAX, ResultWriter
+from map_reduce.execution.sorting import Ranges, Unsortable, sample_bounds
 from map_reduce.execution.sources import DamagedSource, Sources
 from map_reduce.execution.spill import Runs, Spiller, decoded_whole
 from map_reduce.execution.summing import NotSums, SumSide, adds_up
@@ -164,6 +168,13 @@ class _Attempt:
         self._began_s = time.process_time()
 
     def run(self) -> tuple[Outcome, Path | None]:
+        try:
+            return self._run_as_told()
+        except Unsortable as stopped:
+            whence = origins(self._work, self._local, self._functions, stopped.keys)
+            raise Unsortable(stopped.error, whence) if whence else stopped from stopped.error
+
+    def _run_as_told(self) -> tuple[Outcome, Path | None]:
         skipping = self._skipping
         if skipping is None:
             return self._run()
@@ -198,11 +209,16 @@ class _Attempt:
             return self._reduce(work)
         if isinstance(work, WholeWork):
             return self._whole(work)
+        if isinstance(work, SampleWork):
+            paths = [source.path for source in self._local.sources] or [Path()] * len(work.splits)
+            inputs = [*map(batches_of, work.splits, paths)]
+            return sample_bounds(inputs, self._functions, work.ranges), None
         assert isinstance(work, CheckWork)
         return Checked(), None
 
     def _map(self, work: MapWork) -> MapOutput:
-        with self._spiller(work.partitions) as spiller:
+        ranges = Ranges.loaded(work.bounds) if self._functions.sorts else None
+        with self._spiller(work.partitions, ranges) as spiller:
             side, segments = self._mapped(work, spiller)
             sizes = [0] * work.partitions
             with open(self._output, "wb") as file:
@@ -214,9 +230,9 @@ class _Attempt:
         return MapOutput("", tuple(sizes), counts, self._tally())
 
     @contextmanager
-    def _spiller(self, partitions: int) -> Iterator[Spiller]:
+    def _spiller(self, partitions: int, ranges: Ranges | None = None) -> Iterator[Spiller]:
         with closing(Runs(self._output.with_name("mapped"), partitions)) as runs:
-            yield Spiller(self._gauge, runs)
+            yield Spiller(self._gauge, runs, ranges)
 
     def _mapped(
         self, work: MapWork | WholeWork, spiller: Spiller
@@ -246,8 +262,7 @@ class _Attempt:
 
     def _reduce(self, work: ReduceWork) -> tuple[ReduceOutput, Path | None]:
         partitions = range(work.first_partition, work.last_partition)
-        names = [f"map output {source.name} of node {source.node}" for source in work.sources]
-        sources = Sources(self._local.sources, names, partitions)
+        sources = Sources(self._local.sources, source_names(work), partitions)
         with self._reduce_side() as side:
             for partition in partitions:
                 side.add(sources.segments(partition))

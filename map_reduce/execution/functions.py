@@ -11,30 +11,33 @@ from map_reduce.execution.pickles import load
 
 
 class LoadedFunctions(NamedTuple):
+    """``sorts``: whether results are to be in the order of keys."""
+
     map: Callable[[Any, Any], Any]
     reduce: Callable[[Any, list[Any]], Any]
     combine: Callable[[Any, list[Any]], Any] | None
+    sorts: bool = False
 
 
 def load_functions(pickled: bytes) -> LoadedFunctions:
-    """The pickled (map, reduce, combine or None) as functions.
+    """The pickled (map, reduce, combine or None, sorts) as functions.
 
     Raises:
         FunctionError: they do not unpickle here; says which module is missing.
     """
     loaded = load(pickled, "the functions of the job")
-    if not isinstance(loaded, tuple) or len(loaded) != 3:
-        raise FunctionError("the functions of the job are not a tuple (map, reduce, combine)")
+    if not isinstance(loaded, tuple) or len(loaded) not in (3, 4):
+        raise FunctionError("the functions of the job are not (map, reduce, combine, sorts)")
     return prepared(*loaded)
 
 
-def prepared(map: Any, reduce: Any, combine: Any) -> LoadedFunctions:
+def prepared(map: Any, reduce: Any, combine: Any, sorts: bool = False) -> LoadedFunctions:
     """The functions as the engine calls them: a ready-made reducer brings its combiner."""
     if not isinstance(reduce, reducers.Reducer) or combine not in (None, reduce):
-        return LoadedFunctions(map, reduce, combine)
+        return LoadedFunctions(map, reduce, combine, sorts)
     if reduce is reducers.count:
-        return LoadedFunctions(Ones(map), reducers.sum, reducers.sum.combine)
-    return LoadedFunctions(map, reduce, reduce.combine if reduce.combines else None)
+        return LoadedFunctions(Ones(map), reducers.sum, reducers.sum.combine, sorts)
+    return LoadedFunctions(map, reduce, reduce.combine if reduce.combines else None, sorts)
 
 
 class Ones:

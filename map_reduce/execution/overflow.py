@@ -14,6 +14,9 @@ each key in their order:
     partition ──▶ groups ──┬─ fit ──────────────────────────────────────────▶ reduce
                            ├─ few keys, many values ──▶ values on disk ─────▶ reduce
                            └─ many keys ──▶ 32 parts on disk ──▶ each again ─┘
+
+In a job that sorts, the parts are ranges of keys, and are reduced in order; keys whose values are
+on disk are reduced with the part whose range they are in.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from map_reduce.execution.gauge import Gauge
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import PRIMES
 from map_reduce.execution.partitioned import written
+from map_reduce.execution.sorting import Ranges
 from map_reduce.execution.spill import Runs
 from map_reduce.execution.stored_values import StoredValues, ValueFile
 
@@ -33,6 +37,10 @@ PARTS = 32
 
 LARGE_SHARE = 8
 """A key has a large share with more than one in so many of all values."""
+
+RANGE_LEVELS_MAX = 64
+"""Ranges of keys are cut by those that have come by then. Where keys come in order, what comes
+later is all in the last range: so a range may be cut again and again."""
 
 FEW_KEYS = 16
 """Where there are no more keys than this, each has a large share."""
@@ -44,10 +52,16 @@ class Overflow:
     Args:
         folder: for its files.
         level: how often its keys have been told apart by their hashes, from 1.
+        sorts: whether the parts are to be ranges of keys, in order.
+
+    Attributes:
+        ranges: the parts' ranges, once there is a run, where it sorts.
     """
 
-    def __init__(self, gauge: Gauge, folder: Path, level: int) -> None:
+    def __init__(self, gauge: Gauge, folder: Path, level: int, sorts: bool = False) -> None:
         self.level = level
+        self.ranges: Ranges | None = None
+        self._sorts = sorts
         self.runs = Runs(folder / f"grouped-{level}", PARTS)
         self._values = ValueFile(folder / f"values-{level}")
         self._gauge = gauge
@@ -64,7 +78,7 @@ class Overflow:
             Stopped: a key or value does not pickle, though it did before.
             OSError: a file cannot be written.
         """
-        last = self.level == len(PRIMES)
+        last = self.level == (RANGE_LEVELS_MAX if self._sorts else len(PRIMES))
         if last or not self.runs.runs:
             self._store(groups, all_keys=last or len(groups) <= FEW_KEYS)
             self._gauge.relieved()
@@ -80,7 +94,10 @@ class Overflow:
             del groups[key]
         if groups:
             plain = not groups.irregular
-            made = written(groups, PARTS, plain=plain, level=self.level)
+            if self._sorts and self.ranges is None:
+                self.ranges = Ranges.evenly(groups, PARTS)
+            level = 0 if self._sorts else self.level
+            made = written(groups, PARTS, plain=plain, level=level, ranges=self.ranges)
             self.runs.add((part, data) for part, data, _ in made)
         groups.clear()
         groups.update(stored)

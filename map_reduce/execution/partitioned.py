@@ -8,7 +8,7 @@ may go through the values of one key, which then stands in both segments.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain
 from typing import Any
 
@@ -17,13 +17,20 @@ from map_reduce.execution.failures import Stopped, shown
 from map_reduce.execution.keys import hashes_of, partitions_of
 from map_reduce.execution.pickles import at_a_time, pickles
 from map_reduce.execution.segments import encoded
+from map_reduce.execution.sorting import Ranges
 
 VALUES_MAX = 1 << 16
 """Values in a segment: small ones take up a hundred times as much in memory as in the file."""
 
 
 def written(
-    grouped: dict[Any, Any], partitions: int, *, plain: bool, listed: bool = True, level: int = 0
+    grouped: dict[Any, Any],
+    partitions: int,
+    *,
+    plain: bool,
+    listed: bool = True,
+    level: int = 0,
+    ranges: Ranges | None = None,
 ) -> Iterator[tuple[int, bytes, int]]:
     """For partitions 0 … ``partitions`` - 1 in turn, for each segment: the partition, the segment,
     and its number of values.
@@ -32,20 +39,27 @@ def written(
         grouped: for each key a list of values or, where not ``listed``, its only value.
         plain: each key is known to be its own form.
         level: how often the keys have been told apart by their hashes before.
+        ranges: what decides the partition of a key; None: its hash.
 
     Raises:
-        Stopped: a key or a value does not pickle.
+        Stopped: a key or a value does not pickle, or two keys have no order.
     """
-    hashes = list(hashes_of(grouped, plain))
+    every: Iterable[Any] = grouped
+    all_held: Iterable[Any] = grouped.values()
+    if ranges is not None:
+        every, homes = ranges.arranged(grouped)
+        all_held = map(grouped.__getitem__, every)
+    hashes = list(hashes_of(every, plain))
     keys: list[list[Any]] = [[] for _ in range(partitions)]
     held: list[list[Any]] = [[] for _ in range(partitions)]
     sums: list[list[int]] = [[] for _ in range(partitions)]
-    homes = partitions_of(hashes, partitions, level)
-    for home, hashed, key, values in zip(homes, hashes, grouped, grouped.values(), strict=True):
+    if ranges is None:
+        homes = partitions_of(hashes, partitions, level)
+    for home, hashed, key, values in zip(homes, hashes, every, all_held, strict=True):
         keys[home].append(key)
         held[home].append(values)
         sums[home].append(hashed)
-    del hashes, homes
+    del hashes, homes, every, all_held
     for partition in range(partitions):
         if not keys[partition]:
             continue

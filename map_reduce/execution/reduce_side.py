@@ -12,7 +12,7 @@ reduced depends on what had to go to disk.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ from map_reduce.execution.keys import PLAIN, are_plain, hashes_of
 from map_reduce.execution.overflow import Overflow, readable
 from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.segments import HASHES, Header, Segment
+from map_reduce.execution.sorting import Ranges, sorted_keys
 from map_reduce.execution.tracker import Note, Stretch, Tracker
+
+_NOTHING: Mapping[Any, Any] = {}
 
 KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX = 1 << 8, 1 << 14
 """Keys that are reduced between two looks at how much memory the results take."""
@@ -79,16 +82,23 @@ class ReduceSide:
             yield segment
 
     def _group(
-        self, segments: Iterator[Segment], level: int, before: int, to: int | None = None
+        self,
+        segments: Iterator[Segment],
+        level: int,
+        before: int,
+        to: int | None = None,
+        carried: Mapping[Any, Any] = _NOTHING,
     ) -> None:
         """Group and reduce, in memory as far as it goes.
 
         Args:
             level: how often the keys were told apart by their hashes.
             before, to: bytes of input before these segments and after them, for progress.
+            carried: further keys with all their values, to be reduced with these.
         """
+        sorts = self._functions.sorts
         groups = Groups()
-        with closing(Overflow(self._gauge, self._folder, level)) as overflow:
+        with closing(Overflow(self._gauge, self._folder, level, sorts)) as overflow:
             for segment in segments:
                 try:
                     groups.take(*segment)
@@ -104,6 +114,8 @@ class ReduceSide:
                 overflow.run(groups)
             self.spilled_bytes += overflow.bytes
             readable(groups)
+            groups.update(carried)
+            shares = _shares(groups, overflow.ranges, runs.partitions)
             self._reduce(groups, before, before if runs.runs else to)
             done = 0
             for part in range(runs.partitions if runs.runs else 0):
@@ -111,7 +123,7 @@ class ReduceSide:
                 done += runs.bytes_of(part)
                 last = before + (to - before) * done // runs.bytes
                 parted = (segment for _, segment, _ in runs.decoded(part))
-                self._group(parted, level + 1, first, last)
+                self._group(parted, level + 1, first, last, shares[part])
 
     def _relieve(self, groups: Groups, overflow: Overflow) -> None:
         if self.results.keys:
@@ -145,6 +157,9 @@ class ReduceSide:
     def _reduce(self, groups: Groups, bytes_before: int, bytes_to: int) -> None:
         """Reduce all keys, some at a time, and write out results as they become many."""
         keys, lists = list(groups), list(groups.values())
+        if self._functions.sorts:
+            keys = sorted_keys(groups)
+            lists = list(map(groups.__getitem__, keys))
         groups.clear()
         total, read = len(keys), bytes_to - bytes_before
         done = 0
@@ -205,6 +220,17 @@ class ReduceSide:
         key = f"key {shown(keys[at])}"
         spot = Spot("reduce", position_of(keys[at]), key, "")
         return Stopped(ReduceError, f"in reduce, at {key}", headline, original, spot=spot)
+
+
+def _shares(groups: Groups, ranges: Ranges | None, parts: int) -> Sequence[Mapping[Any, Any]]:
+    """Where parts are ranges of keys: what of the groups belongs to each, which is taken out."""
+    if ranges is None:
+        return [_NOTHING] * parts
+    shares: list[dict[Any, Any]] = [{} for _ in range(parts)]
+    for key, home in zip(*ranges.arranged(groups), strict=True):
+        shares[home][key] = groups[key]
+    groups.clear()
+    return shares
 
 
 def position_of(key: Any) -> int:

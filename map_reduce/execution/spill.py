@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from map_reduce.execution.gauge import Gauge, Pace, Unbounded
 from map_reduce.execution.partitioned import written
 from map_reduce.execution.segments import HEADER, Header, Segment, decoded, header_of
+from map_reduce.execution.sorting import Ranges
 
 
 class Runs:
@@ -82,9 +83,13 @@ def decoded_whole(data: bytes) -> tuple[Header, Segment, str]:
 
 
 class Spiller:
-    """When a map puts its groups on disk, and where."""
+    """When a map puts its groups on disk, and where.
 
-    def __init__(self, gauge: Gauge, runs: Runs) -> None:
+    ``ranges``: what decides the partition of a key; None: its hash.
+    """
+
+    def __init__(self, gauge: Gauge, runs: Runs, ranges: Ranges | None = None) -> None:
+        self._ranges = ranges
         self.gauge = gauge
         self.runs = runs
         self.values = 0  # in all segments made so far
@@ -127,7 +132,9 @@ class Spiller:
         self, groups: dict[Any, Any], plain: bool, listed: bool
     ) -> Iterator[tuple[int, bytes]]:
         partitions = self.runs.partitions
-        for partition, data, values in written(groups, partitions, plain=plain, listed=listed):
+        for partition, data, values in written(
+            groups, partitions, plain=plain, listed=listed, ranges=self._ranges
+        ):
             self.values += values
             yield partition, data
 

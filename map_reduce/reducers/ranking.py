@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from map_reduce.errors import FunctionError, shortened
-from map_reduce.ordering import PLAIN, IncomparableError, in_order, is_nan, ranks_of
+from map_reduce.ordering import PLAIN, IncomparableError, by_rank, in_order, is_nan
 from map_reduce.reducers.base import Part, Reducer, unpacked
 
 
@@ -45,7 +45,7 @@ class _Min(_Extreme):
     """
 
     def _chosen(self, values: list[Any]) -> Any:
-        return min(values, key=ranks_of(values))
+        return by_rank(lambda ranked: min(values, key=ranked), values)
 
 
 class _Max(_Extreme):
@@ -56,7 +56,7 @@ class _Max(_Extreme):
     """
 
     def _chosen(self, values: list[Any]) -> Any:
-        return max(values, key=ranks_of(values))
+        return by_rank(lambda ranked: max(values, key=ranked), values)
 
 
 class _Top(Reducer):

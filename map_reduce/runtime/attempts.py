@@ -44,6 +44,7 @@ from map_reduce.core.messages import (
     Done,
     Failed,
     Failure,
+    InlineItems,
     JobOver,
     JobStatus,
     MapOutput,
@@ -54,6 +55,7 @@ from map_reduce.core.messages import (
     ReduceOutput,
     ReduceWork,
     Running,
+    Sampled,
     StartAttempt,
     StopAttempt,
 )
@@ -162,8 +164,13 @@ class Attempts:
 
     def check(self, message: CheckFunctions) -> Message:
         """Unpickle functions in a worker; the verdict is to be asked for."""
-        if len(message.functions.inline) > CHECK_INLINE_BYTES_MAX:
-            return No(f"functions of over {CHECK_INLINE_BYTES_MAX} bytes are to be stored first")
+        sample = message.sample
+        inline = [len(message.functions.inline)]
+        for split in () if sample is None else sample.splits:
+            if isinstance(split, InlineItems):
+                inline.append(len(split.data))
+        if max(inline[0], sum(inline[1:])) > CHECK_INLINE_BYTES_MAX:
+            return No(f"what has over {CHECK_INLINE_BYTES_MAX} bytes is to be stored first")
         with self._lock:
             if message.check_id in self._checks:
                 return Done()
@@ -178,7 +185,7 @@ class Attempts:
             epoch=0,
             master=self._me,
             functions=message.functions,
-            work=CheckWork(),
+            work=CheckWork() if sample is None else sample,
             timeout_s=CHECK_TIMEOUT_S,
             careful=False,
         )
@@ -223,8 +230,9 @@ class Attempts:
     def _feed_check(self, order: StartAttempt) -> None:
         def ended(outcome: Outcome, path: Path | None) -> None:
             failure = outcome.failure if isinstance(outcome, Failed) else None
+            sampled = outcome if isinstance(outcome, Sampled) else None
             with self._lock:
-                self._checks[order.attempt.job_id] = CheckVerdict(True, failure)
+                self._checks[order.attempt.job_id] = CheckVerdict(True, failure, sampled)
             self._checked(order.attempt.job_id)
             self._fetcher.forget_job(order.attempt.job_id)
 

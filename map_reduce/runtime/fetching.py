@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 from map_reduce.core.messages import (
     AttemptId,
-    MapWork,
+    CheckWork,
     ReduceWork,
+    SampleWork,
     Source,
     StartAttempt,
-    WholeWork,
     block_of,
 )
 from map_reduce.errors import MapReduceError
@@ -85,7 +85,11 @@ class Fetcher:
         work = order.work
         if isinstance(work, ReduceWork):
             return LocalInput(functions, None, self._fetch_sources(order, work))
-        block = block_of(work.split) if isinstance(work, MapWork | WholeWork) else None
+        if isinstance(work, CheckWork):
+            return LocalInput(functions)
+        if isinstance(work, SampleWork):
+            return LocalInput(functions, None, self._fetch_splits(order, work))
+        block = block_of(work.split)
         if block is not None:
             folder = self._make_folder(order)
             return LocalInput(functions, self._blocks.fetch(block, folder / "split"))
@@ -102,6 +106,16 @@ class Fetcher:
         if fetched.parent == folder:  # not this node's own copy of the block
             fetched = fetched.replace(path)  # attempts that fetched it at once overwrite equals
         return fetched
+
+    def _fetch_splits(self, order: StartAttempt, work: SampleWork) -> tuple[LocalSource, ...]:
+        """A file for each split, which is nowhere where it is no block."""
+        found = []
+        for number, split in enumerate(work.splits):
+            path = Path()
+            if (block := block_of(split)) is not None:
+                path = self._blocks.fetch(block, self._make_folder(order) / f"split-{number}")
+            found.append(LocalSource(path, 0, 0))
+        return tuple(found)
 
     def _fetch_sources(self, order: StartAttempt, work: ReduceWork) -> tuple[LocalSource, ...]:
         found = []

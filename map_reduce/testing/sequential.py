@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from map_reduce.ordering import in_order
+
 
 def sequential(
     data: Iterable[Any],
     map: Callable[..., Any],
     reduce: Callable[..., Any],
     combine: Callable[..., Any] | None = None,
+    *,
+    sort: bool = False,
 ) -> dict[Any, Any]:
     """Run a job here and now, in one loop.
 
     Args:
         data: items, mapped with their index; or a mapping, mapped by key and value.
         combine: called once for each key, if given; for what it promises, that changes nothing.
+
+        sort: whether results are in the order of keys.
 
     >>> sequential(["a b", "b"], lambda n, line: [(w, 1) for w in line.split()],
     ...            lambda word, counts: sum(counts))
@@ -28,4 +34,4 @@ def sequential(
             groups.setdefault(k, []).append(v)
     if combine is not None:
         groups = {k: [combine(k, values)] for k, values in groups.items()}
-    return {k: reduce(k, values) for k, values in groups.items()}
+    return {k: reduce(k, groups[k]) for k in (in_order(groups) if sort else groups)}

@@ -56,6 +56,7 @@ def simulate(
     reduce: ReduceFunction,
     combine: ReduceFunction | None = None,
     *,
+    sort: bool = False,
     seeds: Iterable[int] = range(200),
 ) -> Simulated:
     """Run a job once for each seed on a simulated cluster, and compare with :func:`sequential`.
@@ -66,6 +67,7 @@ def simulate(
 
     Args:
         data: items or a mapping, as for ``startup``.
+        sort: as for ``startup``; the order of results is compared, too.
         seeds: one run for each.
 
     Raises:
@@ -75,7 +77,7 @@ def simulate(
         FunctionError, InputTypeError: the functions or the data cannot be sent to nodes.
         Exception: what the functions raise in the sequential run.
     """
-    job = _Job(data, map, reduce, combine)
+    job = _Job(data, Job(map, reduce, combine, sort=sort))
     runs = faults = takeovers = attempts = 0
     for seed in seeds:
         plan = draw_plan(seed)
@@ -93,18 +95,17 @@ class _Job:
     def __init__(
         self,
         data: Iterable[Any],
-        map: MapFunction,
-        reduce: ReduceFunction,
-        combine: ReduceFunction | None,
+        job: Job,
     ) -> None:
         self._keyed = isinstance(data, Mapping)
         self._records = list(data.items() if isinstance(data, Mapping) else data)
         # Before they run here: what they remember afterwards is not to travel.
-        self._functions = pickle_functions(Job(map, reduce, combine))
+        self._functions = pickle_functions(job)
         with counting() as counted:
             whole = dict(self._records) if self._keyed else self._records
-            self.expected = sequential(whole, map, reduce, combine)
-        self._counters = None if combine else dict(counted)
+            self.expected = sequential(whole, job.map, job.reduce, job.combine, sort=job.sort)
+        self._sorts = job.sort
+        self._counters = None if job.combine else dict(counted)
         self._cuts: dict[int, tuple[InlineItems, ...]] = {}
 
     def run(self, plan: Plan) -> Outcome:
@@ -132,6 +133,8 @@ class _Job:
         if result != self.expected:
             told = difference(result, self.expected)
             return f"the answer is not that of the sequential run: {told}"
+        if self._sorts and repr(list(result)) != repr(list(self.expected)):
+            return "the results are not in the order of keys"
         if self._counters is not None and counters != self._counters:
             told = difference(counters, self._counters)
             return f"the counters are not those of the sequential run: {told}"

@@ -66,3 +66,14 @@ def test_log_summary_of_an_empty_log(tmp_path):
     (tmp_path / "empty.log").touch()
     first, *_ = output("log_summary", "--file", "empty.log", cwd=tmp_path).splitlines()
     assert first == "0 requests, 0 bytes sent, 0 lines not understood"
+
+
+def test_sort_lines_of_several_files(tmp_path):
+    (tmp_path / "a.txt").write_text("pear\nApple\n\nfig\n")
+    (tmp_path / "b.txt").write_text("fig\napple\n")
+    arguments = ("--file", "*.txt")
+    assert output("sort_lines", *arguments, cwd=tmp_path) == (
+        "   1  Apple\n   1  apple\n   2  fig\n   1  pear\n"
+    )
+    folded = output("sort_lines", *arguments, "--ignore-case", cwd=tmp_path)
+    assert folded.splitlines()[:3] == ["   1  Apple", "   1  apple", "   2  fig"]

@@ -94,13 +94,19 @@ def results_of(outcome: Outcome, path: Path | None) -> list[tuple[Any, Any]]:
 
 
 def run_job(
-    functions: LoadedFunctions, splits: list[Split], partitions: int, per_task: int = 1
+    functions: LoadedFunctions,
+    splits: list[Split],
+    partitions: int,
+    per_task: int = 1,
+    bounds: bytes = b"",
 ) -> list[list[tuple[Any, Any]]]:
     """The results of each reduce task, which has ``per_task`` neighbouring partitions."""
     with folder() as here:
         mapped = []
         for number, split in enumerate(splits):
-            outcome, path = attempt(MapWork(split, partitions), functions, here / f"map{number}")
+            outcome, path = attempt(
+                MapWork(split, partitions, bounds), functions, here / f"map{number}"
+            )
             assert isinstance(outcome, MapOutput), outcome
             assert path is not None
             assert path.stat().st_size == sum(outcome.sizes)

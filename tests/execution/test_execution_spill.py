@@ -24,7 +24,9 @@ from map_reduce.core.messages import (
 )
 from map_reduce.execution import map_side, partitioned
 from map_reduce.execution.attempt import LoadedFunctions
+from map_reduce.execution.functions import prepared
 from map_reduce.execution.gauge import MemoryGauge, Pace, bound_of, memory_of_machine
+from map_reduce.execution.pickles import dump_lists
 from map_reduce.execution.reduce_side import position_of
 from map_reduce.execution.stored_values import Values
 
@@ -76,6 +78,7 @@ def run(
     partitions: int,
     gauge: Any,
     skipping: Skipping | None = None,
+    bounds: bytes = b"",
 ) -> list[tuple[Any, Any]]:
     """A whole job with this gauge in each of its attempts; the results in order."""
     results = []
@@ -85,7 +88,7 @@ def run(
             return results_of(*attempt(work, functions, here / "o", skipping=skipping, gauge=gauge))
         mapped = []
         for number, items in enumerate(splits):
-            work = MapWork(items_split(items), partitions)
+            work = MapWork(items_split(items), partitions, bounds)
             outcome, path = attempt(
                 work, functions, here / f"m{number}", skipping=skipping, gauge=gauge
             )
@@ -400,3 +403,38 @@ def test_the_values_of_one_key_are_in_segments_as_large_as_any(monkeypatch):
     made = [values for _, _, values in partitioned.written(long_keys, 1, plain=True)]
     assert sum(made) == 200
     assert 30 <= max(made) <= 45
+
+
+@given(
+    splits=st.lists(
+        st.lists(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 99)), max_size=6)),
+        min_size=1,
+        max_size=4,
+    ),
+    bounds=st.lists(st.integers(0, 40), max_size=2),
+    every=st.integers(1, 7),
+)
+@settings(max_examples=max(1, (settings.default or settings()).max_examples // 2))
+def test_what_is_sorted_stays_so_when_memory_is_short(
+    splits: list[Any], bounds: list[int], every: int
+) -> None:
+    functions = prepared(lists, lambda key, values: list(values), None, sorts=True)
+    pickled = dump_lists(sorted(bounds))
+    got = run(functions, splits, len(bounds) + 1, Tight(every), bounds=pickled)
+    groups: dict[int, list[int]] = {}
+    for split in splits:
+        for pairs in split:
+            for key, value in pairs:
+                groups.setdefault(key, []).append(value)
+    assert got == sorted(groups.items())
+
+
+def test_keys_in_order_with_values_on_disk_among_them() -> None:
+    """The largest share is in the middle, and goes to disk first; the others follow as ranges."""
+    pairs = [(key, n) for n in range(40) for key in (5, 5, 5, n % 10)]
+    functions = prepared(lists, lambda key, values: list(values), None, sorts=True)
+    gauge = Tight(2)
+    got = run(functions, [[pairs[:80]], [pairs[80:]]], 1, gauge)
+    assert gauge.reliefs > 10
+    assert [key for key, _ in got] == list(range(10))
+    assert dict(got) == {k: [n for key, n in pairs if key == k] for k in range(10)}

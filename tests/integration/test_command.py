@@ -57,6 +57,12 @@ def test_run_counts_words_with_functions_of_a_file_and_of_a_module(folder):
         assert sorted(done.stdout.splitlines()) == ["one\t1", "three\t3", "two\t2"]
 
 
+def test_run_sorts(folder):
+    arguments = ["--map", "jobs.py:words", "--reduce", "count", "--sort"]
+    done = call("run", "text.txt", *arguments, folder=folder)
+    assert (done.returncode, done.stdout) == (0, "one\t1\nthree\t3\ntwo\t2\n"), done.stderr
+
+
 def test_run_leaves_out_bad_records_and_tells_what_was_counted(folder):
     (folder / "numbers.txt").write_text("1\n2\nthree\n4\n")
     (folder / "sums.py").write_text(

@@ -14,6 +14,7 @@ from sequential import comparable, run_sequentially
 from map_reduce.client.handle import JobHandle
 from map_reduce.client.submission import submit
 from map_reduce.job import Job
+from map_reduce.ordering import in_order
 
 WAIT_S = 60
 
@@ -127,6 +128,27 @@ def test_with_a_combiner(ring_of, items, size, slots):
     got = run(ring_of(size), Job(map_to_lists, join_lists, join_lists), items, slots)
     expected = run_sequentially(enumerate(items), map_to_lists, join_lists)
     assert comparable(got) == comparable(expected)
+
+
+keys_in_order = st.sampled_from(
+    [
+        st.text(max_size=2),
+        st.one_of(st.integers(), st.floats(), st.none(), st.booleans()),
+        st.tuples(st.one_of(st.none(), st.integers(0, 3)), st.text(max_size=1)),
+    ]
+)
+
+
+@given(
+    items=keys_in_order.flatmap(lambda keys: st.lists(st.tuples(keys, st.integers()), max_size=60)),
+    size=ring_sizes,
+    slots=slots,
+)
+@quick
+def test_sorted(ring_of, items, size, slots):
+    got = run(ring_of(size), Job(map_to_itself, reduce_to_list, sort=True), items, slots)
+    expected = run_sequentially(enumerate(items), map_to_itself, reduce_to_list)
+    assert repr(list(got.items())) == repr([(key, expected[key]) for key in in_order(expected)])
 
 
 @given(

@@ -119,6 +119,33 @@ def test_the_death_of_the_master_costs_a_job_nothing_but_time(cluster, tmp_path)
     assert len(repeated) <= 20 / 4 + 2, "only what was done, or under way, on the dead node"
 
 
+def test_a_job_that_sorts_does_so_when_its_master_dies(cluster, tmp_path):
+    mark = marked(tmp_path, "map")
+
+    def spread(number, item):
+        if number % 16 == 0:
+            mark(number)
+        threading.Event().wait(0.01)
+        return [(f"{item * 7919 % 100_003:06}", item), (f"{item % 16:06}", item)]
+
+    with client_of(cluster) as server:
+        job = server.startup(ITEMS, spread, collect, name="sorted", sort=True)
+        eventually(lambda: job.progress.records >= 60)
+        victim = master_of(cluster, job)
+        kill(victim)
+        with client_of(cluster, job.id, but=[victim]) as (_, attached):
+            got = attached.result(WAIT_S)
+    groups = {}
+    for item in ITEMS:
+        for key, value in ((f"{item * 7919 % 100_003:06}", item), (f"{item % 16:06}", item)):
+            groups.setdefault(key, []).append(value)
+    assert list(got.items()) == sorted(groups.items())
+
+
+def collect(key, values):
+    return list(values)
+
+
 def test_the_client_may_die_as_soon_as_the_job_is_submitted(cluster):
     script = f"""
 import os

@@ -13,6 +13,7 @@ FOUND_BY = {
     "nobody-takes-over": 2,
     "outcomes-are-not-kept": 24,
     "nothing-is-adopted": 24,
+    "a-takeover-forgets-the-bounds": 13,
 }
 """A seed that finds each."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import contextmanager
 
 import pytest
 
 from map_reduce import counter
 from map_reduce.errors import FunctionError
+from map_reduce.execution import reduce_side
 from map_reduce.simulation.jobs.mutants import mutated
 from map_reduce.simulation.jobs.plan import draw_plan
 from map_reduce.testing import sequential, simulate
@@ -41,6 +43,28 @@ def test_any_data_that_a_job_may_have(data):
     data = copy if isinstance(data, dict | list) else iter(copy)
     simulated = simulate(data, words, total, total, seeds=range(3))
     assert simulated.result == sequential(copy, words, total)
+
+
+def test_a_job_that_sorts_does_so_whoever_dies():
+    def spread(number, line):
+        return [(f"{number * 7919 % 1009:04}{word}", number) for word in line.split()]
+
+    def collect(key, values):
+        return list(values)
+
+    simulated = simulate(LINES, spread, collect, sort=True, seeds=range(12))
+    assert list(simulated.result) == sorted(simulated.result)
+    assert simulated.takeovers >= 1
+    with pytest.raises(AssertionError, match="not in the order of keys"), unsorted():
+        simulate(LINES, spread, collect, sort=True, seeds=range(3))
+
+
+@contextmanager
+def unsorted():
+    """Reduce tasks that leave keys as they come."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reduce_side, "sorted_keys", list)
+        yield
 
 
 def test_results_too_large_for_a_message_come_back_whole():

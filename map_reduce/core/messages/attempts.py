@@ -24,11 +24,21 @@ class CheckWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Unpickle the functions and nothing more."""
 
 
+class SampleWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Map records of some splits, and tell keys that cut their pairs into about even ranges: at
+    most ``ranges``. Which they are is up to who asks; nothing else follows from them."""
+
+    splits: tuple[Split, ...]
+    ranges: int
+
+
 class MapWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Map a split into ``partitions`` partitions."""
+    """Map a split into ``partitions`` partitions: by the keys' hashes or, in a job that sorts, by
+    the ranges of keys between ``bounds``, which only a worker reads."""
 
     split: Split
     partitions: int
+    bounds: bytes = b""
 
 
 class ReduceWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -46,7 +56,7 @@ class WholeWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
     split: Split
 
 
-Work = CheckWork | MapWork | ReduceWork | WholeWork
+Work = CheckWork | SampleWork | MapWork | ReduceWork | WholeWork
 
 
 class AttemptId(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -164,6 +174,13 @@ class Checked(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The functions unpickle here."""
 
 
+class Sampled(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The pickled list of ``bounds`` keys, in order."""
+
+    pickled: bytes
+    bounds: int
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """``lost_source``: the map output that could not be fetched, where that is why.
     ``retry``: whether another attempt may end better. ``suspect``: what it failed at, if known."""
@@ -174,7 +191,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     suspect: Suspect | None = None
 
 
-Outcome = MapOutput | ReduceOutput | Checked | Failed
+Outcome = MapOutput | ReduceOutput | Checked | Sampled | Failed
 
 
 class AttemptEnded(Message, frozen=True):

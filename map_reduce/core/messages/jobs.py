@@ -18,7 +18,7 @@ client that could make them longer could take all of it."""
 
 
 class Functions(msgspec.Struct, frozen=True, array_like=True):
-    """The cloudpickled (map, reduce, combine or None): inline where small, else a block."""
+    """The cloudpickled (map, reduce, combine or None, …): inline where small, else a block."""
 
     inline: bytes
     ref: BlockRef | None
@@ -59,6 +59,7 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     python: str
     submitted_at_s: float  # the client's wall clock, for people
     rules: TaskRules = TaskRules()
+    bounds: bytes = b""  # pickled keys that cut the ranges of a job that sorts; for workers alone
 
     def encode(self) -> bytes:
         return msgspec.msgpack.encode(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
+from map_reduce.core.messages.attempts import Sampled, SampleWork
 from map_reduce.core.messages.base import Message
 from map_reduce.core.messages.figures import Figures
 from map_reduce.core.messages.jobs import Failure, Functions, Progress
@@ -29,10 +30,12 @@ class FilesSeen(Message, frozen=True):
 
 
 class CheckFunctions(Message, frozen=True):
-    """Unpickle these functions in one of your workers. -> Done; ask GetCheck for the verdict"""
+    """Unpickle these functions in one of your workers, and map ``sample`` by them, if there is
+    one. -> Done; ask GetCheck for the verdict"""
 
     check_id: str
     functions: Functions
+    sample: SampleWork | None = None
 
 
 class GetCheck(Message, frozen=True):
@@ -44,6 +47,7 @@ class GetCheck(Message, frozen=True):
 class CheckVerdict(Message, frozen=True):
     ready: bool
     failure: Failure | None
+    sampled: Sampled | None = None
 
 
 class GetNode(Message, frozen=True):

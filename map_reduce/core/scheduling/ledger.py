@@ -15,6 +15,7 @@ from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import (
     AttemptId,
     Counts,
+    JobSpec,
     MapOutput,
     MapWork,
     Outcome,
@@ -22,7 +23,6 @@ from map_reduce.core.messages import (
     ReduceOutput,
     ReduceWork,
     Source,
-    Split,
     WholeWork,
     Work,
     size_bytes_of,
@@ -45,6 +45,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.partitions = 0
+        self.bounds = b""  # of the ranges of keys that are the partitions, for workers
         self.maps: list[MapTask] = []
         self.finals: list[FinalTask] = []  # of whose outputs the result is made
         self.maps_missing = 0  # not committed
@@ -56,9 +57,10 @@ class Ledger:
         self.records = 0  # of the input, mapped by attempts that count
         self.keys = 0  # reduced by attempts that count
 
-    def cut(self, splits: tuple[Split, ...], partitions: int) -> None:
+    def cut(self, spec: JobSpec) -> None:
         """Make the first tasks of a job: one that does it all, or a map task for each split."""
-        self.partitions = partitions
+        splits = spec.splits
+        self.partitions, self.bounds = spec.partitions, spec.bounds
         if len(splits) == 1:
             self.finals = [WholeTask(0, split=splits[0])]
             self.finals_missing = 1
@@ -96,7 +98,7 @@ class Ledger:
     def work(self, task: Task) -> Work:
         """What an attempt at the task is to do, as of now."""
         if isinstance(task, MapTask):
-            return MapWork(task.split, self.partitions)
+            return MapWork(task.split, self.partitions, self.bounds)
         if isinstance(task, ReduceTask):
             sources = self._sources(task.first, task.last)
             return ReduceWork(task.first, task.last, self.partitions, tuple(sources))

@@ -26,7 +26,7 @@ def restore(
     ledger: Ledger, nodes: Nodes, account: Account, spec: JobSpec, event: TakenOver
 ) -> None:
     """Fill a ledger that is still empty. ``nodes`` are those that the event lists."""
-    ledger.cut(spec.splits, spec.partitions)
+    ledger.cut(spec)
     for win in event.maps:
         task = ledger.maps[win.task]
         task.step(TaskStep.STARTED)

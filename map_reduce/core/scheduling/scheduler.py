@@ -231,7 +231,7 @@ class JobScheduler:
         if self.phase is JobPhase.WAITING and splits:
             if not slots:
                 return
-            ledger.cut(splits, self.spec.partitions)
+            ledger.cut(self.spec)
             self._queue_up()
             self._job_step(JobStep.PLANNED)
         elif not (ledger.maps_missing or ledger.reduce_planned) and splits:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from map_reduce.core.jobs import kept, service, watch
 from map_reduce.core.messages import AttemptId
 from map_reduce.core.registers import lease
-from map_reduce.core.scheduling import commits, scheduler
+from map_reduce.core.scheduling import commits, restoring, scheduler
 from map_reduce.core.scheduling.effects import Fail, Finish
 from map_reduce.simulation.jobs import master
 
@@ -36,6 +36,14 @@ def _told_at_once(plain: Callable[..., None]) -> Callable[..., None]:
         self._effects.append(Finish(parts) if failure is None else Fail(failure))
 
     return end
+
+
+def _boundless(plain: Callable[..., None]) -> Callable[..., None]:
+    def restore(ledger: Any, *others: Any) -> None:
+        plain(ledger, *others)
+        ledger.bounds = b""
+
+    return restore
 
 
 def _unfenced(epoch: int, payload: Callable[[bytes], bytes], until_s: Any = None) -> Any:
@@ -65,6 +73,7 @@ MUTANTS: dict[str, Mutant] = {
     "nothing-is-adopted": Mutant(scheduler, "adopt", lambda *args: ()),
     "any-master-may-take-a-report": Mutant(service.Services, "reported", _reported),
     "the-ledger-is-not-read": Mutant(master, "sealed", _unsealed),
+    "a-takeover-forgets-the-bounds": Mutant(scheduler, "restore", _boundless(restoring.restore)),
     "old-masters-write": Mutant(master, "fenced", _unfenced),
     "attempts-of-no-epoch": Mutant(
         scheduler,

@@ -26,6 +26,7 @@ from map_reduce.core.messages import (
     JobStatus,
     JobsWatched,
     MapOutput,
+    MapWork,
     Message,
     NoJob,
     Outcome,
@@ -70,6 +71,7 @@ class Run:
     began_s: float
     ended_s: float | None = None
     failed: bool = False
+    bounds: bytes = b""  # of the partitions, as a map was told
 
 
 @dataclass
@@ -196,6 +198,8 @@ class Node:
             order = self._waiting.pop(0)
             if self.services.wants(order):
                 run = Run(order.attempt, self.number, self._world.now_s)
+                if isinstance(order.work, MapWork):
+                    run.bounds = order.work.bounds
                 self._running[order.attempt] = run
                 self.cluster.runs.append(run)
                 self._world.start(self, self._run(order, run))

@@ -9,6 +9,8 @@ J3  the job ends, at most ``PATIENCE_S`` after everything is well again
 J4  where nothing happens but that masters die: no map task is begun again but for an output or an
     attempt that was lost with its node
 J5  everybody learns of the end
+J6  every attempt at a map, of whatever master, is told the bounds of the specification, so that
+    those of a job that sorts agree which keys go where
 """
 
 from __future__ import annotations
@@ -137,6 +139,8 @@ class _Run:
             return f"J2: {problem}"
         if not self._is_over():
             return "J5: a node does not know that the job has ended"
+        if (problem := self._told_otherwise()) is not None:
+            return f"J6: {problem}"
         if self.plan.calm and (problem := self._run_again()) is not None:
             return f"J4: {problem}"
         return None
@@ -160,6 +164,12 @@ class _Run:
         self.world.start(node, look())
         self.world.run(self.world.now_s + 30, lambda: bool(found))
         return found[0] if found else None
+
+    def _told_otherwise(self) -> str | None:
+        bounds = {run.bounds for run in self.cluster.runs if run.attempt.phase == "map"}
+        return (
+            f"maps had the bounds {sorted(bounds)}" if bounds - {self.cluster.spec.bounds} else None
+        )
 
     def _run_again(self) -> str | None:
         dead = {node.number for node in self.nodes if node.life <= 0}

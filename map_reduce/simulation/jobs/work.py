@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -30,12 +31,16 @@ from map_reduce.core.messages import (
     OutputPart,
     ReduceOutput,
     ReduceWork,
+    Sampled,
     Split,
     StartAttempt,
 )
 from map_reduce.core.registers.birth import Birth
 from map_reduce.core.scheduling.plan import partitions_for
 from map_reduce.execution.attempt import LoadedFunctions, Tracker, run_attempt
+from map_reduce.execution.functions import prepared
+from map_reduce.execution.read import batches_of
+from map_reduce.execution.sorting import sample_bounds
 from map_reduce.ports import LocalInput, LocalSource
 from map_reduce.simulation.jobs.plan import Plan
 
@@ -73,6 +78,7 @@ def spec_of(birth: Birth, plan: Plan, splits: Sequence[Split]) -> JobSpec:
         input_bytes=0,
         python="",
         submitted_at_s=0.0,
+        bounds=b"of the ranges of keys",
     )
 
 
@@ -113,6 +119,9 @@ class Pieces:
             return None if found == [[[0, 0]]] else f"the result is {found}"
         if any(pieces != sorted(pieces) for pieces in found):
             return "pieces are not in the order of the splits"
+        partitions = [{partition for _, partition in pieces} for pieces in found if pieces]
+        if any(max(before) >= min(after) for before, after in pairwise(partitions)):
+            return "partitions are not in order"
         pieces = sorted(tuple(piece) for part in found for piece in part)
         cells = {
             (split, partition): size
@@ -129,7 +138,7 @@ class UserWork:
     """See the module's text.
 
     Args:
-        load: unpickles the functions anew: map, reduce, combine or None.
+        load: unpickles the functions anew, as :func:`prepared` takes them.
         cut: the input, in about so many splits.
         judge: what is wrong with the results, given as pickled parts in order, and the counters.
         folder: for map outputs; empty.
@@ -137,7 +146,7 @@ class UserWork:
 
     def __init__(
         self,
-        load: Callable[[], tuple[Any, Any, Any]],
+        load: Callable[[], tuple[Any, ...]],
         cut: Callable[[int], Sequence[Split]],
         judge: Callable[[list[bytes], dict[str, int]], str | None],
         folder: Path,
@@ -151,11 +160,20 @@ class UserWork:
         self._large: dict[str, bytes] = {}  # results that would be blocks of the ring
 
     def spec(self, birth: Birth, plan: Plan) -> JobSpec:
-        return spec_of(birth, plan, self._cut(plan.splits))
+        splits = self._cut(plan.splits)
+        spec = spec_of(birth, plan, splits)
+        functions = prepared(*self._load())
+        sampled = Sampled(b"", 0)
+        if functions.sorts and splits:
+            some = batches_of(splits[len(splits) // 2], None)
+            sampled = sample_bounds([some], functions, spec.partitions)
+        if functions.sorts:
+            spec = msgspec.structs.replace(spec, partitions=sampled.bounds + 1)
+        return msgspec.structs.replace(spec, bounds=sampled.pickled)
 
     def outcome(self, order: StartAttempt, where: Life) -> Outcome:
         if where not in self._loaded:
-            self._loaded[where] = LoadedFunctions(*self._load())
+            self._loaded[where] = prepared(*self._load())
         functions = self._loaded[where]
         output = self._folder / f"{where.node}-{where.life}-{len(self._outputs)}"
         made, path = run_attempt(
