@@ -233,6 +233,10 @@ def _run(options: argparse.Namespace) -> int:
         for role in ("map", "reduce", "combine")
         if getattr(options, role)
     }
+    if options.output is not None:
+        from map_reduce.client.saving import made_folder
+
+        made_folder(options.output)  # rather now than when the job is done
     with ServerInterface(options.address, certs=options.certs_folder) as server:
         files = Files(*options.files, encoding=options.encoding)
         job = server.startup(files, **functions, options=asked, sort=options.sort)  # type: ignore[arg-type]

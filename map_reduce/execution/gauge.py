@@ -9,6 +9,9 @@ Freeing does not give all memory back: what is left between objects that stay is
 ones, and user code may hold much that is none of ours. A process that is past its bound whatever
 is put on disk must not do so after every other record. So after each relief the bound is at least
 a good step (``STEP_SHARE``) above what the process takes up then.
+
+The bound is a share of the machine, but others may want more than theirs: several nodes, a browser.
+So where little memory is left on the machine, a process makes room that has grown by a step.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from pathlib import Path
 from typing import Protocol
 
 STEP_SHARE = 8
-"""The least growth between two reliefs, as a part of the bound."""
+"""The least growth between two reliefs, as a part of the bound, up to ``STEP_BYTES_MAX``."""
+
+STEP_BYTES_MAX = 256 << 20
 
 SHARE_OF_BOUND = 0.5
 """Of the memory that a worker process may have, what may be taken up when spilling begins. The
@@ -30,7 +35,13 @@ rest is for what it takes to write it out, for a dict that grows, and for user c
 SHARE_OF_MACHINE = 0.5
 """Of the machine's memory, what all slots together may take up before they spill."""
 
+SPARE_SHARE = 0.1
+"""Of the machine's memory, what is to be left for whoever needs some next."""
+
+LOOKS_PER_LOOK_AT_MACHINE = 16
+
 STATM = "/proc/self/statm"
+MEMINFO = "/proc/meminfo"
 
 BYTES_PER_OBJECT = 96
 """A guess at the size of an object, where the process cannot be measured."""
@@ -55,22 +66,38 @@ class MemoryGauge:
     Args:
         bound_bytes: what it may take up before it spills.
         measure: what it takes up now, in bytes.
+        is_short: whether little memory is left on the machine.
     """
 
-    def __init__(self, bound_bytes: int, measure: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        bound_bytes: int,
+        measure: Callable[[], int] | None = None,
+        is_short: Callable[[], bool] | None = None,
+    ) -> None:
         self._measure = measure or measure_of_process()
-        self._step = max(1, bound_bytes // STEP_SHARE)
+        self._is_short = is_short or machine_is_short
+        self._looks = 0
+        self._step = min(STEP_BYTES_MAX, max(1, bound_bytes // STEP_SHARE))
         self._taken = self._measure()
-        self._bound = max(bound_bytes, self._taken + self._step)
+        self._least = self._taken + self._step
+        self._bound = max(bound_bytes, self._least)
         self._share = 1.0 / max(1, bound_bytes)
 
     def is_over(self) -> bool:
-        return self._measure() > self._bound
+        taken = self._measure()
+        if taken > self._bound:
+            return True
+        self._looks += 1
+        if self._looks % LOOKS_PER_LOOK_AT_MACHINE:
+            return False
+        return taken > self._least and self._is_short()
 
     def relieved(self) -> None:
         give_back()
         self._taken = self._measure()
-        self._bound = max(self._bound, self._taken + self._step)
+        self._least = self._taken + self._step
+        self._bound = max(self._bound, self._least)
 
     def grown(self) -> float:
         before, self._taken = self._taken, self._measure()
@@ -158,6 +185,16 @@ def _number_in(file: Path) -> list[int]:
     except OSError:
         return []
     return [int(text)] if text.isdigit() else []  # "max"
+
+
+def machine_is_short() -> bool:
+    """Whether little memory is left on the machine; False where that is not to be known."""
+    try:
+        with open(MEMINFO, encoding="ascii") as file:
+            numbers = dict(line.split()[:2] for line in file)
+        return int(numbers["MemAvailable:"]) < SPARE_SHARE * int(numbers["MemTotal:"])
+    except (OSError, KeyError):
+        return False
 
 
 def measure_of_process() -> Callable[[], int]:

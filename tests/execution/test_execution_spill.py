@@ -25,7 +25,13 @@ from map_reduce.core.messages import (
 from map_reduce.execution import map_side, partitioned
 from map_reduce.execution.attempt import LoadedFunctions
 from map_reduce.execution.functions import prepared
-from map_reduce.execution.gauge import MemoryGauge, Pace, bound_of, memory_of_machine
+from map_reduce.execution.gauge import (
+    MemoryGauge,
+    Pace,
+    bound_of,
+    machine_is_short,
+    memory_of_machine,
+)
 from map_reduce.execution.pickles import dump_lists
 from map_reduce.execution.reduce_side import position_of
 from map_reduce.execution.stored_values import Values
@@ -359,6 +365,29 @@ def test_a_process_that_begins_past_its_bound_gets_a_step():
     assert not gauge.is_over()
     process.taken += 1_001
     assert gauge.is_over()
+
+
+def test_where_the_machine_is_short_a_process_makes_room_that_has_grown():
+    process, short = Process(), [False]
+    gauge = MemoryGauge(80_000, process, lambda: short[0])
+    process.taken = 30_000
+    assert not any(gauge.is_over() for _ in range(100))
+    short[0] = True
+    assert any(gauge.is_over() for _ in range(100))
+    gauge.relieved()  # and nothing of it is given back
+    assert not any(gauge.is_over() for _ in range(100))
+    process.taken += 10_001
+    assert any(gauge.is_over() for _ in range(100))
+
+
+@pytest.mark.parametrize(("available", "short"), [(999, True), (1001, False)])
+def test_what_is_left_on_the_machine_is_read(tmp_path, monkeypatch, available, short):
+    file = tmp_path / "meminfo"
+    file.write_text(f"MemTotal:    10000 kB\nMemFree:  1 kB\nMemAvailable: {available} kB\n")
+    monkeypatch.setattr("map_reduce.execution.gauge.MEMINFO", str(file))
+    assert machine_is_short() is short
+    file.unlink()
+    assert not machine_is_short()
 
 
 def test_the_pace_follows_the_growth():

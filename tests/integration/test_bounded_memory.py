@@ -16,6 +16,7 @@ def server():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_million_keys_in_a_worker_that_has_room_for_a_quarter_of_them(server):
     def many(number, first):
         for key in range(first, first + 100_000):
@@ -37,6 +38,7 @@ def test_a_million_keys_in_a_worker_that_has_room_for_a_quarter_of_them(server):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_one_key_whose_values_are_larger_than_the_worker_may_be(server):
     def many(number, first):
         for n in range(first, first + 100_000):

@@ -98,6 +98,20 @@ def test_run_writes_json(folder):
     ]
 
 
+def test_run_saves_files_in_a_folder_that_is_empty(folder):
+    arguments = ["run", "text.txt", "--map", "jobs.py:words", "--reduce", "jobs.py:total",
+                 "--output", "out/counts", "--format", "csv"]  # fmt: skip
+    done = call(*arguments, folder=folder)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    [path] = (folder / "out" / "counts").iterdir()
+    assert path.name == "part-00000.csv"
+    assert sorted(path.read_text().splitlines()) == ["one,1", "three,3", "two,2"]
+    done = call(*arguments, folder=folder)
+    assert done.returncode == 1
+    assert "not empty" in done.stderr
+    assert "node" not in done.stderr  # none was begun
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
