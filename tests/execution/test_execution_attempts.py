@@ -16,6 +16,7 @@ from map_reduce.core.messages import Failed, MapOutput, MapWork, ReduceOutput, W
 from map_reduce.execution import map_side, read
 from map_reduce.execution.attempt import GC_THRESHOLD, LoadedFunctions, Tracker
 from map_reduce.execution.pickles import dump_lists
+from map_reduce.execution.reduce_side import position_of
 from map_reduce.execution.segments import HEADER
 from map_reduce.pickling import dumps
 from map_reduce.ports import LocalInput, LocalSource
@@ -80,8 +81,8 @@ def test_a_careful_attempt_notes_each_record_before_it(tmp_path: Path, careful: 
     noted = [
         "map 0, item 0: 'a'",
         "map 1, item 1: 'b'",
-        "reduce 0, key 'a': ",
-        "reduce 1, key 'b': ",
+        f"reduce {position_of('a')}, key 'a': ",
+        f"reduce {position_of('b')}, key 'b': ",
     ]
     if careful:  # and nothing, while no record or key is worked on
         pairs = [text for both in zip(noted, done, strict=True) for text in both]
