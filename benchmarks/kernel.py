@@ -222,7 +222,7 @@ def our_exchange(job: Job, given: Input) -> None:
             offset, length = sum(output.sizes[:first]), output.sizes[first]
             sources.append(Source(Address("127.0.0.1", 1), f"m{number}", offset, length))
             files.append(LocalSource(given.folder / f"m{number}", offset, length))
-        work = ReduceWork(first, first + 1, PARTITIONS, tuple(sources))
+        work = ReduceWork.of(first, first + 1, PARTITIONS, sources)
         attempt(work, job, given.folder / "r", LocalInput(sources=tuple(files)))
 
 

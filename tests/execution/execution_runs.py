@@ -129,7 +129,7 @@ def reduce_work(
         sources.append(Source(NODE, f"map-{number}", offset, length))
         files.append(LocalSource(path, offset, length))
     partitions = len(mapped[0][1]) if mapped else last
-    work = ReduceWork(first, last, partitions, tuple(sources))
+    work = ReduceWork.of(first, last, partitions, sources)
     return work, LocalInput(sources=tuple(files))
 
 

@@ -356,7 +356,7 @@ def test_what_was_stopped_is_not_reported(attempts, pool, world, tmp_path):
 
 def test_a_map_output_that_cannot_be_fetched_is_named(attempts, world):
     source = Source(Address("gone", 9), "job/map/0.0", 0, 10)
-    attempts.start(order(work=ReduceWork(0, 1, 1, (source,))))
+    attempts.start(order(work=ReduceWork.of(0, 1, 1, (source,))))
     assert world.arrived.acquire(timeout=WAIT_S)
     outcome = world.heard[0].outcome
     assert isinstance(outcome, Failed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
@@ -42,12 +44,49 @@ class MapWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class ReduceWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Reduce partitions first … last - 1 of all map outputs, given in the order of splits."""
+    """Reduce partitions first … last - 1 of all map outputs, given in the order of splits.
+
+    There may be as many sources as map tasks, so what they have in common is said once: ``rows``
+    has for each the place of its node in ``nodes``, its name without the ``prefix``, its offset and
+    its length: some 20 bytes, where a Source takes 100.
+    """
 
     first_partition: int
     last_partition: int
     partitions: int
-    sources: tuple[Source, ...]
+    prefix: str
+    nodes: tuple[Address, ...]
+    rows: tuple[tuple[int, str, int, int], ...]
+
+    def __post_init__(self) -> None:
+        if not {row[0] for row in self.rows} <= set(range(len(self.nodes))):
+            raise ValueError("a map output is said to lie on a node that is not named")
+
+    @classmethod
+    def of(cls, first: int, last: int, partitions: int, sources: Iterable[Source]) -> ReduceWork:
+        """The work for partitions first … last - 1, to be read from these sources."""
+        places: dict[Address, int] = {}
+        known: dict[int, tuple[Address, int]] = {}  # by identity: to hash an address takes longer
+        rows = []
+        for source in sources:
+            node = source.node
+            if (found := known.get(id(node))) is None:
+                found = known[id(node)] = node, places.setdefault(node, len(places))
+            rows.append((found[1], source.name, source.offset, source.length_bytes))
+        prefix = rows[0][1][: rows[0][1].rfind("/") + 1] if rows else ""
+        if not all(name.startswith(prefix) for _, name, _, _ in rows):
+            prefix = ""
+        cut = len(prefix)
+        short = tuple((place, name[cut:], offset, size) for place, name, offset, size in rows)
+        return cls(first, last, partitions, prefix, tuple(places), short)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """In the order of splits; made anew each time."""
+        return tuple(
+            Source(self.nodes[place], self.prefix + name, offset, length)
+            for place, name, offset, length in self.rows
+        )
 
 
 class WholeWork(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -101,7 +101,7 @@ class Ledger:
             return MapWork(task.split, self.partitions, self.bounds)
         if isinstance(task, ReduceTask):
             sources = self._sources(task.first, task.last)
-            return ReduceWork(task.first, task.last, self.partitions, tuple(sources))
+            return ReduceWork.of(task.first, task.last, self.partitions, sources)
         assert isinstance(task, WholeTask)
         return WholeWork(task.split)
 
