@@ -87,9 +87,12 @@ def one(matrix: Matrix, victim: str, moment: str, rows: Path) -> None:
             took_s, problem = matrix.run(victim, moment, evidence)
         except NotThere as error:
             print(f"    not counted: {error}", file=sys.stderr, flush=True)
-            matrix.heal(evidence)
+            matrix.renew()  # what is left of that job may be in the slots
             continue
-        problem = problem or matrix.heal(evidence)
+        if problem:
+            matrix.renew()
+        else:
+            problem = matrix.heal(evidence)
         kept = evidence.name if problem else ""
         row = Row(at, victim, moment, round(took_s, 2), os.getloadavg()[0], problem, kept)
         matrix_rows.append(rows, row)

@@ -26,7 +26,7 @@ from map_reduce.core.identifiers import distance, identifier_of
 from map_reduce.core.procedure import perform
 from map_reduce.core.repair.compare import difference
 from map_reduce.core.repair.inventory import Arc, Inventory
-from map_reduce.errors import ClusterError, MapReduceError
+from map_reduce.errors import ClusterError, MapReduceError, NoNodeError
 from map_reduce.server.access import Access
 from map_reduce.testing import ChaosCluster, ChaosNode
 from points import Points
@@ -165,6 +165,7 @@ class Matrix:
         self._expected = expected
         self._victim = victim
         self._seed = seed
+        self._folder = tempfile.TemporaryDirectory(prefix="kill-matrix-")
         self._cluster = self._new()
         self._running: Running | ClientProcess | None = None
 
@@ -175,6 +176,7 @@ class Matrix:
 
     def close(self) -> None:
         self._cluster.close()
+        self._folder.cleanup()
 
     def run(self, victim: str, moment: str, evidence: Path) -> tuple[float, str]:
         """One job: seconds from the death to the result, and what was wrong with it, or "".
@@ -186,15 +188,16 @@ class Matrix:
         """
         del self._cluster.story[:]
         self._running = None
-        with tempfile.TemporaryDirectory(prefix="kill-matrix-") as folder:
-            at = Points(Path(folder), STOPS.get(moment, moment), os.getpid())
-            try:
-                return self._one(at, victim, moment), ""
-            except (MapReduceError, AssertionError) as error:
-                self._keep(evidence, at, str(error))
-                return 0.0, str(error)
-            finally:
-                at.open()
+        # Not deleted before the matrix is closed: who waits at a gate must see it open.
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        at = Points(folder, STOPS.get(moment, moment), os.getpid())
+        try:
+            return self._one(at, victim, moment), ""
+        except (MapReduceError, AssertionError) as error:
+            self._keep(evidence, at, str(error))
+            return 0.0, str(error)
+        finally:
+            at.open()
 
     def heal(self, evidence: Path) -> str:
         """Everybody back, all copies made, and the job's blocks gone; what was wrong with that.
@@ -203,12 +206,19 @@ class Matrix:
         """
         try:
             self._heal()
+        except NoNodeError as error:
+            print(f"    this machine does not start a node in time: {error}", file=sys.stderr)
+            self.renew()
         except MapReduceError as error:
             self._keep(evidence, None, str(error))
-            self._cluster.close()
-            self._cluster = self._new()
+            self.renew()
             return f"afterwards: {error}"
         return ""
+
+    def renew(self) -> None:
+        """Another ring, for this one is not what it was."""
+        self._cluster.close()
+        self._cluster = self._new()
 
     def _keep(self, evidence: Path, at: Points | None, problem: str) -> None:
         """All that can be had of a ring that did not do what it should."""
@@ -255,7 +265,10 @@ class Matrix:
             at.open()
             time.sleep(self.draw.uniform(0, AFTER_S_MAX[moment]))
         start_s = time.monotonic()
-        kill()
+        try:
+            kill()
+        except NoNodeError as error:
+            raise NotThere(f"this machine does not start a node in time: {error}") from error
         at.open()
         running.wait()
         took_s = time.monotonic() - start_s
