@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from map_reduce._version import VERSION
 from map_reduce.certs.command import add_certs_command
@@ -108,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_certs(run, "client")
     run.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
     run.add_argument("--sort", action="store_true", help="print results in the order of keys")
+    run.add_argument(
+        "--sort-values",
+        nargs="?",
+        const="",
+        metavar="WHERE:NAME",
+        help="give reduce the values of a key in order, by what a function gives for each",
+    )
     run.add_argument("--json", action="store_true", help="one [key, value] a line")
     run.add_argument(
         "--output", metavar="FOLDER", help="save the results in files of this folder instead"
@@ -228,7 +236,7 @@ def _run(options: argparse.Namespace) -> int:
         memory_mb_max=options.memory,
         backups=False if options.no_backups else None,
     )
-    functions = {
+    functions: dict[str, Any] = {
         role: load_function(getattr(options, role), role)
         for role in ("map", "reduce", "combine")
         if getattr(options, role)
@@ -237,9 +245,13 @@ def _run(options: argparse.Namespace) -> int:
         from map_reduce.client.saving import made_folder
 
         made_folder(options.output)  # rather now than when the job is done
+    sorting: dict[str, Any] = {"sort": options.sort}
+    if options.sort_values is not None:
+        by = options.sort_values
+        sorting["sort_values"] = load_function(by, "sort-values") if by else True
     with ServerInterface(options.address, certs=options.certs_folder) as server:
         files = Files(*options.files, encoding=options.encoding)
-        job = server.startup(files, **functions, options=asked, sort=options.sort)  # type: ignore[arg-type]
+        job = server.startup(files, **functions, **sorting, options=asked)
         if options.output is not None:
             job.save(options.output, options.format)
         else:

@@ -163,10 +163,12 @@ class Job:
         name: for people, in status and progress.
         options: what is asked of its tasks.
         sort: give results in the order of their keys. ``docs/sorting.md`` says which that is.
+        sort_values: give reduce the values of each key in order; True, or a function that gives
+            for a value what it is sorted by, as ``key`` for :func:`sorted`.
 
     Raises:
         FunctionError: one of the functions is not callable.
-        ConfigError: ``sort`` is no bool.
+        ConfigError: ``sort`` or ``sort_values`` is something else.
     """
 
     map: MapFunction
@@ -175,8 +177,14 @@ class Job:
     name: str = ""
     options: Options = Options()
     sort: bool = False
+    sort_values: bool | Callable[[Any], Any] = False
 
     def __post_init__(self) -> None:
+        if type(self.sort_values) is not bool and not callable(self.sort_values):
+            raise ConfigError(
+                f"sort_values is {self.sort_values!r}; it may be True, False, or a function that "
+                "gives for a value what it is sorted by"
+            )
         if type(self.sort) is not bool:
             raise ConfigError(f"sort is {self.sort!r}; it may be True or False")
         for role in ("map", "reduce", "combine"):

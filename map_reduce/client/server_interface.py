@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ class ServerInterface:
         name: str = "",
         options: Options | None = None,
         sort: bool = False,
+        sort_values: bool | Callable[[Any], Any] = False,
     ) -> JobHandle:
         """Submit a job, and return without waiting for it.
 
@@ -100,7 +102,7 @@ class ServerInterface:
                 that it results in, straight from where it lies in the ring), a :class:`.Dataset`,
                 or a list of inputs with one of these two among them. A job that has not ended yet
                 is waited for, here.
-            map, reduce, combine, name, sort: see :class:`map_reduce.Job`.
+            map, reduce, combine, name, sort, sort_values: see :class:`map_reduce.Job`.
             options: what is asked of its tasks, as in ``Options(on_bad_record="skip:10")``; see
                 :class:`map_reduce.Options`.
 
@@ -117,7 +119,7 @@ class ServerInterface:
         from map_reduce.client.submission import submit
 
         began_s = time.monotonic()
-        job = Job(map, reduce, combine, name, options or Options(), sort)
+        job = Job(map, reduce, combine, name, options or Options(), sort, sort_values)
         self._access.check_usable()
         with contextlib.ExitStack() as undo:
             reads = [part for part in as_several(data) if isinstance(part, InRing)]

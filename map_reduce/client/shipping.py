@@ -35,20 +35,20 @@ _registry_lock = threading.RLock()  # of cloudpickle's process-wide list of modu
 
 
 def pickle_functions(job: Job) -> bytes:
-    """The cloudpickled tuple (map, reduce, combine or None, sort).
+    """The cloudpickled tuple (map, reduce, combine or None, sort, sort_values).
 
     Raises:
         FunctionError: one of them does not pickle; names the object at fault and how it is
             reached.
     """
-    functions = (job.map, job.reduce, job.combine, job.sort)
+    functions = (job.map, job.reduce, job.combine, job.sort, job.sort_values)
     with _own_modules_by_value():
         try:
             return dumps(functions)
         except MemoryError:
             raise
         except Exception as error:  # a user's __reduce__ may raise anything
-            for role in ("map", "reduce", "combine"):
+            for role in ("map", "reduce", "combine", "sort_values"):
                 found = find_unpicklable(getattr(job, role), dumps)
                 if found is not None:
                     advice = advice_for_function(found)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from map_reduce import reducers
 from map_reduce.errors import FunctionError
 from map_reduce.execution.pickles import load
+from map_reduce.ordering import IncomparableError, in_order
 
 
 class LoadedFunctions(NamedTuple):
@@ -20,24 +21,52 @@ class LoadedFunctions(NamedTuple):
 
 
 def load_functions(pickled: bytes) -> LoadedFunctions:
-    """The pickled (map, reduce, combine or None, sorts) as functions.
+    """The pickled (map, reduce, combine or None, sorts, sort_values) as functions.
 
     Raises:
         FunctionError: they do not unpickle here; says which module is missing.
     """
     loaded = load(pickled, "the functions of the job")
-    if not isinstance(loaded, tuple) or len(loaded) not in (3, 4):
-        raise FunctionError("the functions of the job are not (map, reduce, combine, sorts)")
+    if not isinstance(loaded, tuple) or len(loaded) not in (3, 4, 5):
+        raise FunctionError("the functions of the job are not (map, reduce, combine, …)")
     return prepared(*loaded)
 
 
-def prepared(map: Any, reduce: Any, combine: Any, sorts: bool = False) -> LoadedFunctions:
-    """The functions as the engine calls them: a ready-made reducer brings its combiner."""
-    if not isinstance(reduce, reducers.Reducer) or combine not in (None, reduce):
-        return LoadedFunctions(map, reduce, combine, sorts)
-    if reduce is reducers.count:
+def prepared(
+    map: Any, reduce: Any, combine: Any, sorts: bool = False, sort_values: Any = False
+) -> LoadedFunctions:
+    """The functions as the engine calls them: a ready-made reducer brings its combiner, and values
+    are sorted for reduce, if they are to be."""
+    ready = isinstance(reduce, reducers.Reducer) and combine in (None, reduce)
+    if ready and reduce is reducers.count:
         return LoadedFunctions(Ones(map), reducers.sum, reducers.sum.combine, sorts)
-    return LoadedFunctions(map, reduce, reduce.combine if reduce.combines else None, sorts)
+    if sort_values is not False:
+        by = None if sort_values is True else sort_values
+        return LoadedFunctions(map, InOrder(reduce, by), None if ready else combine, sorts)
+    if ready:
+        combine = reduce.combine if reduce.combines else None
+    return LoadedFunctions(map, reduce, combine, sorts)
+
+
+class InOrder:
+    """A reduce function that gets the values of each key in order, of what ``key`` gives for them
+    or, where that is None, of themselves; equal ones in the order of the sequential run."""
+
+    def __init__(
+        self, reduce: Callable[[Any, list[Any]], Any], key: Callable[[Any], Any] | None
+    ) -> None:
+        self.reduce = reduce
+        self.key = key
+
+    def __call__(self, key: Any, values: Sequence[Any]) -> Any:
+        if len(values) > 1:
+            try:
+                values = in_order(values, self.key)
+            except IncomparableError as error:
+                raise TypeError(
+                    f"the values cannot be sorted, as sort_values asks: {error}"
+                ) from None
+        return self.reduce(key, values)  # type: ignore[arg-type]
 
 
 class Ones:

@@ -33,12 +33,10 @@ class Reducer:
         combines: whether it makes less of its values while mapping.
         plain: whether a part is a value like any other, so that it may be given as ``combine``
             beside a reduce function of one's own.
-        ordered: whether the result depends on the order of values.
     """
 
     combines = True
     plain = False
-    ordered = False
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -13,7 +13,6 @@ class _First(Reducer):
     """A key's first value, in the order of the sequential run."""
 
     plain = True
-    ordered = True
 
     def __call__(self, key: Any, values: Iterable[Any]) -> Any:
         return next(iter(values))
@@ -26,7 +25,6 @@ class _Last(Reducer):
     """A key's last value, in the order of the sequential run."""
 
     plain = True
-    ordered = True
 
     def __call__(self, key: Any, values: Iterable[Any]) -> Any:
         *_, value = values
@@ -40,7 +38,6 @@ class _Collect(Reducer):
     """All of a key's values, as a list, in the order of the sequential run."""
 
     combines = False
-    ordered = True
 
     def __call__(self, key: Any, values: Iterable[Any]) -> list[Any]:
         return list(values)
@@ -54,8 +51,6 @@ class _Distinct(Reducer):
     Raises:
         TypeError: a value cannot be hashed, or is of a class whose instances equal only themselves.
     """
-
-    ordered = True
 
     def __call__(self, key: Any, values: Iterable[Any]) -> Any:
         return list(self._known(key, values).values())
@@ -79,8 +74,6 @@ class _CountDistinct(_Distinct):
 
     All of them are kept until they are counted, so this takes memory for each.
     """
-
-    ordered = False
 
     def __call__(self, key: Any, values: Iterable[Any]) -> int:
         return len(self._known(key, values))

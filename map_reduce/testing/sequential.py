@@ -15,6 +15,7 @@ def sequential(
     combine: Callable[..., Any] | None = None,
     *,
     sort: bool = False,
+    sort_values: bool | Callable[[Any], Any] = False,
 ) -> dict[Any, Any]:
     """Run a job here and now, in one loop.
 
@@ -23,6 +24,7 @@ def sequential(
         combine: called once for each key, if given; for what it promises, that changes nothing.
 
         sort: whether results are in the order of keys.
+        sort_values: whether reduce gets values in order, or what they are sorted by.
 
     >>> sequential(["a b", "b"], lambda n, line: [(w, 1) for w in line.split()],
     ...            lambda word, counts: sum(counts))
@@ -34,4 +36,7 @@ def sequential(
             groups.setdefault(k, []).append(v)
     if combine is not None:
         groups = {k: [combine(k, values)] for k, values in groups.items()}
+    if sort_values is not False:
+        by = None if sort_values is True else sort_values
+        groups = {k: in_order(values, by) for k, values in groups.items()}
     return {k: reduce(k, groups[k]) for k in (in_order(groups) if sort else groups)}

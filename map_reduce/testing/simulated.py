@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +57,7 @@ def simulate(
     combine: ReduceFunction | None = None,
     *,
     sort: bool = False,
+    sort_values: bool | Callable[[Any], Any] = False,
     seeds: Iterable[int] = range(200),
 ) -> Simulated:
     """Run a job once for each seed on a simulated cluster, and compare with :func:`sequential`.
@@ -67,7 +68,7 @@ def simulate(
 
     Args:
         data: items or a mapping, as for ``startup``.
-        sort: as for ``startup``; the order of results is compared, too.
+        sort, sort_values: as for ``startup``; the order of results is compared, too.
         seeds: one run for each.
 
     Raises:
@@ -77,7 +78,7 @@ def simulate(
         FunctionError, InputTypeError: the functions or the data cannot be sent to nodes.
         Exception: what the functions raise in the sequential run.
     """
-    job = _Job(data, Job(map, reduce, combine, sort=sort))
+    job = _Job(data, Job(map, reduce, combine, sort=sort, sort_values=sort_values))
     runs = faults = takeovers = attempts = 0
     for seed in seeds:
         plan = draw_plan(seed)
@@ -103,7 +104,9 @@ class _Job:
         self._functions = pickle_functions(job)
         with counting() as counted:
             whole = dict(self._records) if self._keyed else self._records
-            self.expected = sequential(whole, job.map, job.reduce, job.combine, sort=job.sort)
+            self.expected = sequential(
+                whole, job.map, job.reduce, job.combine, sort=job.sort, sort_values=job.sort_values
+            )
         self._sorts = job.sort
         self._counters = None if job.combine else dict(counted)
         self._cuts: dict[int, tuple[InlineItems, ...]] = {}

@@ -7,12 +7,14 @@ from execution_runs import attempt, folder, items_split, results_of, run_job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from map_reduce import reducers
+from map_reduce import Job, reducers
 from map_reduce.core.messages import Failed, MapWork, Sampled, SampleWork, WholeWork
+from map_reduce.errors import ConfigError
 from map_reduce.execution import sorting
 from map_reduce.execution.functions import prepared
 from map_reduce.execution.pickles import dump_lists, load
 from map_reduce.execution.sorting import Ranges, _quantiles
+from map_reduce.execution.summing import adds_up
 from map_reduce.ordering import in_order
 
 NAN = float("nan")
@@ -227,3 +229,51 @@ def test_keys_that_do_not_pickle_are_no_matter_of_the_sample():
         2,
         3,
     ]
+
+
+# ---------------------------------------------------------------------- the order of values
+
+
+VALUES = st.one_of(st.integers(-3, 3), st.sampled_from([None, NAN, 0.5, -0.0, True]))
+BY = [True, lambda value: None if value is None else -value, lambda value: value is None]
+
+
+@few
+@given(data=st.data())
+def test_values_are_sorted_for_reduce_and_equals_stay_as_they_came(data):
+    pairs = st.lists(st.tuples(st.sampled_from("ab"), VALUES), max_size=6)
+    splits = data.draw(st.lists(st.lists(pairs, max_size=3), max_size=3))
+    by = data.draw(st.sampled_from(BY))
+    reduce = data.draw(st.sampled_from([lambda k, vs: list(vs), reducers.collect, reducers.first]))
+    sorts = data.draw(st.booleans())
+    functions = prepared(identity, reduce, None, sorts, by)
+    parts = run_job(functions, [items_split(split) for split in splits], 1)
+    groups = {}
+    for key, value in (pair for split in splits for pairs in split for pair in pairs):
+        groups.setdefault(key, []).append(value)
+    key = None if by is True else by
+    expected = {k: reduce(k, in_order(values, key)) for k, values in groups.items()}
+    got = [pair for part in parts for pair in part]
+    assert repr(sorted(got)) == repr(sorted(expected.items()))
+
+
+def test_values_that_have_no_order_are_named_with_their_key():
+    functions = prepared(identity, reducers.collect, None, False, True)
+    with pytest.raises(AssertionError) as caught:
+        run_job(functions, [items_split([[("k", 1), ("k", "x"), ("j", 2)]])], 1)
+    for part in ("ReduceError", "sort_values", "cannot be compared", "they are str and int",
+                 "at key 'k'"):  # fmt: skip
+        assert part in str(caught.value).replace("\\", "")
+
+
+def test_counting_goes_its_own_way_and_other_reducers_do_not_combine():
+    assert adds_up(prepared(identity, reducers.count, None, False, True))
+    assert prepared(identity, reducers.min, None, False, True).combine is None
+    assert prepared(identity, reducers.min, max, False, True).combine is max
+    assert prepared(identity, min, max, False, False).combine is max
+
+
+def test_what_sort_may_be():
+    for wrong in ({"sort": 1}, {"sort": "keys"}, {"sort_values": "time"}, {"sort_values": None}):
+        with pytest.raises(ConfigError, match="it may be True"):
+            Job(identity, max, **wrong)

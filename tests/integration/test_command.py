@@ -63,6 +63,25 @@ def test_run_sorts(folder):
     assert (done.returncode, done.stdout) == (0, "one\t1\nthree\t3\ntwo\t2\n"), done.stderr
 
 
+def test_run_sorts_values(folder):
+    (folder / "visits.txt").write_text("ann 12\nbob 7\nann 3\nann 25\n")
+    (folder / "visits.py").write_text(
+        "def visits(at, line):\n"
+        "    return [tuple(line.split())]\n"
+        "def hour(text):\n"
+        "    return int(text)\n"
+    )
+    arguments = ["--map", "visits.py:visits", "--reduce", "collect", "--sort", "--sort-values"]
+    done = call("run", "visits.txt", *arguments, "visits.py:hour", folder=folder)
+    assert (done.returncode, done.stdout) == (0, "ann\t['3', '12', '25']\nbob\t['7']\n"), (
+        done.stderr
+    )
+    done = call("run", "visits.txt", *arguments, folder=folder)
+    assert (done.returncode, done.stdout) == (0, "ann\t['12', '25', '3']\nbob\t['7']\n"), (
+        done.stderr
+    )
+
+
 def test_run_leaves_out_bad_records_and_tells_what_was_counted(folder):
     (folder / "numbers.txt").write_text("1\n2\nthree\n4\n")
     (folder / "sums.py").write_text(
