@@ -136,20 +136,39 @@ give_certificates() {
         "$DOCKER" cp - "$container:/certs" >/dev/null
 }
 
-# Authority of the cluster, made once.
-make_authority() {
-    local folder=$1
-    if [ ! -e "$folder/authorities.pem" ]; then
-        mkdir -p "$folder"
-        chmod 700 "$folder"
-        "$VENV/bin/map-reduce" certs init --folder "$folder" >/dev/null
-    fi
+# Makes the certificates of nodes anew, and the client's where it is asked for, by one process, and
+# the cluster's authority where it is missing: issue_certificates NAME [client] [NUMBER ADDRESS]...
+issue_certificates() {
+    mkdir -p "$FOLDER/$1"
+    chmod 700 "$FOLDER/$1"
+    "$VENV_PYTHON" -c '
+import shutil, sys
+from pathlib import Path
+
+from map_reduce.certs.command import NODE_DAYS
+from map_reduce.certs.folders import issue_to, make_authority
+from map_reduce.core.roles import Role
+
+folder, name, *wanted = sys.argv[1:]
+folder = Path(folder)
+if not (folder / "authorities.pem").exists():
+    make_authority(folder)
+
+def issue(target, role, hosts):
+    shutil.rmtree(folder / target, ignore_errors=True)
+    issue_to(folder, target, role, hosts, NODE_DAYS)
+
+if wanted[:1] == ["client"]:
+    issue(wanted.pop(0), Role.CLIENT, [])
+for number, address in zip(wanted[::2], wanted[1::2]):
+    issue(f"node-{number}", Role.NODE, [address, f"map-reduce-{name}-{number}"])
+' "$FOLDER/$1" "$@" || exit 1
 }
 
-# A node with its certificate, and started: create_node NAME NUMBER ADDRESS OPTIONS... -- JOIN...
-# with options of docker create, and the HOST:PORT of others.
+# A node, whose certificate is there, created and started: create_node NAME NUMBER ADDRESS OPTIONS...
+# -- JOIN... with options of docker create, and the HOST:PORT of others.
 create_node() {
-    local name=$1 number=$2 address=$3 options=(--init) joins=() container certs=$FOLDER/$1
+    local name=$1 number=$2 address=$3 options=(--init) joins=() container
     container=$(container_of "$name" "$number")
     shift 3
     while [ "$1" != -- ]; do
@@ -161,15 +180,12 @@ create_node() {
         joins+=(--join "$1")
         shift
     done
-    rm -rf "${certs:?}/node-$number"
-    "$VENV/bin/map-reduce" certs issue --folder "$certs" "node-$number" --host "$address" \
-        --host "$container" >/dev/null
     # shellcheck disable=SC2086  # several options
     "$DOCKER" create ${MR_RUN_OPTIONS:-} "${options[@]}" --name "$container" \
         --hostname "$container" --network "$NETWORK" --ip "$address" --label "$LABEL=$name" \
         --stop-timeout "$STOP_S_MAX" --env MR_HOST="$address" --env MR_PORT="$NODE_PORT" \
         "$IMAGE" node --found "${joins[@]}" >/dev/null
-    give_certificates "$container" "$certs/node-$number"
+    give_certificates "$container" "$FOLDER/$name/node-$number"
     "$DOCKER" start "$container" >/dev/null
 }
 
