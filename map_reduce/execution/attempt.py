@@ -61,7 +61,7 @@ from map_reduce.execution.results import INLINE_BYTES_MAX, ResultWriter
 from map_reduce.execution.sorting import Ranges, Unsortable, sample_bounds
 from map_reduce.execution.sources import DamagedSource, Sources
 from map_reduce.execution.spill import Runs, Spiller, decoded_whole
-from map_reduce.execution.summing import NotSums, SumSide, adds_up
+from map_reduce.execution.summing import NotSums, SumReduceSide, SumSide, adds_up, reduces_by_adding
 from map_reduce.execution.tracker import Tracker
 from map_reduce.ports import LocalInput
 
@@ -287,6 +287,8 @@ class _Attempt:
             folder = self._output.parent
             if self._guard is not None:
                 yield GuardedReduceSide(*given, folder, self._guard)
+            elif reduces_by_adding(self._functions.reduce):
+                yield SumReduceSide(*given, folder)
             else:
                 yield ReduceSide(*given, folder)
 

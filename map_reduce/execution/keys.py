@@ -31,7 +31,7 @@ floats keep theirs. Both are C code over whole lists: ``map(hash, zip(keys))``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
@@ -56,6 +56,11 @@ PRIMES = (
 )
 """The largest below 2**30: one digit of a Python int, so the remainder is fast. The first tells
 partitions apart; each of the others tells apart the keys of what is one part by those before."""
+
+_INTS = frozenset((int, bool))
+_PROBE_OF_INTS = hash(1 << 80)
+_PROBE = hash(("map-reduce", "a", b"map-reduce", 1 << 80))
+"""Tells apart processes with other hash seeds, and builds of Python that hash otherwise."""
 
 _Rule = Callable[[Any], Any]
 
@@ -96,7 +101,7 @@ def form_of(key: Any) -> Any:
     return _rule_of(kind)(key)  # type: ignore[arg-type]  # types are hashable
 
 
-def are_plain(keys: list[Any]) -> bool:
+def are_plain(keys: Collection[Any]) -> bool:
     """Whether all keys, or the elements of those that are tuples, are of plain types, so that
     each is its own form. May say no where that is so nevertheless."""
     kinds = set(map(type, keys)) - PLAIN
@@ -112,6 +117,17 @@ def hashes_of(keys: Iterable[Any], plain: bool) -> Iterator[int]:
     ``plain``: each key is known to be its own form.
     """
     return map(hash, zip(keys if plain else map(form_of, keys)))
+
+
+def fingerprint_of(keys: Collection[Any]) -> int:
+    """A number that another process gives for equal keys only if they have equal hashes there.
+
+    Of plain keys it is the same whatever they are: that their hashes are the same, one look at the
+    process tells. Of others it is the sum of their hashes, since each type may have its own.
+    """
+    if are_plain(keys):
+        return _PROBE_OF_INTS if _INTS.issuperset(map(type, keys)) else _PROBE
+    return sum(hashes_of(keys, False))
 
 
 def partitions_of(hashes: Iterable[int], partitions: int, level: int = 0) -> list[int]:

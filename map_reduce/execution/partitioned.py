@@ -46,46 +46,51 @@ def written(
     """
     every: Iterable[Any] = grouped
     all_held: Iterable[Any] = grouped.values()
-    if ranges is not None:
+    if ranges is None:
+        homes = partitions_of(hashes_of(grouped, plain), partitions, level)
+    else:
         every, homes = ranges.arranged(grouped)
         all_held = map(grouped.__getitem__, every)
-    hashes = list(hashes_of(every, plain))
     keys: list[list[Any]] = [[] for _ in range(partitions)]
     held: list[list[Any]] = [[] for _ in range(partitions)]
-    sums: list[list[int]] = [[] for _ in range(partitions)]
-    if ranges is None:
-        homes = partitions_of(hashes, partitions, level)
-    for home, hashed, key, values in zip(homes, hashes, every, all_held, strict=True):
-        keys[home].append(key)
-        held[home].append(values)
-        sums[home].append(hashed)
-    del hashes, homes, every, all_held
+    add_key, add_held = [some.append for some in keys], [some.append for some in held]
+    for home, key, values in zip(homes, every, all_held, strict=True):
+        add_key[home](key)
+        add_held[home](values)
+    del homes, every, all_held, add_key, add_held
     for partition in range(partitions):
         if not keys[partition]:
             continue
-        for piece in _pieces(keys[partition], held[partition], sums[partition], listed):
+        pieces = _pieces if listed else _single
+        for piece in pieces(keys[partition], held[partition]):
             yield partition, _encoded(partition, *piece), len(piece[2])
-        keys[partition] = held[partition] = sums[partition] = []
+        keys[partition] = held[partition] = []
 
 
-_Piece = tuple[list[Any], list[int], list[Any], int]
-"""Keys, how many values each has, all these values, and the sum of the keys' hashes."""
+_Piece = tuple[list[Any], list[int], list[Any]]
+"""Keys, how many values each has, and all these values."""
 
 
-def _pieces(keys: list[Any], held: list[Any], hashes: list[int], listed: bool) -> Iterator[_Piece]:
-    counts = list(map(len, held)) if listed else [1] * len(held)
+def _single(keys: list[Any], values: list[Any]) -> Iterator[_Piece]:
+    """Where each key has one value."""
+    first = 0
+    while first < len(keys):
+        most = min(at_a_time(values, first, VALUES_MAX), at_a_time(keys, first, VALUES_MAX))
+        whole = most == len(keys)
+        cut = slice(first, first + most)
+        yield keys if whole else keys[cut], [1] * most, values if whole else values[cut]
+        first += most
+
+
+def _pieces(keys: list[Any], held: list[list[Any]]) -> Iterator[_Piece]:
+    counts = list(map(len, held))
     ends = list(accumulate(counts))
     first = 0
     while first < len(keys):
         before = ends[first - 1] if first else 0
         last = max(first + 1, bisect_right(ends, before + VALUES_MAX, first))
         some = held[first:last]
-        if not listed:
-            values = some
-        elif len(some) == 1:
-            values = some[0]
-        else:
-            values = list(chain.from_iterable(some))
+        values = some[0] if len(some) == 1 else list(chain.from_iterable(some))
         most = at_a_time(values, 0, VALUES_MAX)
         most_keys = at_a_time(keys, first, last - first)
         if most_keys < last - first:
@@ -97,16 +102,13 @@ def _pieces(keys: list[Any], held: list[Any], hashes: list[int], listed: bool) -
                 keys if whole else keys[cut],
                 counts if whole else counts[cut],
                 values,
-                sum(hashes if whole else hashes[cut]),
             )
         else:
-            yield from _cut(keys[first:last], counts[first:last], values, hashes[first:last], most)
+            yield from _cut(keys[first:last], counts[first:last], values, most)
         first = last
 
 
-def _cut(
-    keys: list[Any], counts: list[int], values: list[Any], hashes: list[int], most: int
-) -> Iterator[_Piece]:
+def _cut(keys: list[Any], counts: list[int], values: list[Any], most: int) -> Iterator[_Piece]:
     """Pieces of at most so many values each."""
     ends = list(accumulate(counts))
     first, start = 0, 0
@@ -116,16 +118,14 @@ def _cut(
         some = counts[first : last + 1]
         some[0] = ends[first] - start
         some[-1] -= ends[last] - end
-        yield keys[first : last + 1], some, values[start:end], sum(hashes[first : last + 1])
+        yield keys[first : last + 1], some, values[start:end]
         first = last + (ends[last] == end)
         start = end
 
 
-def _encoded(
-    partition: int, keys: list[Any], counts: list[int], values: list[Any], hashes: int
-) -> bytes:
+def _encoded(partition: int, keys: list[Any], counts: list[int], values: list[Any]) -> bytes:
     try:
-        return encoded(partition, keys, counts, values, hashes)
+        return encoded(partition, keys, counts, values)
     except MemoryError:
         raise
     except Exception as error:  # a user's __reduce__ may raise anything

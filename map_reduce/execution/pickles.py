@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, BinaryIO
 
 from map_reduce.errors import FunctionError, MapReduceError
@@ -31,13 +31,13 @@ _CONTAINERS = frozenset((tuple, list))
 _FLAT = SCALARS | _CONTAINERS
 
 
-def dump_lists(*lists: list[Any]) -> bytes:
-    """The pickled tuple of these lists.
+def dump_lists(*lists: list[Any], apart: int = 0) -> bytes:
+    """The pickled tuple of these lists; in each of the first ``apart``, no object stands twice.
 
     Raises:
         Exception: whatever user classes raise on being pickled.
     """
-    if not all(map(_is_flat, lists)):
+    if not all(map(_is_flat, lists, chain(repeat(True, apart), repeat(False)))):
         return dumps(lists)
     with io.BytesIO() as file:
         pickler = pickle.Pickler(file, PROTOCOL)
@@ -101,7 +101,7 @@ def pickles(value: Any) -> str:
     return ""
 
 
-def _is_flat(values: list[Any]) -> bool:
+def _is_flat(values: list[Any], apart: bool) -> bool:
     """Whether nothing among ``values`` needs pickle's memo."""
     kinds = set(map(type, values))
     if not kinds <= SCALARS:
@@ -111,7 +111,7 @@ def _is_flat(values: list[Any]) -> bool:
         kinds_inside = set(map(type, inside))
         if not kinds_inside <= SCALARS or _repeats(inside, kinds_inside):
             return False
-    return not _repeats(values, kinds)
+    return apart or not _repeats(values, kinds)
 
 
 def _repeats(values: list[Any], kinds: set[type]) -> bool:

@@ -22,14 +22,14 @@ from map_reduce.execution.failures import Spot, Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.gauge import Gauge, Pace
 from map_reduce.execution.groups import Groups
-from map_reduce.execution.keys import PLAIN, are_plain, hashes_of
+from map_reduce.execution.keys import PLAIN, fingerprint_of, hashes_of
 from map_reduce.execution.overflow import Overflow, readable
 from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.segments import HASHES, Header, Segment
 from map_reduce.execution.sorting import Ranges, sorted_keys
 from map_reduce.execution.tracker import Note, Stretch, Tracker
 
-_NOTHING: Mapping[Any, Any] = {}
+NOTHING: Mapping[Any, Any] = {}
 
 KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX = 1 << 8, 1 << 14
 """Keys that are reduced between two looks at how much memory the results take."""
@@ -87,7 +87,7 @@ class ReduceSide:
         level: int,
         before: int,
         to: int | None = None,
-        carried: Mapping[Any, Any] = _NOTHING,
+        carried: Mapping[Any, Any] = NOTHING,
     ) -> None:
         """Group and reduce, in memory as far as it goes.
 
@@ -135,7 +135,7 @@ class ReduceSide:
 
     def _check_hashes(self, header: Header, segment: Segment, source: str) -> None:
         keys = segment.keys
-        if sum(hashes_of(keys, are_plain(keys))) % HASHES == header.hashes:
+        if fingerprint_of(keys) % HASHES == header.hashes:
             return
         kinds = {type(key): key for key in reversed(keys) if type(key) not in PLAIN}
         if not kinds:
@@ -225,7 +225,7 @@ class ReduceSide:
 def _shares(groups: Groups, ranges: Ranges | None, parts: int) -> Sequence[Mapping[Any, Any]]:
     """Where parts are ranges of keys: what of the groups belongs to each, which is taken out."""
     if ranges is None:
-        return [_NOTHING] * parts
+        return [NOTHING] * parts
     shares: list[dict[Any, Any]] = [{} for _ in range(parts)]
     for key, home in zip(*ranges.arranged(groups), strict=True):
         shares[home][key] = groups[key]

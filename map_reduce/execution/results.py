@@ -70,7 +70,7 @@ class ResultWriter:
 
     def _write(self, keys: list[Any], values: list[Any]) -> None:
         try:
-            data = dump_lists(keys, values)
+            data = dump_lists(keys, values, apart=1)
         except MemoryError:
             raise
         except Exception as error:  # a user's __reduce__ may raise anything

@@ -11,9 +11,9 @@ partition is empty. A reduce task gets the segments of neighbouring partitions i
 (None: one of each, as after a combiner). Two flat lists pickle several times faster than a list
 for each key.
 
-``hashes`` is the sum, modulo 2**64, of the keys' hashes in the process that wrote them. A
-reader whose sum is another has keys whose hash differs between processes, and knows that equal
-keys may have gone to different partitions (see ``keys.py``).
+``hashes`` is the fingerprint (``keys.py``), modulo 2**64, of the keys in the process that wrote
+them. A reader for which it is another has keys whose hash differs between processes, and knows that
+equal keys may have gone to different partitions.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import zlib
 from typing import Any, NamedTuple
 
 from map_reduce.errors import BlockCorruptError
+from map_reduce.execution.keys import fingerprint_of
 from map_reduce.execution.pickles import dump_lists, load
 
 MAGIC = b"MRs1"
@@ -48,19 +49,17 @@ class Segment(NamedTuple):
     values: list[Any]
 
 
-def encoded(
-    partition: int, keys: list[Any], counts: list[int], values: list[Any], hashes: int
-) -> bytes:
+def encoded(partition: int, keys: list[Any], counts: list[int], values: list[Any]) -> bytes:
     """Header and body of a partition with these keys, of which ``counts`` tells how many of the
-    ``values`` belong to each; it may be empty where each has one.
+    ``values`` belong to each; it may be empty where each has one. No key is there twice.
 
     Raises:
         Exception: whatever user classes raise on being pickled.
     """
     if len(values) == len(keys):  # and no key is without any
         counts = []
-    body = dump_lists(keys, counts, values)
-    fields = (partition, len(keys), len(values), hashes % HASHES, len(body))
+    body = dump_lists(keys, counts, values, apart=1)
+    fields = (partition, len(keys), len(values), fingerprint_of(keys) % HASHES, len(body))
     return HEADER.pack(MAGIC, *fields, _checksum(fields, body)) + body
 
 

@@ -8,25 +8,35 @@ as long as values are ints: sums of floats depend on how they are grouped, and o
 int, looking at the totals now and then shows whether all values were. Where they were not, or where
 a key or a pair needs care, the split is mapped again in the ordinary way (``map_side.py``), which
 is the twin that this is tested against. ``reducers.count`` adds 1 for each pair, come what may.
+
+Where the reducer adds up, the sums of the map tasks are added up as well, without a list and a call
+for each key. Ints that were added up so far, or what else is a key's first sum, may stand for the
+values that they are the sum of: so when a segment comes that holds anything else, or memory runs
+short, the ordinary way (``reduce_side.py``) goes on from there.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from types import CodeType, FunctionType
 from typing import Any
 
 from map_reduce import reducers
+from map_reduce.errors import BadKeyError
 from map_reduce.execution.failures import Stopped
 from map_reduce.execution.functions import LoadedFunctions, Ones
-from map_reduce.execution.keys import PLAIN, form_of
+from map_reduce.execution.keys import are_plain, form_of
 from map_reduce.execution.map_side import NO_PAIR, PAIRS_AT_FIRST, MapSide, is_other_pair
+from map_reduce.execution.reduce_side import NOTHING, ReduceSide
+from map_reduce.execution.segments import Segment
 
 PAIRS_BEFORE_FIRST_LOOK = 1 << 10
 PAIRS_PER_LOOK = 1 << 18
 
+_INT = frozenset((int,))
 _INTS = frozenset((int, bool))
 
 
@@ -37,7 +47,12 @@ class NotSums(Exception):
 def adds_up(functions: LoadedFunctions) -> bool:
     """Whether values may be added as they come."""
     function = functions.reduce if functions.combine is None else functions.combine
-    return function in (reducers.sum, reducers.sum.combine) or _is_sum(function)
+    return function is reducers.sum.combine or reduces_by_adding(function)
+
+
+def reduces_by_adding(function: Any) -> bool:
+    """Whether, of values that are ints, a reducer gives the sum."""
+    return function is reducers.sum or _is_sum(function)
 
 
 def _is_sum(function: Any) -> bool:
@@ -71,19 +86,16 @@ def _shape(code: CodeType) -> tuple[object, ...]:
     )
 
 
-class Sums(dict[Any, int]):
-    """Keys with the sums of their values."""
-
-    def __missing__(self, key: Any) -> int:
-        if type(key) not in PLAIN and form_of(key) is not key:
-            raise NotSums
-        return 0
+Sums = defaultdict[Any, int]
+"""Keys with the sums of their values."""
 
 
 class SumSide(MapSide):
     """A MapSide whose groups hold one int for each key."""
 
     sums: Sums
+    _judged = 0
+    """So many of the first keys are known to be their own form."""
 
     def run_sums(self) -> Sums:
         """Map everything and add up.
@@ -93,7 +105,7 @@ class SumSide(MapSide):
             Stopped: by user code, or by what it gave.
             InputError: the split cannot be read.
         """
-        self.sums = Sums()
+        self.sums = defaultdict(int)
         add = self._add
         if isinstance(self._functions.map, Ones):
             self._functions = self._functions._replace(map=self._functions.map.map)
@@ -109,11 +121,23 @@ class SumSide(MapSide):
             if pace.look():
                 self._look()
                 self._spiller.spill(self.sums, plain=True, listed=False)
+                self._judged = 0
         self._look()
         return self.sums
 
     def _look(self) -> None:
-        if not set(map(type, self.sums.values())) <= {int}:
+        """Raises NotSums: a sum is no int, or a key needs care."""
+        if not _INT.issuperset(map(type, self.sums.values())):
+            raise NotSums
+        new = list(islice(self.sums, self._judged, None))
+        self._judged = len(self.sums)
+        if are_plain(new):
+            return
+        try:
+            irregular = any(form_of(key) is not key for key in new)
+        except BadKeyError as error:
+            raise NotSums from error  # the ordinary way finds out whose key it is
+        if irregular:
             raise NotSums
 
     def _add(self, pairs: Iterator[Any]) -> bool:
@@ -151,3 +175,52 @@ class SumSide(MapSide):
 
 def _is_pair(given: Any) -> bool:
     return type(given) is tuple and len(given) == 2
+
+
+class SumReduceSide(ReduceSide):
+    """A ReduceSide whose groups are one int for each key, as long as the values are ints."""
+
+    def _group(
+        self,
+        segments: Iterator[Segment],
+        level: int,
+        before: int,
+        to: int | None = None,
+        carried: Mapping[Any, Any] = NOTHING,
+    ) -> None:
+        sums: dict[Any, int] = {}
+        while not (carried or self._functions.sorts or self._note is not None):
+            segment = next(segments, None)
+            if segment is None:
+                self._take(sums)
+                return
+            if not _added(sums, segment):
+                segments = chain((segment,), segments)
+                break
+            if self._gauge.is_over():
+                break
+        if sums:
+            segments = chain((Segment(list(sums), None, list(sums.values())),), segments)
+        super()._group(segments, level, before, to, carried)
+
+    def _take(self, sums: dict[Any, int]) -> None:
+        """They are the results."""
+        self.results.keys.extend(sums)
+        self.results.values.extend(sums.values())
+        self.keys += len(sums)
+        self.results.settle()
+
+
+def _added(sums: dict[Any, int], segment: Segment) -> bool:
+    """Add the segment's values to the sums; False, and nothing is done, where they are no ints, or
+    several of a key."""
+    keys, counts, values = segment
+    if counts is not None or not are_plain(keys) or not _INT.issuperset(map(type, values)):
+        return False
+    if not sums:
+        sums.update(zip(keys, values, strict=True))
+        return True
+    get = sums.get
+    for key, value in zip(keys, values, strict=True):
+        sums[key] = get(key, 0) + value
+    return True

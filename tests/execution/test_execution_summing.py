@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import enum
 import functools
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
-from execution_runs import items_split
+from execution_runs import folder, items_split, results_of
 from execution_runs import run_job as run_parts
 from hypothesis import given
 from hypothesis import strategies as st
 
+from map_reduce.core.messages import Counts, ReduceOutput, Tally
 from map_reduce.execution import summing
 from map_reduce.execution.functions import LoadedFunctions
-from map_reduce.execution.summing import adds_up
+from map_reduce.execution.gauge import Unbounded
+from map_reduce.execution.results import ResultWriter
+from map_reduce.execution.segments import encoded
+from map_reduce.execution.spill import decoded_whole
+from map_reduce.execution.summing import SumReduceSide, adds_up
+from map_reduce.execution.tracker import Tracker
 
 
 def run_job(splits, map, reduce, combine, partitions):
@@ -127,3 +134,93 @@ def test_other_numbers_stay_what_they_are():
     got = run_job([[pairs], [pairs]], identity, total, total, 2)
     assert got == {"a": Decimal("3.0"), "b": 2, "c": 4}
     assert {key: type(value) for key, value in got.items()} == {"a": Decimal, "b": int, "c": int}
+
+
+class Plain:
+    """Hashes by identity, so it cannot be a key."""
+
+
+def test_a_late_key_that_needs_care_is_noticed(monkeypatch):
+    monkeypatch.setattr(summing, "PAIRS_BEFORE_FIRST_LOOK", 2)
+    monkeypatch.setattr(summing, "PAIRS_PER_LOOK", 2)
+    pairs = [("a", 1)] * 9 + [(float("nan"), 1), (float("nan"), 2), ((1, None), 3), ((1, None), 4)]
+    got = run_job([[pairs], [pairs]], identity, total, None, 2)
+    assert sorted(map(repr, got.items())) == ["('a', 18)", "((1, None), 14)", "(nan, 6)"]
+
+
+def test_a_late_key_without_a_hash_of_its_own_is_named():
+    with pytest.raises(AssertionError, match=r"BadKeyError.*item 1"):
+        run_job([[[("a", 1)], [(Plain(), 1)]]], identity, total, None, 1)
+
+
+class Short:
+    """A gauge by which memory is short from the ``after``-th look on."""
+
+    def __init__(self, after):
+        self.looks_left = after
+
+    def is_over(self):
+        self.looks_left -= 1
+        return self.looks_left < 0
+
+    def relieved(self):
+        pass
+
+    def grown(self):
+        return 0.0
+
+
+def reduced(segments, gauge=None, sorts=False):
+    """What a reduce task makes of (keys, counts, values), and what it had to reduce key by key."""
+    asked = []
+
+    def reduce(key, values):
+        asked.append(key)
+        return sum(values)
+
+    with folder() as here, closing(ResultWriter(here / "results")) as results:
+        functions = LoadedFunctions(identity, reduce, None, sorts)
+        side = SumReduceSide(functions, Tracker(), None, results, gauge or Unbounded(), here)
+        side.add(
+            decoded_whole(encoded(0, list(keys), list(counts), list(values)))
+            for keys, counts, values in segments
+        )
+        assert side.values_in == sum(len(values) for _, _, values in segments)
+        part = results.finish()
+        assert side.keys == part.records
+        return results_of(ReduceOutput(part, Counts(), Tally()), here / "results"), asked
+
+
+ONES = (("a", "b"), (), (1, 2))
+MORE = (("b", "c"), (), (5, 7))
+
+
+def test_ints_are_added_without_a_call_for_each_key():
+    assert reduced([ONES, MORE]) == ([("a", 1), ("b", 7), ("c", 7)], [])
+
+
+def test_a_job_that_sorts_is_reduced_in_the_order_of_keys():
+    got, _ = reduced([MORE, ONES], sorts=True)
+    assert got == [("a", 1), ("b", 7), ("c", 7)]
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [
+        ((("b",), (), (0.5,)), 7.5),
+        ((("b",), (), (True,)), 8),
+        ((("b",), (2,), (1, 1)), 9),
+    ],
+)
+def test_what_else_comes_goes_the_ordinary_way_from_there(odd, expected):
+    got, asked = reduced([ONES, MORE, odd])
+    assert got == [("a", 1), ("b", expected), ("c", 7)]
+    assert asked == ["a", "b", "c"]
+    got, _ = reduced([odd, ONES, MORE])
+    assert dict(got) == {"a": 1, "b": expected, "c": 7}
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_where_memory_is_short_the_ordinary_way_goes_on(after):
+    got, _ = reduced([ONES, MORE, ONES], Short(after))
+    assert sorted(got) == [("a", 2), ("b", 9), ("c", 7)]
