@@ -27,7 +27,8 @@ def embed(cluster: ClusterConfig, config: NodeConfig) -> Access:
         ConfigError: a setting can't be used.
     """
     config = dataclasses.replace(config, host=HERE.host, port=HERE.port)
-    workers = workplace(HERE, cluster, config)
+    # As nice as the script that waits for them: there are no neighbours to be answered in time.
+    workers = workplace(HERE, cluster, config, niceness=0)
     try:
         return _access(cluster, config, workers)
     except BaseException:

@@ -19,22 +19,28 @@ class Workplace(NamedTuple):
     pool: ProcessWorkerPool
 
 
-def workplace(address: Address, cluster: ClusterConfig, config: NodeConfig) -> Workplace:
-    """Start the workers of the node at ``address``.
+NICENESS = 5
+"""Of workers, so that the node beside them answers its neighbours in time."""
+
+
+def workplace(
+    address: Address, cluster: ClusterConfig, config: NodeConfig, niceness: int = NICENESS
+) -> Workplace:
+    """Start the workers of the node at ``address``, so much nicer than this process.
 
     Raises:
         ConfigError: the user that the workers are to be is not there, or can't be.
     """
     scratch = Scratch()
     try:
-        return Workplace(scratch, _worker_pool(address, cluster, config, scratch))
+        return Workplace(scratch, _worker_pool(address, cluster, config, scratch, niceness))
     except BaseException:
         scratch.close()
         raise
 
 
 def _worker_pool(
-    address: Address, cluster: ClusterConfig, config: NodeConfig, scratch: Scratch
+    address: Address, cluster: ClusterConfig, config: NodeConfig, scratch: Scratch, niceness: int
 ) -> ProcessWorkerPool:
     workers = scratch.folder("workers")
     # What the workers are handed to read lies in there.
@@ -48,6 +54,7 @@ def _worker_pool(
         node=str(address),
         hash_seed=cluster.hash_seed,
         tasks_per_worker_max=config.tasks_per_worker_max,
+        niceness=niceness,
         limits=Limits(
             config.worker_open_files_max,
             config.worker_file_mb_max,
