@@ -140,6 +140,7 @@ plain_jobs = st.builds(
     st.sampled_from([given_list, given_generator, given_lists]),
     st.sampled_from([the_list, first, last]),
     st.none(),
+    st.just(False),
 )
 combining_jobs = st.sampled_from(
     [

@@ -16,6 +16,7 @@ from memory_ring import MemoryRing
 
 from map_reduce.client import acceptance
 from map_reduce.client.handle import JobHandle
+from map_reduce.client.inputs import read_inputs
 from map_reduce.client.submission import submit
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import GetNode, Node
@@ -98,7 +99,7 @@ def test_a_majority_is_lost_while_the_input_is_stored(
             yield LONG
 
     with caplog.at_level(logging.WARNING):
-        submitted = submit(ring.access, Job(by_rest, total), items(), 2)
+        submitted = submit(ring.access, Job(by_rest, total), read_inputs(items()), 2)
     assert "is submitted anew" in caplog.text
     job = JobHandle(ring.access, submitted, "", show_progress=False)
     assert job.result(WAIT_S) == EXPECTED
@@ -106,7 +107,7 @@ def test_a_majority_is_lost_while_the_input_is_stored(
 
 
 def test_an_accepted_job_has_its_record(ring: MemoryRing) -> None:
-    submitted = submit(ring.access, Job(by_rest, total), [LONG] * ITEMS, 2)
+    submitted = submit(ring.access, Job(by_rest, total), read_inputs([LONG] * ITEMS), 2)
     held = [
         line.name
         for node in ring.nodes
@@ -116,7 +117,7 @@ def test_an_accepted_job_has_its_record(ring: MemoryRing) -> None:
 
 
 def test_where_a_jobs_records_are_is_forgotten_with_it(ring: MemoryRing) -> None:
-    submitted = submit(ring.access, Job(by_rest, total), [LONG] * ITEMS, 2)
+    submitted = submit(ring.access, Job(by_rest, total), read_inputs([LONG] * ITEMS), 2)
     job = JobHandle(ring.access, submitted, "", show_progress=False)
     assert job.result(WAIT_S) == EXPECTED
     await_that(lambda: is_clean(ring), "a job's end", CLEAN_S)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sequential import comparable, run_sequentially
 
 from map_reduce.client.handle import JobHandle
+from map_reduce.client.inputs import read_inputs
 from map_reduce.client.submission import submit
 from map_reduce.job import Job
 from map_reduce.ordering import in_order
@@ -111,7 +112,7 @@ quick = settings(
 
 
 def run(access, job, data, slots):
-    submitted = submit(access, job, data, slots)
+    submitted = submit(access, job, read_inputs(data), slots)
     return JobHandle(access, submitted, job.name, show_progress=False).result(WAIT_S)
 
 

@@ -10,6 +10,7 @@ import pytest
 from memory_ring import MemoryRing
 
 from map_reduce.client.handle import JobHandle
+from map_reduce.client.inputs import read_inputs
 from map_reduce.client.server_interface import ServerInterface
 from map_reduce.client.submission import submit
 from map_reduce.errors import ClusterError, JobLostError, JobTimeoutError
@@ -92,7 +93,7 @@ def test_jobs_stay_with_their_master_when_a_node_joins():
         jobs = []
         for number in range(6):
             job = Job(words, total)
-            submitted = submit(ring.access, job, [f"text {number}"] * 50, 2)
+            submitted = submit(ring.access, job, read_inputs([f"text {number}"] * 50), 2)
             jobs.append(JobHandle(ring.access, submitted, "job", show_progress=False))
         ring.add()
         for number, job in enumerate(jobs):

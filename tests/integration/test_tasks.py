@@ -12,6 +12,7 @@ import pytest
 from sequential import run_sequentially
 
 from map_reduce import Job, JobHandle, Options, Skip, counter
+from map_reduce.client.inputs import read_inputs
 from map_reduce.client.submission import submit
 from map_reduce.counters import counting
 from map_reduce.errors import BadRecordsError, CounterError, MapError, TaskTimeoutError
@@ -46,7 +47,9 @@ def test_counters_are_those_of_the_sequential_run(ring_of, size):
     access = ring_of(size)
     for lines in (LINES[:3], LINES):  # one task, and several
         job = Job(words, total)
-        handle = JobHandle(access, submit(access, job, lines, size), "", show_progress=False)
+        handle = JobHandle(
+            access, submit(access, job, read_inputs(lines), size), "", show_progress=False
+        )
         results, counters = expected(enumerate(lines), words, total)
         assert handle.result(WAIT_S) == results
         assert handle.counters == counters
