@@ -8,7 +8,7 @@ may go through the values of one key, which then stands in both segments.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate, chain
 from typing import Any
 
@@ -44,21 +44,21 @@ def written(
     Raises:
         Stopped: a key or a value does not pickle, or two keys have no order.
     """
-    every: Iterable[Any] = grouped
-    all_held: Iterable[Any] = grouped.values()
-    if ranges is None:
-        homes = partitions_of(hashes_of(grouped, plain), partitions, level)
+    keys: list[list[Any]]
+    held: list[list[Any]]
+    if ranges is not None:
+        keys = ranges.stretches(grouped)
+        held = [list(map(grouped.__getitem__, some)) for some in keys]
     else:
-        every, homes = ranges.arranged(grouped)
-        all_held = map(grouped.__getitem__, every)
-    keys: list[list[Any]] = [[] for _ in range(partitions)]
-    held: list[list[Any]] = [[] for _ in range(partitions)]
-    add_key, add_held = [some.append for some in keys], [some.append for some in held]
-    for home, key, values in zip(homes, every, all_held, strict=True):
-        add_key[home](key)
-        add_held[home](values)
-    del homes, every, all_held, add_key, add_held
-    for partition in range(partitions):
+        keys = [[] for _ in range(partitions)]
+        held = [[] for _ in range(partitions)]
+        homes = partitions_of(hashes_of(grouped, plain), partitions, level)
+        add_key, add_held = [some.append for some in keys], [some.append for some in held]
+        for home, key, values in zip(homes, grouped, grouped.values(), strict=True):
+            add_key[home](key)
+            add_held[home](values)
+        del homes, add_key, add_held
+    for partition in range(len(keys)):
         if not keys[partition]:
             continue
         pieces = _pieces if listed else _single

@@ -226,11 +226,9 @@ def _shares(groups: Groups, ranges: Ranges | None, parts: int) -> Sequence[Mappi
     """Where parts are ranges of keys: what of the groups belongs to each, which is taken out."""
     if ranges is None:
         return [NOTHING] * parts
-    shares: list[dict[Any, Any]] = [{} for _ in range(parts)]
-    for key, home in zip(*ranges.arranged(groups), strict=True):
-        shares[home][key] = groups[key]
+    shares = [{key: groups[key] for key in some} for some in ranges.stretches(groups)]
     groups.clear()
-    return shares
+    return [*shares, *[NOTHING] * (parts - len(shares))]
 
 
 def position_of(key: Any) -> int:

@@ -25,7 +25,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, chain, islice, zip_longest
+from itertools import accumulate, chain, islice, pairwise, zip_longest
 from typing import Any
 
 from map_reduce.core.messages import Sampled
@@ -80,26 +80,26 @@ class Ranges:
         keys = sorted_keys(groups)
         return cls(_quantiles(keys, [1] * len(keys), ranges))
 
-    def arranged(self, keys: Iterable[Any]) -> tuple[list[Any], list[int]]:
-        """The keys in order, and the partition of each.
+    def stretches(self, keys: Iterable[Any]) -> list[list[Any]]:
+        """The keys of each partition, in order.
 
         Raises:
             Stopped: two keys have no order.
         """
         ordered = sorted_keys(keys)
 
-        def homes(ranked: Key | None) -> list[int]:
-            found: list[int] = []
-            for partition, bound in enumerate(self._bounds):
+        def ends(ranked: Key | None) -> list[int]:
+            found = [0]
+            for bound in self._bounds:
                 rank = bound if ranked is None else ranked(bound)
-                end = bisect_left(ordered, rank, len(found), key=ranked)
-                found += [partition] * (end - len(found))
-            return found + [len(self._bounds)] * (len(ordered) - len(found))
+                found.append(bisect_left(ordered, rank, found[-1], key=ranked))
+            return [*found, len(ordered)]
 
         try:
-            return ordered, by_rank(homes, ordered + self._bounds)
+            cuts = by_rank(ends, ordered + self._bounds)
         except IncomparableError as error:
             raise Unsortable(error) from error
+        return [ordered[first:last] for first, last in pairwise(cuts)]
 
 
 def sorted_keys(keys: Iterable[Any]) -> list[Any]:

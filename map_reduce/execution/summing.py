@@ -47,7 +47,7 @@ class NotSums(Exception):
 def adds_up(functions: LoadedFunctions) -> bool:
     """Whether values may be added as they come."""
     function = functions.reduce if functions.combine is None else functions.combine
-    return function is reducers.sum.combine or reduces_by_adding(function)
+    return function == reducers.sum.combine or reduces_by_adding(function)
 
 
 def reduces_by_adding(function: Any) -> bool:

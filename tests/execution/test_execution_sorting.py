@@ -120,10 +120,9 @@ def test_one_task_sorts_as_well():
 
 
 def test_a_range_begins_with_its_bound():
-    ordered, homes = Ranges(["b", "d"]).arranged(["d", "c", "b", "a", "e"])
-    assert list(zip(ordered, homes, strict=True)) == [
-        ("a", 0), ("b", 1), ("c", 1), ("d", 2), ("e", 2)
-    ]  # fmt: skip
+    stretches = Ranges(["b", "d"]).stretches(["d", "c", "b", "a", "e"])
+    assert stretches == [["a"], ["b", "c"], ["d", "e"]]
+    assert Ranges([]).stretches("ba") == [["a", "b"]]
 
 
 @pytest.mark.parametrize("work", [MapWork, SampleWork, WholeWork])
