@@ -19,6 +19,8 @@ def given(
         sources_each: map outputs that a reduce task names.
         sources_max: so many are named, and no more tasks are given.
     """
+    if not queue:
+        return  # to look at all nodes with room would take its time at each event
     slots = nodes.slots_total
     found = nodes.with_room(queue.readers_only, queueing=len(queue) > slots)
     rooms = [(node.is_slow, node.load, order, node) for order, node in enumerate(found)]

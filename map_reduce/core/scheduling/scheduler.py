@@ -210,7 +210,9 @@ class JobScheduler:
             case Cancel():
                 self._fail(failures.cancelled(event.reason), JobPhase.CANCELLED)
         if self.ending is None:
-            self._advance()
+            # A look at all idle nodes is for when something has changed, or for the next tick: a
+            # thousand signs of life a second are not to take a thousand of them.
+            self._advance(backs_up=not isinstance(event, StillRunning | AttemptTaken))
         self._commit()
         effects = tuple(self._effects)
         self._effects.clear()
@@ -226,7 +228,7 @@ class JobScheduler:
 
     # -------------------------------------------------------------- the job moves on
 
-    def _advance(self) -> None:
+    def _advance(self, backs_up: bool) -> None:
         ledger, slots, splits = self.ledger, self.nodes.slots_total, self.spec.splits
         if self.phase is JobPhase.WAITING and splits:
             if not slots:
@@ -242,7 +244,8 @@ class JobScheduler:
                 self._job_step(JobStep.ALL_MAPPED)
         if ledger.maps_missing or ledger.finals_missing:
             self._give()
-            self._back_up()
+            if backs_up:
+                self._back_up()
         else:
             self._end(JobPhase.DONE, parts=ledger.parts())
 

@@ -5,9 +5,22 @@ from collections import deque
 
 from scheduling_fakes import items, job, member, scheduler_of
 
-from map_reduce.core.messages import Counts, MapOutput, MapWork, OutputPart, ReduceOutput
+from map_reduce.core.messages import (
+    Counts,
+    MapOutput,
+    MapWork,
+    OutputPart,
+    ReduceOutput,
+    Running,
+)
 from map_reduce.core.scheduling.effects import Commit, Finish, Start
-from map_reduce.core.scheduling.events import AttemptEnded, Committed, NodesKnown, NodeSlots
+from map_reduce.core.scheduling.events import (
+    AttemptEnded,
+    Committed,
+    NodesKnown,
+    NodeSlots,
+    StillRunning,
+)
 
 
 def steps_of(call):
@@ -52,6 +65,20 @@ def steps_of_median_map_end(tasks):
 
 def test_the_end_of_a_map_task_costs_the_same_in_a_large_job():
     assert steps_of_median_map_end(20_000) <= steps_of_median_map_end(500) * 1.2
+
+
+def steps_of_a_sign_of_life(nodes):
+    """Of a job that leaves most of them idle."""
+    scheduler = scheduler_of(job(*map(items, range(8))))
+    listed = tuple(NodeSlots(member(port), 4) for port in range(1, nodes + 1))
+    [start, *_] = scheduler.handle(NodesKnown(listed), 0.0)
+    sign = StillRunning(start.node, (Running(start.attempt, 1, 1),))
+    steps, _ = steps_of(lambda: scheduler.handle(sign, 0.1))
+    return steps
+
+
+def test_a_sign_of_life_costs_the_same_however_many_nodes_are_idle():
+    assert steps_of_a_sign_of_life(1000) <= steps_of_a_sign_of_life(10) * 1.2
 
 
 def test_twenty_thousand_tasks():
