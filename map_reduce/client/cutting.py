@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from map_reduce.client.inputs import FileInput, ItemInput, RingInput, Source
+from map_reduce.client.inputs import FileInput, ItemInput, RingInput, Source, stat_file
 from map_reduce.client.items import item_chunks
 from map_reduce.client.sample import SampleInput
-from map_reduce.client.text import TextBlock, file_blocks, file_plan
+from map_reduce.client.text import SPLIT_BYTES_MIN, TextBlock, file_blocks, file_plan
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import (
     BlockItems,
@@ -104,6 +104,8 @@ class Cutter:
         if second is None and len(first.data) <= INLINE_BYTES_MAX:
             yield first
             return
+        if second is not None:
+            self._access.expect_work()
         self._check()
         rest: Iterable[InlineItems] = [] if second is None else itertools.chain([second], chunks)
         for chunk in itertools.chain([first], rest):
@@ -119,6 +121,8 @@ class Cutter:
         return BlockText(ref, block.path, block.start, block.first_line, block.format)
 
     def _cut_files(self, files: FileInput) -> Cut:
+        if sum(stat_file(path).st_size for path in files.paths) > SPLIT_BYTES_MIN:
+            self._access.expect_work()
         plan = file_plan(files, self._slots)
         members = self._access.members()
         if all(self._sees(member, plan.stamps) for member in members):

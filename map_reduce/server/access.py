@@ -90,7 +90,7 @@ class Access:
             self.records = self._client_records()
             self._closers.callback(self.records.close)
         self._closers.callback(self.blocks.close)
-        self._changes = None if node is None else node.changes
+        self._node = node
         self._owner_pid = os.getpid()
         self._closed = False
 
@@ -122,14 +122,20 @@ class Access:
         self.last_members = members
         return members
 
+    def expect_work(self) -> None:
+        """The job that is being submitted is work for every slot: a node in this process starts its
+        worker processes while the input is cut."""
+        if self._node is not None:
+            self._node.expect_work()
+
     @contextmanager
     def hearing(self, name: str) -> Iterator[Hearing]:
         """Hear of changes of a job, or a check, as far as this client is told of them: where its
         node is in this process."""
-        if self._changes is None:
+        if self._node is None:
             yield Hearing(threading.Event(), told=False)
         else:
-            with self._changes.hearing(name) as event:
+            with self._node.changes.hearing(name) as event:
                 yield Hearing(event, told=True)
 
     @property

@@ -371,6 +371,10 @@ class Node:
         """Leave the ring and end everything, in the reverse order of the start."""
         self._closers.close()
 
+    def expect_work(self) -> None:
+        """A client in this process is about to submit a job that is work for every slot."""
+        self._pool.expect()
+
     @property
     def address(self) -> Address:
         return self.peers.member.address

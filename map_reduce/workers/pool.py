@@ -144,6 +144,15 @@ class ProcessWorkerPool:
             else:
                 self._queue.put(task)
 
+    def expect(self) -> None:
+        """There will be work for every slot soon: start the processes that are not there yet."""
+        with self._lock:
+            if self._closed:
+                return
+            for slot in self._slots:
+                slot.expected = True
+                slot.ring()
+
     def stop(
         self, job_id: str, phase: str = "", task: int = -1, number: int = -1, epoch: int = -1
     ) -> None:

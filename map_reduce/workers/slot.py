@@ -74,6 +74,7 @@ class Slot:
     ) -> None:
         self.task: Task | None = None
         self.forget: list[str] = []
+        self.expected = False  # there will be work for it soon
         self.closing = False
         self.warmth = 0  # 0 without a process, 1 with one that starts, 2 with one that is ready
         self._launch = launch
@@ -127,6 +128,7 @@ class Slot:
                 return False
             task = self.task
             forget, self.forget = self.forget, []
+            expected, self.expected = self.expected, False
         if self._child is not None:
             for job_id in forget:
                 self._child.send(Forget(job_id))
@@ -137,7 +139,7 @@ class Slot:
                 self.task = self._queue.take()
             self._finished(task, outcome, path)
             return True
-        if self._child is None and self._start_soon:
+        if self._child is None and (self._start_soon or expected):
             self._start_soon = False
             with contextlib.suppress(OSError):  # told when an attempt cannot start one either
                 self._start_child()

@@ -351,6 +351,15 @@ def test_a_process_that_is_warm_goes_first(scratch: Path) -> None:
         assert len({process_of(pool) for _ in range(10)}) == 1
 
 
+def test_where_work_is_expected_all_processes_start(scratch: Path) -> None:
+    with process_pool(scratch, slots=3) as pool:
+        pool.expect()
+        wait_for(lambda: all(slot.warmth for slot in pool._slots))
+        pids = [slot._child.pid for slot in pool._slots if slot._child is not None]
+        pool.expect()
+        assert process_of(pool) in pids
+
+
 def test_a_process_that_dies_while_idle_is_reaped_and_replaced(pool: ProcessWorkerPool) -> None:
     pid = process_of(pool)
     os.kill(pid, signal.SIGKILL)
