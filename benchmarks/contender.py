@@ -9,6 +9,7 @@ share, and its ``common`` the clocks and the hash of the result.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,19 @@ def files_in(path: str) -> Files:
 
 
 def page_rank(server: ServerInterface, path: str) -> dict[str, int]:
+    """The links are stored once; the ranks travel with the map function of each step."""
     with open(path) as lines:
-        links = dict(map(workloads.w5_parse, lines))
+        links = {node: tuple(outs) for node, outs in map(workloads.w5_parse, lines)}
     ranks = dict.fromkeys(links, workloads.W5_ONE)
-    for _ in range(workloads.W5_ITERATIONS):
-        state = {node: (ranks[node], links[node]) for node in links}
-        server.startup(state, workloads.w5_map, workloads.w5_reduce)
-        ranks = server.await_results()
+    with server.dataset(links) as stored:
+        for _ in range(workloads.W5_ITERATIONS):
+            ranks = server.startup(stored, ranked(ranks), workloads.w5_reduce).result()
     return ranks
+
+
+def ranked(ranks: dict[str, int]) -> Callable[[str, tuple[str, ...]], list[tuple[str, int]]]:
+    share: Callable[[str, Any], list[tuple[str, int]]] = workloads.w5_map
+    return lambda node, outs: share(node, (ranks[node], outs))
 
 
 def close(server: ServerInterface) -> None:
