@@ -1,7 +1,7 @@
 """How much memory an attempt takes, and when it is to put what it holds on disk.
 
 What Python objects take up cannot be told from outside at a bearable cost: a list of a million
-numbers may be 8 MB or 40. What the process takes up can, in two microseconds: the kernel keeps
+numbers may be 8 MB or 40. What the process takes up can, by one look: the kernel keeps
 the count (``/proc/self/statm``). So every so often whoever fills memory looks at that. Where there
 is no such file, the number of objects that the interpreter has allocated stands in for it.
 
@@ -35,6 +35,9 @@ rest is for what it takes to write it out, for a dict that grows, and for user c
 SHARE_OF_MACHINE = 0.5
 """Of the machine's memory, what all slots together may take up before they spill."""
 
+GROWTH_IN_MEMORY = 32
+"""So many times as much as when pickled small keys and values take up in memory."""
+
 SPARE_SHARE = 0.1
 """Of the machine's memory, what is to be left for whoever needs some next."""
 
@@ -51,13 +54,20 @@ class Gauge(Protocol):
     """What tells when to put on disk what is held in memory."""
 
     def is_over(self) -> bool:
-        """Whether it is time."""
+        """Whether it is time: looks at the process, which takes up to a tenth of a millisecond."""
+
+    def is_filled(self, pickled_bytes: int) -> bool:
+        """The same where so much more is held than at the last call: looks only if it matters."""
+
+    def is_eased(self) -> bool:
+        """Whether there is room again, now that some of what was held is freed."""
 
     def relieved(self) -> None:
-        """What could be put on disk was, and is freed."""
+        """All that could be put on disk was, and is freed: what is left is to be borne with."""
 
     def grown(self) -> float:
-        """By what part of the bound the process has grown since this was last asked, about."""
+        """By what part of the bound the process has grown between two looks, the last of which was
+        the last at all, and the first the one when this was asked before."""
 
 
 class MemoryGauge:
@@ -78,14 +88,17 @@ class MemoryGauge:
         self._measure = measure or measure_of_process()
         self._is_short = is_short or machine_is_short
         self._looks = 0
+        self._held_bytes = 0
         self._step = min(STEP_BYTES_MAX, max(1, bound_bytes // STEP_SHARE))
-        self._taken = self._measure()
+        self._taken = self._seen = self._measure()
+        self._asked = bound_bytes
         self._least = self._taken + self._step
         self._bound = max(bound_bytes, self._least)
         self._share = 1.0 / max(1, bound_bytes)
 
     def is_over(self) -> bool:
-        taken = self._measure()
+        self._seen = taken = self._measure()
+        self._held_bytes = 0
         if taken > self._bound:
             return True
         self._looks += 1
@@ -93,14 +106,23 @@ class MemoryGauge:
             return False
         return taken > self._least and self._is_short()
 
+    def is_filled(self, pickled_bytes: int) -> bool:
+        self._held_bytes += pickled_bytes
+        return self._held_bytes * GROWTH_IN_MEMORY > self._step // 4 and self.is_over()
+
+    def is_eased(self) -> bool:
+        give_back()
+        self._taken = self._seen = self._measure()
+        return self._taken <= self._bound - self._step
+
     def relieved(self) -> None:
         give_back()
-        self._taken = self._measure()
+        self._taken = self._seen = self._measure()
         self._least = self._taken + self._step
-        self._bound = max(self._bound, self._least)
+        self._bound = max(self._asked, self._least)
 
     def grown(self) -> float:
-        before, self._taken = self._taken, self._measure()
+        before, self._taken = self._taken, self._seen
         return (self._taken - before) * self._share
 
 
@@ -109,6 +131,12 @@ class Unbounded:
 
     def is_over(self) -> bool:
         return False
+
+    def is_filled(self, pickled_bytes: int) -> bool:
+        return False
+
+    def is_eased(self) -> bool:
+        return True
 
     def relieved(self) -> None:
         pass
@@ -128,15 +156,22 @@ class Pace:
         self.now = min(first, most)
         self._gauge = gauge
         self._most = most
+        self._done = 0
 
-    def look(self) -> bool:
-        """Whether memory is past its bound; and set ``now`` by how it has grown."""
+    def look(self, done: int) -> bool:
+        """Whether memory is past its bound, now that so much more is done; looks only where it is
+        time to. Sets ``now`` by how it has grown."""
+        self._done += done
+        if self._done < self.now:
+            return False
+        self._done = 0
+        over = self._gauge.is_over()
         grown = self._gauge.grown()
         if grown < 1 / 64:
             self.now = min(2 * self.now, self._most)
         elif grown > 1 / 16:
             self.now = max(1, self.now // 4)
-        return self._gauge.is_over()
+        return over
 
 
 def bound_of(memory_mb_max: int, slots: int) -> int:

@@ -145,9 +145,9 @@ class GuardedMapSide(MapSide):
                     self._combine(VALUES_PER_KEY)
                     pairs_since_sweep = 0
                 if pairs_since_look >= pace.now:
-                    pairs_since_look = 0
-                    if pace.look():
+                    if pace.look(pairs_since_look):
                         self._spill()
+                    pairs_since_look = 0
             self.records += len(batch.values)
         if combines:
             self._combine(1)

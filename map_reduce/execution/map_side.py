@@ -106,24 +106,24 @@ class MapSide:
         for results in self._results():
             pairs = chain.from_iterable(yielding.watch(results))
             if yielding.seen:
-                while self._group(islice(pairs, pace_of_pairs.now)):
-                    if pace_of_pairs.look():
+                while self._group(islice(pairs, done := pace_of_pairs.now)):
+                    if pace_of_pairs.look(done):
                         self._spill()
             else:
                 self._group(pairs)
-                if pace.look():
+                if pace.look(len(self._batch.values)):
                     self._spill()
 
     def _collect_and_combine(self) -> None:
         pairs = chain.from_iterable(chain.from_iterable(self._results()))
         pace = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_SWEEP)
         pairs_since_sweep = 0
-        while self._group(islice(pairs, pace.now)):
-            pairs_since_sweep += pace.now
+        while self._group(islice(pairs, done := pace.now)):
+            pairs_since_sweep += done
             if pairs_since_sweep >= max(PAIRS_PER_SWEEP, 4 * len(self.groups)):
                 self._combine(VALUES_PER_KEY)
                 pairs_since_sweep = 0
-            if pace.look():
+            if pace.look(done):
                 self._spill()
         self._combine(1)
 
@@ -131,8 +131,7 @@ class MapSide:
         """Put all groups on disk, unless combining has made room."""
         if self._functions.combine is not None:
             self._combine(1)
-            self._spiller.gauge.relieved()
-            if not self._spiller.gauge.is_over():
+            if self._spiller.gauge.is_eased():
                 return
         self._spiller.spill(self.groups, plain=not self.groups.irregular)
 

@@ -81,8 +81,10 @@ class Overflow:
         last = self.level == (RANGE_LEVELS_MAX if self._sorts else len(PRIMES))
         if last or not self.runs.runs:
             self._store(groups, all_keys=last or len(groups) <= FEW_KEYS)
-            self._gauge.relieved()
-            if last or not self._gauge.is_over():
+            if last:
+                self._gauge.relieved()
+                return
+            if self._gauge.is_eased():
                 return
         self.run(groups)
 

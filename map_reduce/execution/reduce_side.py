@@ -74,16 +74,18 @@ class ReduceSide:
         before = self.bytes_in
         self._group(self._checked(segments), 1, before)
 
-    def _checked(self, segments: Iterable[tuple[Header, Segment, str]]) -> Iterator[Segment]:
+    def _checked(
+        self, segments: Iterable[tuple[Header, Segment, str]]
+    ) -> Iterator[tuple[int, Segment]]:
         for header, segment, source in segments:
             self.values_in += header.values
             self.bytes_in += header.body_bytes
             self._check_hashes(header, segment, source)
-            yield segment
+            yield header.body_bytes, segment
 
     def _group(
         self,
-        segments: Iterator[Segment],
+        segments: Iterator[tuple[int, Segment]],
         level: int,
         before: int,
         to: int | None = None,
@@ -92,6 +94,7 @@ class ReduceSide:
         """Group and reduce, in memory as far as it goes.
 
         Args:
+            segments: each with its length in bytes.
             level: how often the keys were told apart by their hashes.
             before, to: bytes of input before these segments and after them, for progress.
             carried: further keys with all their values, to be reduced with these.
@@ -99,14 +102,14 @@ class ReduceSide:
         sorts = self._functions.sorts
         groups = Groups()
         with closing(Overflow(self._gauge, self._folder, level, sorts)) as overflow:
-            for segment in segments:
+            for held_bytes, segment in segments:
                 try:
                     groups.take(*segment)
                 except MapReduceError:
                     raise
                 except Exception as error:  # a user's __eq__ or __hash__
                     raise Stopped(ReduceError, "while grouping keys", original=error) from error
-                if self._gauge.is_over():
+                if self._gauge.is_filled(held_bytes):
                     self._relieve(groups, overflow)
             to = self.bytes_in if to is None else to
             runs = overflow.runs
@@ -122,14 +125,13 @@ class ReduceSide:
                 first = before + (to - before) * done // runs.bytes
                 done += runs.bytes_of(part)
                 last = before + (to - before) * done // runs.bytes
-                parted = (segment for _, segment, _ in runs.decoded(part))
+                parted = ((header.body_bytes, segment) for header, segment, _ in runs.decoded(part))
                 self._group(parted, level + 1, first, last, shares[part])
 
     def _relieve(self, groups: Groups, overflow: Overflow) -> None:
         if self.results.keys:
             self.results.flush()
-            self._gauge.relieved()
-            if not self._gauge.is_over():
+            if self._gauge.is_eased():
                 return
         overflow.relieve(groups)
 
@@ -170,11 +172,11 @@ class ReduceSide:
             bounds = (bytes_before + read * at // total for at in (done, end))
             self._reduce_some(*taken, *bounds)
             del taken
-            self.keys += end - done
+            self.keys += (some := end - done)
             done = end
-            if self._pace.look():
+            if self._pace.look(some):
                 self.results.flush()
-                self._gauge.relieved()
+                self._gauge.is_eased()
             else:
                 self.results.settle()
 

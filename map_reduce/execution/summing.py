@@ -113,12 +113,12 @@ class SumSide(MapSide):
         pairs = chain.from_iterable(chain.from_iterable(self._results()))
         pace = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_LOOK)
         look_in = PAIRS_BEFORE_FIRST_LOOK
-        while add(islice(pairs, pace.now)):
-            look_in -= pace.now
+        while add(islice(pairs, done := pace.now)):
+            look_in -= done
             if look_in <= 0:
                 self._look()
                 look_in = PAIRS_PER_LOOK
-            if pace.look():
+            if pace.look(done):
                 self._look()
                 self._spiller.spill(self.sums, plain=True, listed=False)
                 self._judged = 0
@@ -182,7 +182,7 @@ class SumReduceSide(ReduceSide):
 
     def _group(
         self,
-        segments: Iterator[Segment],
+        segments: Iterator[tuple[int, Segment]],
         level: int,
         before: int,
         to: int | None = None,
@@ -190,17 +190,19 @@ class SumReduceSide(ReduceSide):
     ) -> None:
         sums: dict[Any, int] = {}
         while not (carried or self._functions.sorts or self._note is not None):
-            segment = next(segments, None)
-            if segment is None:
+            following = next(segments, None)
+            if following is None:
                 self._take(sums)
                 return
+            held_bytes, segment = following
             if not _added(sums, segment):
-                segments = chain((segment,), segments)
+                segments = chain((following,), segments)
                 break
-            if self._gauge.is_over():
+            if self._gauge.is_filled(held_bytes):
                 break
         if sums:
-            segments = chain((Segment(list(sums), None, list(sums.values())),), segments)
+            added = Segment(list(sums), None, list(sums.values()))
+            segments = chain(((0, added),), segments)
         super()._group(segments, level, before, to, carried)
 
     def _take(self, sums: dict[Any, int]) -> None:

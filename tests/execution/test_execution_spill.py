@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,12 @@ class Tight:
     def is_over(self) -> bool:
         self.looks += 1
         return self.looks % self.every == 0
+
+    def is_filled(self, pickled_bytes: int) -> bool:
+        return self.is_over()
+
+    def is_eased(self) -> bool:
+        return self.looks % 2 == 0
 
     def relieved(self) -> None:
         self.reliefs += 1
@@ -367,6 +374,49 @@ def test_a_process_that_begins_past_its_bound_gets_a_step():
     assert gauge.is_over()
 
 
+@pytest.mark.parametrize("combine", [None, total])
+def test_what_is_held_stays_near_the_bound(monkeypatch, combine):
+    """Measured by the interpreter's count of objects, which is the same in every run."""
+    monkeypatch.setattr(partitioned, "VALUES_MAX", 256)
+    bound, peak = 2_000_000, 0
+    before = sys.getallocatedblocks()
+
+    def held() -> int:
+        nonlocal peak
+        taken = (sys.getallocatedblocks() - before) * 64
+        peak = max(peak, taken)
+        return taken
+
+    def map(number, first):
+        for key in range(first, first + 2000):
+            yield f"key {key}", key
+
+    def reduce(key, values):
+        return [*values, key]
+
+    functions = LoadedFunctions(map, reduce, combine)
+    gauge = MemoryGauge(bound, held, lambda: False)
+    splits = [[first * 1000 for first in range(15)], [first * 1000 for first in range(15, 30)]]
+    found = dict(run(functions, splits, 1, gauge))
+    assert len(found) == 31_000
+    assert found["key 1500"] == ([3000, "key 1500"] if combine else [1500, 1500, "key 1500"])
+    assert peak < 1.5 * bound
+
+
+def test_the_gauge_looks_once_enough_is_held_to_matter():
+    looks = []
+    gauge = MemoryGauge(1 << 20, lambda: looks.append(1) or 1000)
+    looks.clear()
+    for _ in range(100):
+        assert not gauge.is_filled(100)
+    assert 5 <= len(looks) <= 15
+    looks.clear()
+    pace = Pace(gauge, 64, 64)
+    for _ in range(100):
+        assert not pace.look(10)
+    assert len(looks) == 100 * 10 // 70
+
+
 def test_where_the_machine_is_short_a_process_makes_room_that_has_grown():
     process, short = Process(), [False]
     gauge = MemoryGauge(80_000, process, lambda: short[0])
@@ -394,17 +444,17 @@ def test_the_pace_follows_the_growth():
     process = Process()
     pace = Pace(MemoryGauge(64_000, process), 10, 100)
     for _ in range(5):
-        assert not pace.look()
+        assert not pace.look(pace.now)
     assert pace.now == 100
     process.taken += 20_000
-    pace.look()
+    pace.look(pace.now)
     assert pace.now == 25
     process.taken += 2_000  # neither little nor much
-    pace.look()
+    pace.look(pace.now)
     assert pace.now == 25
     for _ in range(9):
         process.taken += 20_000
-        over = pace.look()
+        over = pace.look(pace.now)
     assert (pace.now, over) == (1, True)
 
 
