@@ -31,7 +31,7 @@ from map_reduce.execution.tracker import Note, Stretch, Tracker
 
 NOTHING: Mapping[Any, Any] = {}
 
-KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX = 1 << 8, 1 << 14
+KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX = 1 << 10, 1 << 14
 """Keys that are reduced between two looks at how much memory the results take."""
 
 

@@ -54,7 +54,7 @@ class Tight:
         return self.is_over()
 
     def is_eased(self) -> bool:
-        return self.looks % 2 == 0
+        return self.looks // self.every % 2 == 0
 
     def relieved(self) -> None:
         self.reliefs += 1
