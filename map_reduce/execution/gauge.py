@@ -90,15 +90,15 @@ class MemoryGauge:
         self._looks = 0
         self._held_bytes = 0
         self._step = min(STEP_BYTES_MAX, max(1, bound_bytes // STEP_SHARE))
-        self._taken = self._seen = self._measure()
         self._asked = bound_bytes
-        self._least = self._taken + self._step
-        self._bound = max(bound_bytes, self._least)
+        self._taken = self._seen = self._least = self._bound = -1  # until it is first looked at
         self._share = 1.0 / max(1, bound_bytes)
 
     def is_over(self) -> bool:
         self._seen = taken = self._measure()
         self._held_bytes = 0
+        if self._taken < 0:
+            self._begin_at(taken)
         if taken > self._bound:
             return True
         self._looks += 1
@@ -117,8 +117,11 @@ class MemoryGauge:
 
     def relieved(self) -> None:
         give_back()
-        self._taken = self._seen = self._measure()
-        self._least = self._taken + self._step
+        self._begin_at(self._measure())
+
+    def _begin_at(self, taken: int) -> None:
+        self._taken = self._seen = taken
+        self._least = taken + self._step
         self._bound = max(self._asked, self._least)
 
     def grown(self) -> float:
@@ -232,6 +235,7 @@ def machine_is_short() -> bool:
         return False
 
 
+@functools.cache
 def measure_of_process() -> Callable[[], int]:
     """A function that tells how many bytes of memory this process takes up."""
     if not os.path.exists(STATM):

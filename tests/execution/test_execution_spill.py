@@ -420,6 +420,7 @@ def test_the_gauge_looks_once_enough_is_held_to_matter():
 def test_where_the_machine_is_short_a_process_makes_room_that_has_grown():
     process, short = Process(), [False]
     gauge = MemoryGauge(80_000, process, lambda: short[0])
+    assert not gauge.is_over()
     process.taken = 30_000
     assert not any(gauge.is_over() for _ in range(100))
     short[0] = True
