@@ -7,6 +7,7 @@ import dataclasses
 import faulthandler
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -41,9 +42,9 @@ def serve(
     Raises:
         ConfigError, ClusterError: it could not start.
     """
-    if hasattr(signal, "SIGUSR1"):
+    if hasattr(signal, "SIGUSR1") and sys.__stderr__ is not None:
         # For whoever wonders why a node does nothing: what all its threads are at.
-        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        faulthandler.register(signal.SIGUSR1, sys.__stderr__, all_threads=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

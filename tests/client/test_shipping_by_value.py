@@ -99,7 +99,7 @@ while True:
     except EOFError:
         break
     try:
-        map, reduce, _ = pickle.loads(functions)
+        map, reduce, *_ = pickle.loads(functions)
         groups = {}
         for key, value in enumerate(pickle.loads(items)):
             for out_key, out_value in map(key, value):

@@ -77,7 +77,7 @@ def test_files_that_a_node_cannot_see_travel_through_the_ring(ring, tmp_path, mo
     path = tmp_path / "numbers.txt"
     path.write_text("".join(f"line {number}\n" for number in range(5000)))
     # As if the nodes saw another file of that name.
-    monkeypatch.setattr("map_reduce.client.submission._Submission._sees", lambda *_: False)
+    monkeypatch.setattr("map_reduce.client.cutting.Cutter._sees", lambda *_: False)
 
     def check(number, line):
         return [("right" if line == f"line {number}" else "wrong", 1)]
