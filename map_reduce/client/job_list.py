@@ -100,5 +100,12 @@ def jobs_text(address: str | None, certs: str | Path | None, *, as_json: bool) -
     lines = [f"{'job':<66}{'name':<20}{'phase':<11}master"]
     for job in jobs:
         waits = f"  waits for {', '.join(job.waiting_for)}" if job.waiting_for else ""
-        lines.append(f"{job.id:<66}{job.name[:19]:<20}{job.phase:<11}{job.master or '-'}{waits}")
+        lines.append(
+            f"{job.id:<66}{_printable(job.name[:19]):<20}{job.phase:<11}{job.master or '-'}{waits}"
+        )
     return "\n".join(lines) if jobs else "no jobs"
+
+
+def _printable(text: str) -> str:
+    """Without what would move a terminal's cursor: others choose the names of their jobs."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from msgspec import structs
+
 from map_reduce.core.messages import Split, block_of
 from map_reduce.execution.pickles import SCALARS
 from map_reduce.execution.read import Batch
@@ -33,7 +35,7 @@ class Kept:
     def __init__(self, bytes_max: int = KEPT_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
         self._lock = threading.Lock()
-        self._entries: OrderedDict[bytes, tuple[list[Batch], int]] = OrderedDict()
+        self._entries: OrderedDict[Split, tuple[list[Batch], int]] = OrderedDict()
         self.bytes = 0
 
     def bound(self, memory_mb_max: int) -> None:
@@ -47,14 +49,16 @@ class Kept:
         block = block_of(split)
         if block is None or not getattr(split, "lasting", False):
             return read()
+        # All of the split: equal blocks may stand for other records, or be in another encoding.
+        split = structs.replace(split, ref=structs.replace(block, name=""))
         with self._lock:
-            entry = self._entries.get(block.digest)
+            entry = self._entries.get(split)
             if entry is not None:
-                self._entries.move_to_end(block.digest)
+                self._entries.move_to_end(split)
                 return iter(entry[0])
-        return self._reading(block.digest, block.size_bytes, read())
+        return self._reading(split, block.size_bytes, read())
 
-    def _reading(self, digest: bytes, size: int, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _reading(self, split: Split, size: int, batches: Iterator[Batch]) -> Iterator[Batch]:
         gathered: list[Batch] = []
         keeps = size <= self._bytes_max
         for batch in batches:
@@ -66,8 +70,8 @@ class Kept:
             yield batch
         if keeps:
             with self._lock:
-                if digest not in self._entries:
-                    self._entries[digest] = gathered, size
+                if split not in self._entries:
+                    self._entries[split] = gathered, size
                     self.bytes += size
                 self._shrink(self._bytes_max)
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice, pairwise, zip_longest
 from typing import Any
 
-from map_reduce.core.messages import Sampled
+from map_reduce.core.messages import BOUNDS_BYTES_MAX, Sampled
 from map_reduce.errors import BadKeyError
 from map_reduce.execution.failures import Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
@@ -45,9 +45,6 @@ SAMPLE_RECORDS_MAX = 4096
 """Of each input."""
 
 PAIRS_OF_RECORD_MAX = 1 << 12
-
-BOUNDS_BYTES_MAX = 32 << 10
-"""Bounds are part of every map task's order, so there are fewer where keys are large."""
 
 
 class Ranges:

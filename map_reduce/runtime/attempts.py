@@ -116,6 +116,8 @@ class Attempts:
         self._checked = checked
         self._fetcher = Fetcher(peers, blocks, store, scratch)
         self._threads = Threads("map-reduce-attempts", threads_max=8)
+        # Of their own: what clients have checked must not keep the attempts of jobs waiting.
+        self._check_threads = Threads("map-reduce-checks", threads_max=2)
         self._lock = threading.Lock()
         self._services = Services(
             now_s=clock.now_s,
@@ -189,7 +191,7 @@ class Attempts:
             timeout_s=CHECK_TIMEOUT_S,
             careful=False,
         )
-        self._threads.run(lambda: self._feed_check(order))
+        self._check_threads.run(lambda: self._feed_check(order))
         return Done()
 
     def verdict(self, check_id: str) -> Message:
@@ -362,4 +364,5 @@ class Attempts:
     def close(self) -> None:
         with self._lock:
             self._services.orders.clear()
+        self._check_threads.close()
         self._threads.close()

@@ -467,6 +467,10 @@ class JobMaster:
             with self._lock:
                 self._writing = False
             return  # it is tried again with the next tick
+        except Exception as error:  # a defect of ours: without an end nobody could cancel the job
+            log.exception("job %s: what its master would write cannot be", self.job_id)
+            self._fail(f"its master cannot write down how it is: {type(error).__name__}: {error}")
+            return
         with self._lock:
             self._writing = False
             self._waiting_for = ()

@@ -2,8 +2,9 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from map_reduce.core.messages import BlockItems, BlockRef, InlineItems
+from map_reduce.core.messages import BlockItems, BlockRef, BlockText, InlineItems, TextFormat
 from map_reduce.execution.lasting import Kept, is_fixed
 from map_reduce.execution.read import Batch
 
@@ -36,6 +37,23 @@ def test_what_is_kept_is_read_once():
     for _ in range(3):
         assert read(kept, block(1), reader) == [["a", ("b", 1)]]
     assert (reader.reads, kept.bytes) == (1, 100)
+
+
+def test_equal_blocks_of_other_records_are_not_taken_for_one_another():
+    kept = Kept()
+    first = block(1)
+    for split, value in (
+        (first, "first"),
+        (structs.replace(first, first_index=2), "further on"),
+        (structs.replace(first, keyed=True), "pairs"),
+        (BlockText(first.ref, "a", 0, 0, TextFormat(), True), "text"),
+        (BlockText(first.ref, "a", 0, 0, TextFormat("latin-1"), True), "in another encoding"),
+        (BlockText(first.ref, "a", 0, 7, TextFormat(), True), "other lines"),
+    ):
+        for _ in range(2):
+            assert read(kept, split, Reader(value)) == [[value]]
+    renamed = structs.replace(first, ref=structs.replace(first.ref, name="by another name"))
+    assert read(kept, renamed, Reader("unread")) == [["first"]]
 
 
 def test_what_can_be_changed_and_what_does_not_last_is_read_each_time():

@@ -42,6 +42,14 @@ def by_length(key, value):
     return [(len(key), value[400:])]
 
 
+def pairs(number, item):
+    return [(number, item)]
+
+
+def len_of(number, items):
+    return len(items)
+
+
 LINES = [f"{word} {number % 7}" for number, word in enumerate(["some", "words", "of", "text"] * 60)]
 
 
@@ -138,6 +146,14 @@ def everything(key, value):
 def spoil(key, value):
     value.append(key)
     return [(key, list(value))]
+
+
+def test_a_dataset_of_equal_items_has_each_of_them(server):
+    """Its blocks are equal, and stand for other items."""
+    with server.dataset([0] * 3000) as stored:
+        for _ in range(2):
+            found = server.startup(stored, pairs, len_of).result(WAIT_S)
+            assert found == dict.fromkeys(range(3000), 1)
 
 
 def test_what_a_map_function_changes_the_next_job_does_not_see(server):

@@ -83,7 +83,8 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
     @property
     def size_bytes(self) -> int:
         """About what it takes in a record."""
-        return ENDING_BYTES + (0 if self.suspect is None else suspect_bytes(self.suspect))
+        suspect = 0 if self.suspect is None else suspect_bytes(self.suspect)
+        return ENDING_BYTES + len(self.kind) + suspect
 
 
 class Trouble(msgspec.Struct, frozen=True, array_like=True):

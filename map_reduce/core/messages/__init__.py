@@ -15,6 +15,9 @@ import msgspec
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.messages.attempts import (
+    BOUNDS_BYTES_MAX,
+    SAMPLE_RANGES_MAX,
+    SAMPLE_SPLITS_MAX,
     AdoptJob,
     AttemptEnded,
     AttemptId,
@@ -185,12 +188,15 @@ BULK: tuple[type[Message], ...] = (PutPiece, GetPiece)
 
 __all__ = [
     "BAD_RECORDS_KEPT_MAX",
+    "BOUNDS_BYTES_MAX",
     "BULK",
     "COUNTERS_MAX",
     "COUNT_MAX",
     "MESSAGES",
     "NO_BALLOT",
     "OVER",
+    "SAMPLE_RANGES_MAX",
+    "SAMPLE_SPLITS_MAX",
     "SHIFTING_ENCODINGS",
     "SPEC_BYTES_MAX",
     "AcceptRecord",

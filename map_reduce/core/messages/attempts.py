@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages.base import Message
+from map_reduce.core.messages.base import Count, MebiBytes, Message, Priority, Seconds
 from map_reduce.core.messages.inputs import Split
 from map_reduce.core.messages.jobs import Failure, Functions, OutputPart
 from map_reduce.core.messages.tally import Skipping, Suspect, Tally
+
+SAMPLE_SPLITS_MAX = 64
+SAMPLE_RANGES_MAX = 4096
+"""Of a sample, which a node fetches and maps for whoever asks."""
+
+BOUNDS_BYTES_MAX = 32 << 10
+"""Of the pickled keys that cut ranges. They are part of every map task's order, so there are fewer
+where keys are large."""
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
@@ -30,8 +39,8 @@ class SampleWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Map records of some splits, and tell keys that cut their pairs into about even ranges: at
     most ``ranges``. Which they are is up to who asks; nothing else follows from them."""
 
-    splits: tuple[Split, ...]
-    ranges: int
+    splits: Annotated[tuple[Split, ...], msgspec.Meta(max_length=SAMPLE_SPLITS_MAX)]
+    ranges: Annotated[int, msgspec.Meta(ge=1, le=SAMPLE_RANGES_MAX)]
 
 
 class MapWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -129,11 +138,11 @@ class StartAttempt(Message, frozen=True):
     master: Address
     functions: Functions
     work: Work
-    timeout_s: float
+    timeout_s: Seconds
     careful: bool
     skipping: Skipping | None = None
-    memory_mb_max: int = 0
-    priority: float = 1.0
+    memory_mb_max: MebiBytes = 0
+    priority: Priority = 1.0
 
 
 class StopAttempt(Message, frozen=True):
@@ -182,15 +191,15 @@ class JobAdopted(Message, frozen=True):
 class Counts(msgspec.Struct, frozen=True, array_like=True):
     """What an attempt did."""
 
-    records_in: int = 0
-    bytes_in: int = 0
-    records_out: int = 0
-    bytes_out: int = 0
+    records_in: Count = 0
+    bytes_in: Count = 0
+    records_out: Count = 0
+    bytes_out: Count = 0
     user_s: float = 0.0  # processor time of the worker process, all of it
     wall_s: float = 0.0
     watched_s: float = 0.0  # for so long it was looked at now and then what the process does,
     in_user_code_s: float = 0.0  # and for so much of that it was in the user's functions
-    spilled_bytes: int = 0
+    spilled_bytes: Count = 0
 
 
 class MapOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -198,7 +207,7 @@ class MapOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):
     which stand one after another in it."""
 
     name: str
-    sizes: tuple[int, ...]
+    sizes: tuple[Count, ...]
     counts: Counts
     tally: Tally = Tally()
 
@@ -216,7 +225,7 @@ class Checked(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Sampled(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The pickled list of ``bounds`` keys, in order."""
 
-    pickled: bytes
+    pickled: Annotated[bytes, msgspec.Meta(max_length=BOUNDS_BYTES_MAX)]
     bounds: int
 
 

@@ -10,7 +10,16 @@ NOT_DECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not what they should be: text that is not UTF-8 and
 arrays too deep in one another have errors of Python's own."""
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+COUNT_MAX = 1 << 41
+"""Of bytes and records in one block, split or attempt. As many of these as a specification may name
+add up to less than 2^63, which is what a message can carry."""
+
+Priority = Annotated[float, msgspec.Meta(ge=0.01, le=100.0)]
+"""A job's share of the slots against that of others: a weight to divide by."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=366 * 86400.0)]
+MebiBytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 """A number of bytes, or a place among them."""
 
 Bytes20 = bytes  # an identifier, big-endian: msgpack has no 160-bit integers

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages.base import NOT_DECODABLE, Message
+from map_reduce.core.messages.base import NOT_DECODABLE, MebiBytes, Message, Priority, Seconds
 from map_reduce.core.messages.blocks import BlockRef
 from map_reduce.core.messages.figures import Figures
 from map_reduce.core.messages.inputs import Split
@@ -37,11 +39,11 @@ class TaskRules(msgspec.Struct, frozen=True, array_like=True):
     skips: bool = False
     skips_max: int = -1
     skips_share_max: float = 0.0
-    timeout_s: float = 0.0
-    memory_mb_max: int = 0
+    timeout_s: Seconds = 0.0
+    memory_mb_max: MebiBytes = 0
     backups: bool | None = None
-    priority: float = 1.0
-    result_ttl_s: float = 0.0
+    priority: Priority = 1.0
+    result_ttl_s: Seconds = 0.0
 
 
 class JobSpec(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +57,7 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     splits: tuple[Split, ...]
     partitions: int
     readers: tuple[Address, ...]  # nodes that can open the files of FileText splits; () = any
-    input_bytes: int  # 0 where unknown
+    input_bytes: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # 0 where unknown
     python: str
     submitted_at_s: float  # the client's wall clock, for people
     rules: TaskRules = TaskRules()
