@@ -41,7 +41,11 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if kind in plain:
         return plain[kind]
     if get_origin(kind) is Annotated:
-        bounds = get_args(kind)[1]
+        bare, bounds = get_args(kind)
+        if bounds.max_length is not None:
+            return values(bare)  # which are short, all of them
+        if bare is float:
+            return st.floats(bounds.ge, bounds.le)
         return st.integers(bounds.ge, (1 << 63) - 1 if bounds.le is None else bounds.le)
     if get_origin(kind) in (Union, types.UnionType):
         return st.one_of(*map(values, get_args(kind)))
