@@ -12,7 +12,7 @@ def test_a_view_of_the_whole_ring_leaves_one_to_ask_and_costs_memory() -> None:
     assert float(table.column("at once")[1]) < 1
     assert table.column("wrong") == [0, 0]
     small, large = map(float, table.column("KB"))
-    assert 1.5 * small < large < 200
+    assert 1.5 * small < large < 250  # with Python 3.13 the same objects take a tenth more
     assert table.column("fingers")[0] == 0
 
 
