@@ -44,7 +44,7 @@ class Run(_Frame, frozen=True):
     functions: bytes | None
     split: bytes | None
     sources: tuple[tuple[bytes, int, int], ...]
-    output: bytes  # where the attempt's output goes; its folder is the attempt's own
+    output: bytes  # where the attempt's output goes; its folder is the process's own
     note: bytes  # where a careful attempt notes each record (workers/notes.py)
 
     def local_input(self) -> LocalInput:

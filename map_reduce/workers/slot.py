@@ -84,6 +84,7 @@ class Slot:
         self._attempts_max = attempts_max
         self._doorbell = Doorbell()
         self._child: Child | None = None
+        self._folder: Path | None = None  # of the process's attempts
         self._start_soon = warm
         self._thread = threading.Thread(
             target=self._run, name=f"map-reduce-slot-{index}", daemon=True
@@ -117,6 +118,7 @@ class Slot:
                 pass
         finally:
             self._end_child()
+            self._clear_away()
             with self._lock:
                 self.closing = True
                 self._doorbell.close()
@@ -147,30 +149,44 @@ class Slot:
         if self._child is not None and self._child.closed:
             pid = self._child.pid
             _log.warning("worker process %d is gone while idle: %s", pid, self._end_child())
+            self._clear_away()
         return True
 
     def _attempt(self, task: Task) -> tuple[Outcome | None, Path | None]:
         """What became of it; no outcome where it was stopped or the pool closes."""
-        folder = task.folder(self._launch.scratch)
         try:
             failed = self._make_ready(task)
             if failed is not None or self._is_unwanted(task):
                 return failed, None
-            folder.mkdir()
-            if self._launch.user is not None:
-                self._launch.user.give(folder)
-            return self._supervise(task, folder)
+            return self._supervise(task, self._folder or self._make_folder(task))
         except Exception as error:  # noqa: BLE001  whatever it is, the attempt must be answered
             self._end_child()
             return failures.escaped(error, task.order.attempt, self._launch.node), None
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if self._child is None:
+                self._clear_away()
+
+    def _make_folder(self, task: Task) -> Path:
+        """The process's own folder, named by its first attempt. To make one for each attempt
+        would take longer than all else that is done here for a small one."""
+        folder = task.folder(self._launch.scratch)
+        folder.mkdir()
+        self._folder = folder
+        if self._launch.user is not None:
+            self._launch.user.give(folder)
+        return folder
+
+    def _clear_away(self) -> None:
+        """The process is gone: delete whatever its attempts have left."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     def _supervise(self, task: Task, folder: Path) -> tuple[Outcome | None, Path | None]:
         """Run it in the process, which is ready."""
         child = self._child
         assert child is not None
-        output, note = folder / "output", folder / "note"
+        output, note = folder / f"output-{task.number}", folder / f"note-{task.number}"
         child.attempts += 1
         child.send(run_of(task.number, task.order, task.local, output, note))
         deadline_s = time.monotonic() + task.order.timeout_s
@@ -179,13 +195,11 @@ class Slot:
                 if isinstance(message, Report):
                     self._note_progress(task, message)
                 elif isinstance(message, Ended):
-                    path = task.delivery(self._launch.scratch)
-                    if message.output:
-                        output.replace(path)
-                        if self._launch.user is not None:
-                            self._launch.user.take_back(path)
+                    path = self._deliver(task, message, output)
+                    if task.order.careful:
+                        note.unlink(missing_ok=True)
                     self._recycle_after(message)
-                    return message.outcome, path if message.output else None
+                    return message.outcome, path
             if self._is_unwanted(task):
                 self._replace_child()
                 return None, None
@@ -198,6 +212,18 @@ class Slot:
                 now_s = time.monotonic()
                 place = _place(task, note)
                 return failures.timed_out(task.order, self._launch.node, place, now_s), None
+
+    def _deliver(self, task: Task, ended: Ended, output: Path) -> Path | None:
+        """Take the output, which is complete, out of the process's reach."""
+        if not ended.output:
+            if isinstance(ended.outcome, Failed):
+                output.unlink(missing_ok=True)
+            return None
+        path = task.delivery(self._launch.scratch)
+        output.replace(path)
+        if self._launch.user is not None:
+            self._launch.user.take_back(path)
+        return path
 
     def _note_progress(self, task: Task, report: Report) -> None:
         if report.number == task.number:

@@ -24,7 +24,7 @@ class Task:
     current: str = ""
 
     def folder(self, scratch: Path) -> Path:
-        """The attempt's own folder, which is gone after it."""
+        """The folder of a process whose first attempt this is; it is gone after the process."""
         return scratch / f"attempt-{self.number}"
 
     def delivery(self, scratch: Path) -> Path:

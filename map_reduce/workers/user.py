@@ -5,7 +5,7 @@ nothing: then user code can read neither the node's keys and token nor its memor
 process but its own kind. What the two share are files:
 
     the node's folders   open to the group of that user for reading: input blocks, fetched files
-    an attempt's folder  belongs to that user, who writes output and note there
+    a process's folder   belongs to that user, whose attempts write outputs and notes there
     an output            is moved away first, and believed only if it is a plain file then
 
 The group is taken as that user's own: others in it could read blocks, too.
@@ -78,7 +78,7 @@ class WorkerUser(NamedTuple):
             folder.chmod(0o2750)
 
     def give(self, folder: Path) -> None:
-        """Make over an attempt's folder."""
+        """Make over the folder of a process."""
         os.chown(folder, self.uid, self.gid)
 
     def take_back(self, path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from worker_orders import (
     NODE,
     Gate,
+    files_in,
     forever,
     order,
     process_of,
@@ -31,7 +32,7 @@ from worker_orders import (
     without_the_lock,
 )
 
-from map_reduce.core.messages import Failed, ReduceOutput
+from map_reduce.core.messages import Failed, MapOutput, ReduceOutput
 from map_reduce.ports import LocalInput
 from map_reduce.workers import slot
 from map_reduce.workers.pool import ProcessWorkerPool
@@ -302,7 +303,7 @@ def test_what_is_stopped_before_its_report_is_not_reported(
     go_on.set()
     process_of(pool)
     assert late.is_empty
-    assert list(scratch.iterdir()) == []
+    assert files_in(scratch) == []
 
 
 def test_stopping_kills_the_process_and_its_children(pool: ProcessWorkerPool, gate: Gate) -> None:
@@ -425,6 +426,30 @@ def test_a_process_is_replaced_after_so_many_tasks(scratch: Path) -> None:
     with process_pool(scratch, tasks_per_worker_max=3) as pool:
         pids = [process_of(pool) for _ in range(7)]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+
+
+def test_attempts_share_the_folder_of_their_process_and_leave_no_files_there(
+    pool: ProcessWorkerPool, scratch: Path
+) -> None:
+    def failing(index: int, item: Any) -> Any:
+        raise SystemExit(3)
+
+    def large(index: int, item: Any) -> Any:
+        return [(item, "x" * (1 << 20))]
+
+    ends = [start(pool, order(large, [1], phase="map", careful=True)) for _ in range(2)]
+    made = [ended.next() for ended in ends]
+    start(pool, order(failing, [1], phase="map", careful=True)).failed()
+    outputs = [path for _, path in made]
+    assert all(isinstance(outcome, MapOutput) for outcome, _ in made)
+    assert sorted(files_in(scratch)) == sorted(path for path in outputs if path is not None)
+    assert len(set(outputs)) == 2
+    [folder] = [path for path in scratch.iterdir() if path.is_dir()]
+    os.kill(process_of(pool), signal.SIGKILL)
+    wait_for(lambda: not folder.exists())
+    for path in outputs:
+        assert path is not None
+        path.unlink()
 
 
 def test_the_files_of_an_attempt_that_dies_are_deleted(

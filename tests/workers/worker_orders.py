@@ -213,6 +213,11 @@ def descriptors() -> set[str]:
     return found
 
 
+def files_in(scratch: Path) -> list[Path]:
+    """What is left there besides the folders of worker processes, which are theirs for life."""
+    return [path for path in scratch.rglob("*") if not path.is_dir()]
+
+
 @contextlib.contextmanager
 def process_pool(scratch: Path, slots: int = 1, **more: Any) -> Iterator[ProcessWorkerPool]:
     """A pool; that it leaves nothing is checked at the end."""

@@ -21,9 +21,9 @@ There are at most two attempts at a task at a time, and backups in at most a qua
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from statistics import median
 from typing import NamedTuple
 
 from map_reduce.core.messages import AttemptId
@@ -56,25 +56,34 @@ class Pace:
     """How long the tasks of one phase take, from the last ones that were committed."""
 
     def __init__(self) -> None:
-        self._last: deque[tuple[float, float]] = deque(maxlen=SIZES_KEPT_MAX)  # s, s per byte
-        self._medians: tuple[float, float] | None = None
+        self._last: deque[tuple[float, float]] = deque()  # s, s per byte
+        self._seconds: list[float] = []  # of the last, sorted, so that no median has to sort them
+        self._rates: list[float] = []
 
     def note(self, node: NodeState, seconds: float, size_bytes: int) -> None:
         """A task of this size was committed after so many seconds on the node."""
         expected_s = self.expected_s(size_bytes)
         if expected_s:
             node.lag += LAG_WEIGHT * (seconds / expected_s - node.lag)
-        self._last.append((seconds, seconds / max(1, size_bytes)))
-        self._medians = None
+        if len(self._last) == SIZES_KEPT_MAX:
+            for kept, old in zip((self._seconds, self._rates), self._last.popleft(), strict=True):
+                del kept[bisect_left(kept, old)]
+        rate = seconds / max(1, size_bytes)
+        self._last.append((seconds, rate))
+        insort(self._seconds, seconds)
+        insort(self._rates, rate)
 
     def expected_s(self, size_bytes: int) -> float | None:
         """What a task of this size takes; None where there is nothing to tell it by."""
         if not self._last:
             return None
-        if self._medians is None:
-            seconds, rates = zip(*self._last, strict=True)
-            self._medians = median(seconds), median(rates)
-        return max(self._medians[0], self._medians[1] * size_bytes)
+        return max(_middle(self._seconds), _middle(self._rates) * size_bytes)
+
+
+def _middle(ordered: list[float]) -> float:
+    """The median."""
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 class Idle(NamedTuple):
