@@ -17,7 +17,7 @@ from map_reduce.client.failures import error_of
 from map_reduce.client.inputs import InRing, ItemInput, RingInput, Source
 from map_reduce.client.progress import Bar, JobProgress, TimeSeen
 from map_reduce.client.report import JobReport
-from map_reduce.client.results import Pairs, pairs_of, pieces_of, splits_of
+from map_reduce.client.results import Pairs, dict_of, pieces_of, splits_of
 from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
     CancelJob,
@@ -405,7 +405,7 @@ class JobHandle(InRing):
 
     def _fetch(self, status: JobStatus) -> dict[Any, Any]:
         try:
-            return dict(pairs_of(self._all_parts(status), self._access, self.id))
+            return dict_of(self._all_parts(status), self._access, self.id)
         except UserCodeError:
             self.release()
             raise

@@ -7,6 +7,8 @@ brought into a file first, where its digest is checked; so what is given out is 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -22,29 +24,39 @@ INLINE_BYTES_MAX = 64 << 10
 """Of small parts that make one split."""
 
 Pairs = list[tuple[Any, Any]]
+Lists = tuple[list[Any], list[Any]]
+"""Keys, and the result of each."""
 
 
-def pieces_of(part: OutputPart, access: Access, job_id: str) -> Iterator[Pairs]:
-    """The (key, value) pairs of one task's results, some tens of thousands at a time at most.
+def lists_of(part: OutputPart, access: Access, job_id: str) -> Iterator[Lists]:
+    """One task's results, some tens of thousands at a time at most.
 
     Raises:
         UserCodeError: they do not unpickle in this process.
         ClusterError: no node that answers has them.
     """
     if part.ref is None:
-        yield from _pieces(io.BytesIO(part.inline), job_id)
+        yield from _lists(io.BytesIO(part.inline), job_id)
         return
     with tempfile.TemporaryDirectory(prefix="map-reduce-results-") as folder:
         path = access.blocks.fetch(part.ref, Path(folder) / "part")
         with open(path, "rb") as file:
-            yield from _pieces(file, job_id)
+            yield from _lists(file, job_id)
 
 
-def pairs_of(parts: Iterable[OutputPart], access: Access, job_id: str) -> Iterator[Any]:
-    """The (key, value) pairs of all parts, in order. Raises as :func:`pieces_of`."""
+def pieces_of(part: OutputPart, access: Access, job_id: str) -> Iterator[Pairs]:
+    """The same as (key, value) pairs. Raises as :func:`lists_of`."""
+    for keys, values in lists_of(part, access, job_id):
+        yield list(zip(keys, values, strict=True))
+
+
+def dict_of(parts: Iterable[OutputPart], access: Access, job_id: str) -> dict[Any, Any]:
+    """All parts, in order. Raises as :func:`lists_of`."""
+    results: dict[Any, Any] = {}
     for part in parts:
-        for piece in pieces_of(part, access, job_id):
-            yield from piece
+        for keys, values in lists_of(part, access, job_id):
+            results.update(zip(keys, values, strict=True))
+    return results
 
 
 def splits_of(parts: Iterable[OutputPart]) -> tuple[PartItems, ...]:
@@ -62,15 +74,29 @@ def splits_of(parts: Iterable[OutputPart]) -> tuple[PartItems, ...]:
     return tuple(splits)
 
 
-def _pieces(file: BinaryIO, job_id: str) -> Iterator[Pairs]:
+def _lists(file: BinaryIO, job_id: str) -> Iterator[Lists]:
     end = file.seek(0, io.SEEK_END)
     file.seek(0)
     while file.tell() < end:
         try:
-            keys, values = unpickle_next(file)
+            with _not_collecting():
+                keys, values = unpickle_next(file)
         except Exception as error:  # whatever a user's class does when it is unpickled
             raise UserCodeError(
                 f"the results of job {job_id} cannot be unpickled here: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        yield list(zip(keys, values, strict=True))
+        yield keys, values
+
+
+@contextlib.contextmanager
+def _not_collecting() -> Iterator[None]:
+    """No garbage collection while a few megabytes are unpickled: all that is made is kept, and to
+    look through it time and again takes several times as long as to make it."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
