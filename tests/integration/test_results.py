@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
 
 from map_reduce import ServerInterface
-from map_reduce.errors import JobError, OutputError
+from map_reduce.errors import JobError, OutputError, UserCodeError
 
 TEXT = [f"{n % 700} {n}" for n in range(5000)]
 
@@ -66,3 +67,37 @@ def test_a_failure_is_raised_by_the_stream(server):
     job = server.startup(TEXT, fields, lambda key, values: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         job.stream()
+
+
+class Watched:
+    """What tells, when it is unpickled, whether garbage is collected, or fails to be unpickled."""
+
+    def __init__(self, fails):
+        self.fails = fails
+
+    def __reduce__(self):
+        return unpickled, (self.fails,)
+
+
+def unpickled(fails):
+    if fails:
+        raise ValueError("it does not unpickle")
+    return gc.isenabled()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("collecting", [True, False])
+def test_garbage_is_collected_as_before_once_results_are_read(server, fails, collecting):
+    job = server.startup([1], lambda key, item: [(1, item)], lambda key, values: Watched(fails))
+    job.wait()
+    if not collecting:
+        gc.disable()
+    try:
+        if fails:
+            with pytest.raises(UserCodeError, match="it does not unpickle"):
+                job.result()
+        else:
+            assert job.result() == {1: False}  # not in the middle of it
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()
