@@ -78,6 +78,12 @@ class BlockStore(Protocol):
     def adopt_file(self, ref: BlockRef, path: Path) -> None:
         """Take over a finished local file as a whole block (moved where possible)."""
 
+    def adopt_bytes(self, ref: BlockRef, data: bytes) -> None:
+        """Keep a whole block that needs no digest: a map output."""
+
+    def bytes_of(self, name: str) -> bytes | None:
+        """A whole block that is in memory; None for any other."""
+
     def read(self, name: str, offset: int, length_bytes: int) -> tuple[bytes, int]:
         """A range of a whole block, cut at its end, and the block's size.
 
@@ -168,6 +174,11 @@ class EndedJobs(Protocol):
         """Return once it will be known in the node's next life. Raises OSError."""
 
 
+Made = Path | bytes | None
+"""An attempt's output: a file, which belongs to whom it is handed; the bytes themselves of a small
+map output; or nothing, where the outcome says all."""
+
+
 class LocalSource(NamedTuple):
     """A map task's output for this reduce task: bytes of a local file."""
 
@@ -197,11 +208,11 @@ class WorkerPool(Protocol):
         self,
         order: StartAttempt,
         local: LocalInput,
-        ended: Callable[[Outcome, Path | None], None],
+        ended: Callable[[Outcome, Made], None],
     ) -> None:
         """Run it when a slot is free; ``ended`` is called once, from a thread of the pool.
 
-        The path is the file with the output (of a map or a large reduce); the callee owns it.
+        What it is handed is the output of a map or a large reduce (:data:`Made`).
         A worker that dies or overruns is replaced; the outcome is then a Failed. After
         :meth:`stop` of the attempt, ``ended`` is not called.
         """

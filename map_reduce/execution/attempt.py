@@ -53,6 +53,7 @@ from map_reduce.execution.functions import LoadedFunctions, load_functions
 from map_reduce.execution.gauge import Gauge, MemoryGauge, bound_of
 from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
 from map_reduce.execution.lasting import KEPT
+from map_reduce.execution.map_output import MapOutputWriter
 from map_reduce.execution.map_side import MapSide
 from map_reduce.execution.origins import origins, source_names
 from map_reduce.execution.read import batches_of
@@ -80,6 +81,7 @@ def run_attempt(
     functions: LoadedFunctions,
     node: str,
     gauge: Gauge | None = None,
+    small: bytearray | None = None,
 ) -> tuple[Outcome, Path | None]:
     """Do what the order says.
 
@@ -91,11 +93,12 @@ def run_attempt(
         node: this node's address, for messages.
         gauge: when to put on disk what is held in memory; by default, when it is more than a
             process may have that has the machine for itself.
+        small: takes the output of a map where it is small, in place of the file.
 
     Returns:
-        The outcome, and ``output`` where it was made: always for a map, where results are
-        large for the others. A MapOutput's name, and that of the BlockRef of large results, are
-        left empty for the node to fill in. After a failure there is no file.
+        The outcome, and ``output`` where it was made: for a map always, unless ``small`` has taken
+        it; for the others where results are large. A MapOutput's name, and that of the BlockRef of
+        large results, are left empty for the node to fill in. After a failure there is no file.
     """
     attempt = order.attempt
     advice = memory_advice(order.memory_mb_max)
@@ -103,7 +106,8 @@ def run_attempt(
     try:
         with _seldom_collecting(), counting() as counted:
             gauge = gauge or MemoryGauge(bound_of(order.memory_mb_max, slots=1))
-            return _Attempt(order, local, output, tracker, functions, counted, gauge).run()
+            given = order, local, output, tracker, functions, counted, gauge, small
+            return _Attempt(*given).run()
     except Stopped as stopped:
         tight = isinstance(stopped.original, MemoryError)
         failed = stopped.failed(attempt, node, advice if tight else "")
@@ -153,7 +157,9 @@ class _Attempt:
         functions: LoadedFunctions,
         counted: dict[str, int],
         gauge: Gauge,
+        small: bytearray | None,
     ) -> None:
+        self._small = small
         self._counted = counted
         self._gauge = gauge
         self._skipping = order.skipping
@@ -204,7 +210,7 @@ class _Attempt:
     def _run(self) -> tuple[Outcome, Path | None]:
         work = self._work
         if isinstance(work, MapWork):
-            return self._map(work), self._output
+            return self._map(work)
         if isinstance(work, ReduceWork):
             return self._reduce(work)
         if isinstance(work, WholeWork):
@@ -216,18 +222,19 @@ class _Attempt:
         assert isinstance(work, CheckWork)
         return Checked(), None
 
-    def _map(self, work: MapWork) -> MapOutput:
+    def _map(self, work: MapWork) -> tuple[MapOutput, Path | None]:
         ranges = Ranges.loaded(work.bounds) if self._functions.sorts else None
         with self._spiller(work.partitions, ranges) as spiller:
             side, segments = self._mapped(work, spiller)
             sizes = [0] * work.partitions
-            with open(self._output, "wb") as file:
+            with closing(MapOutputWriter(self._output, self._small)) as output:
                 for partition, data in segments:
-                    file.write(data)
+                    output.write(data)
                     sizes[partition] += len(data)
+                path = output.finish()
             spilled = spiller.runs.bytes
         counts = self._counts(side.records, side.bytes_in, spiller.values, sum(sizes), spilled)
-        return MapOutput("", tuple(sizes), counts, self._tally())
+        return MapOutput("", tuple(sizes), counts, self._tally()), path
 
     @contextmanager
     def _spiller(self, partitions: int, ranges: Ranges | None = None) -> Iterator[Spiller]:

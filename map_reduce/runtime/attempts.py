@@ -60,7 +60,7 @@ from map_reduce.core.messages import (
     StopAttempt,
 )
 from map_reduce.errors import ClusterError, MapReduceError
-from map_reduce.ports import BlockStore, Clock, WorkerPool
+from map_reduce.ports import BlockStore, Clock, Made, WorkerPool
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.fetching import Fetcher, LostSource
 from map_reduce.runtime.peers import Peers
@@ -124,7 +124,7 @@ class Attempts:
             attempts_max=attempts_max,
             give_up_s=give_up_s,
             is_over=is_over,
-            holds=lambda name: store.path_of(name) is not None,
+            holds=lambda name: store.bytes_of(name) is not None or store.path_of(name) is not None,
         )
         self._checks: OrderedDict[str, CheckVerdict] = OrderedDict()
 
@@ -209,8 +209,8 @@ class Attempts:
             return self._services.wants(order)
 
     def _feed(self, order: StartAttempt) -> None:
-        def ended(outcome: Outcome, path: Path | None) -> None:
-            self._threads.run(lambda: self._settle(order, outcome, path))
+        def ended(outcome: Outcome, made: Made) -> None:
+            self._threads.run(lambda: self._settle(order, outcome, made))
 
         try:
             local = self._fetcher.fetch(order)
@@ -230,7 +230,7 @@ class Attempts:
         return Failed(Failure(kind, message), retry=True, lost_source=source)
 
     def _feed_check(self, order: StartAttempt) -> None:
-        def ended(outcome: Outcome, path: Path | None) -> None:
+        def ended(outcome: Outcome, made: Made) -> None:
             failure = outcome.failure if isinstance(outcome, Failed) else None
             sampled = outcome if isinstance(outcome, Sampled) else None
             with self._lock:
@@ -243,15 +243,15 @@ class Attempts:
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for it
             ended(self._not_fetched(order, error), None)
 
-    def _settle(self, order: StartAttempt, outcome: Outcome, path: Path | None) -> None:
+    def _settle(self, order: StartAttempt, outcome: Outcome, made: Made) -> None:
         """Keep the output of an attempt that ended, and report."""
         self._fetcher.forget(order)
         if not self._wanted(order):
-            if path is not None:
-                path.unlink(missing_ok=True)
+            if isinstance(made, Path):
+                made.unlink(missing_ok=True)
             return
         try:
-            outcome = self._keep(order, outcome, path)
+            outcome = self._keep(order, outcome, made)
         except Exception as error:  # a full disk, or a defect: the master must hear of it
             if not isinstance(error, MapReduceError | OSError):
                 log.exception("the output of %s could not be kept", order.attempt)
@@ -261,28 +261,33 @@ class Attempts:
             self._services.ended(order, outcome)
         self._report(order)
 
-    def _keep(self, order: StartAttempt, outcome: Outcome, path: Path | None) -> Outcome:
+    def _keep(self, order: StartAttempt, outcome: Outcome, made: Made) -> Outcome:
         if isinstance(order.work, ReduceWork) and isinstance(outcome, ReduceOutput):
             part = outcome.part
             if len(part.inline) > INLINE_BYTES_MAX:
                 ref = self._blocks.put(names.result(order.attempt), part.inline)
                 part = msgspec.structs.replace(part, inline=b"", ref=ref)
                 return msgspec.structs.replace(outcome, part=part)
-        if path is None:
+        if made is None:
             return outcome
         if isinstance(outcome, MapOutput):
             name = names.map_output(order.attempt)
-            self._store.adopt_file(BlockRef(name, path.stat().st_size, b""), path)
+            if isinstance(made, bytes):
+                self._store.adopt_bytes(BlockRef(name, len(made), b""), made)
+            else:
+                self._store.adopt_file(BlockRef(name, made.stat().st_size, b""), made)
             return msgspec.structs.replace(outcome, name=name)
+        if isinstance(made, bytes):
+            return outcome  # only of a map can there be any
         if isinstance(outcome, ReduceOutput) and outcome.part.ref is not None:
             choices = [names.result(order.attempt, choice) for choice in range(CHOICES)]
             name = self._blocks.choose(choices, outcome.part.ref.size_bytes)
             ref = msgspec.structs.replace(outcome.part.ref, name=name)
-            self._blocks.put_file(ref, path)
+            self._blocks.put_file(ref, made)
             return msgspec.structs.replace(
                 outcome, part=msgspec.structs.replace(outcome.part, ref=ref)
             )
-        path.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
         return outcome
 
     def _report(self, order: StartAttempt) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from map_reduce.core.messages import (
@@ -118,24 +121,36 @@ class Fetcher:
         return tuple(found)
 
     def _fetch_sources(self, order: StartAttempt, work: ReduceWork) -> tuple[LocalSource, ...]:
+        """In one file what is not in a file of this node, since to make many takes its time."""
         found = []
-        for number, source in enumerate(work.sources):
-            here = (
-                self._store.path_of(source.name)
-                if source.node == self._peers.member.address
-                else None
-            )
-            if here is not None:
-                found.append(LocalSource(here, source.offset, source.length_bytes))
-                continue
-            path = self._make_folder(order) / str(number)
-            try:
-                with open(path, "wb") as file:  # buffered: a short write must be an error
-                    for data in read_range(
-                        self._peers, source.node, source.name, source.offset, source.length_bytes
-                    ):
-                        file.write(data)
-            except MapReduceError as error:
-                raise LostSource(source, error) from error
-            found.append(LocalSource(path, 0, source.length_bytes))
+        path = self.folder(order) / "sources"
+        offset, me = 0, self._peers.member.address
+        with ExitStack() as stack:
+            file: BinaryIO | None = None
+            for source in work.sources:
+                small = self._store.bytes_of(source.name) if source.node == me else None
+                if small is None and source.node == me:
+                    here = self._store.path_of(source.name)
+                    if here is not None:
+                        found.append(LocalSource(here, source.offset, source.length_bytes))
+                        continue
+                if file is None:  # buffered: a short write must be an error
+                    self._make_folder(order)
+                    file = stack.enter_context(open(path, "wb"))
+                for data in self._pieces(source, small):
+                    file.write(data)
+                found.append(LocalSource(path, offset, source.length_bytes))
+                offset += source.length_bytes
         return tuple(found)
+
+    def _pieces(self, source: Source, small: bytes | None) -> Iterator[bytes]:
+        """The bytes of a source: out of this node's memory, or from the node that has it."""
+        if small is not None and len(small) >= source.offset + source.length_bytes:
+            yield small[source.offset : source.offset + source.length_bytes]
+            return
+        try:
+            yield from read_range(
+                self._peers, source.node, source.name, source.offset, source.length_bytes
+            )
+        except MapReduceError as error:
+            raise LostSource(source, error) from error

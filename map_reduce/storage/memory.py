@@ -54,11 +54,17 @@ class MemoryBlockStore:
             return True
 
     def adopt_file(self, ref: BlockRef, path: Path) -> None:
-        data = path.read_bytes()
+        self.adopt_bytes(ref, path.read_bytes())
         path.unlink()
+
+    def adopt_bytes(self, ref: BlockRef, data: bytes) -> None:
         with self._lock:
             self._remove(ref.name)
             self._add(ref, data)
+
+    def bytes_of(self, name: str) -> bytes | None:
+        with self._lock:
+            return self._whole.get(name)
 
     def read(self, name: str, offset: int, length_bytes: int) -> tuple[bytes, int]:
         with self._lock:

@@ -42,6 +42,18 @@ class TieredBlockStore:
     def adopt_file(self, ref: BlockRef, path: Path) -> None:
         self._disk.adopt_file(ref, path)
 
+    def adopt_bytes(self, ref: BlockRef, data: bytes) -> None:
+        with self._demotion:
+            room = self._memory_bytes_max - self._memory.held_bytes
+            if len(data) > min(SMALL_BYTES_MAX, room):
+                self._disk.adopt_bytes(ref, data)
+                return
+            self._refs[ref.name] = ref
+            self._memory.adopt_bytes(ref, data)
+
+    def bytes_of(self, name: str) -> bytes | None:
+        return self._memory.bytes_of(name)
+
     def read(self, name: str, offset: int, length_bytes: int) -> tuple[bytes, int]:
         try:
             return self._memory.read(name, offset, length_bytes)
@@ -52,7 +64,11 @@ class TieredBlockStore:
         with self._demotion:
             if self._memory.holds(name):
                 ref = self._refs[name]
-                self._disk.put_piece(ref, 0, self._memory.read(name, 0, ref.size_bytes)[0])
+                data, _ = self._memory.read(name, 0, ref.size_bytes)
+                if ref.digest:
+                    self._disk.put_piece(ref, 0, data)
+                else:
+                    self._disk.adopt_bytes(ref, data)
                 self._memory.take(name)
                 del self._refs[name]
         return self._disk.path_of(name)

@@ -19,7 +19,7 @@ from pathlib import Path
 from map_reduce.core.messages import Outcome, Running, StartAttempt
 from map_reduce.errors import Refused
 from map_reduce.execution.attempt import Tracker, run_attempt
-from map_reduce.ports import LocalInput
+from map_reduce.ports import LocalInput, Made
 from map_reduce.workers.failures import escaped
 from map_reduce.workers.loaded import LoadedByJob
 from map_reduce.workers.tasks import Task, matches
@@ -60,7 +60,7 @@ class InlineWorkerPool:
         self,
         order: StartAttempt,
         local: LocalInput,
-        ended: Callable[[Outcome, Path | None], None],
+        ended: Callable[[Outcome, Made], None],
     ) -> None:
         """As :class:`map_reduce.ports.WorkerPool`.
 

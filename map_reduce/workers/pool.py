@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 from map_reduce.core.messages import Outcome, Running, StartAttempt
 from map_reduce.errors import Refused
-from map_reduce.ports import LocalInput
+from map_reduce.ports import LocalInput, Made
 from map_reduce.workers.child import Launch
 from map_reduce.workers.confinement import DEFAULT_LIMITS, Limits
 from map_reduce.workers.fair_queue import FairQueue
@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 class _Report(NamedTuple):
     task: Task
     outcome: Outcome
-    path: Path | None
+    made: Made
 
 
 class ProcessWorkerPool:
@@ -123,7 +123,7 @@ class ProcessWorkerPool:
         self,
         order: StartAttempt,
         local: LocalInput,
-        ended: Callable[[Outcome, Path | None], None],
+        ended: Callable[[Outcome, Made], None],
     ) -> None:
         """Run it when a slot is free; see :class:`map_reduce.ports.WorkerPool`.
 
@@ -222,10 +222,10 @@ class ProcessWorkerPool:
 
     # -------------------------------------------------------------- reports
 
-    def _finished(self, task: Task, outcome: Outcome | None, path: Path | None) -> None:
+    def _finished(self, task: Task, outcome: Outcome | None, made: Made) -> None:
         """From a slot's thread."""
         if outcome is not None:
-            self._reports.put(_Report(task, outcome, path))
+            self._reports.put(_Report(task, outcome, made))
 
     def _report_all(self) -> None:
         while (report := self._reports.get()) is not None:
@@ -233,11 +233,11 @@ class ProcessWorkerPool:
                 wanted = report.task in self._unreported
                 self._unreported.discard(report.task)
             if not wanted:
-                if report.path is not None:
-                    report.path.unlink(missing_ok=True)
+                if isinstance(report.made, Path):
+                    report.made.unlink(missing_ok=True)
                 continue
             try:
-                report.task.ended(report.outcome, report.path)
+                report.task.ended(report.outcome, report.made)
             except Exception:  # noqa: BLE001  the others' reports must still be made
                 _log.exception("the callback of %s failed", report.task.order.attempt)
 

@@ -126,6 +126,7 @@ class WorkerProcess:
         cpu_s, began_s = time.process_time(), time.monotonic()
         self._watch = watch = Watch(began_s)
         note: Note | None = None
+        small = bytearray()
         try:
             self._tracker = tracker = Tracker()
             if run.order.careful:
@@ -137,9 +138,8 @@ class WorkerProcess:
             with bounded(mb_max):
                 functions = self._functions.get(order, local.functions)
                 gauge = MemoryGauge(bound_of(mb_max, self._limits.slots))
-                outcome, path = run_attempt(
-                    order, local, run.output_path(), tracker, functions, self._node, gauge
-                )
+                given = order, local, run.output_path(), tracker, functions, self._node, gauge
+                outcome, path = run_attempt(*given, small)
         except BaseException as error:  # noqa: BLE001  user code may raise SystemExit and worse
             outcome, path = escaped(error, run.order.attempt, self._node), None
         self._running = None
@@ -149,7 +149,8 @@ class WorkerProcess:
         outcome = _with_times(outcome, cpu_s, wall_s, watch)
         recycle = _flush() or surroundings.restore() or _mistrusted(outcome)
         try:
-            self._connection.send(Ended(outcome, path is not None, recycle))
+            made = bytes(small) if isinstance(outcome, MapOutput) and path is None else None
+            self._connection.send(Ended(outcome, path is not None, recycle, made))
         except ProtocolError as error:
             failed = escaped(error, run.order.attempt, self._node)
             self._connection.send(Ended(failed, False, recycle))

@@ -10,17 +10,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
 from map_reduce.core.messages import Outcome, StartAttempt
 from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.errors import ProtocolError
+from map_reduce.execution.map_output import SMALL_BYTES_MAX
 from map_reduce.ports import LocalInput, LocalSource
 
 FRAME_BYTES_MAX = 256 << 20
-"""A longer frame than this is a mistake. Outputs travel as files, not in here."""
+"""A longer frame than this is a mistake. What is large travels as a file, not in here."""
 
 EXIT_CONNECTION_CLOSED = 113
 """How a worker process exits on finding that user code closed its connection."""
@@ -90,12 +91,14 @@ class Ended(_Frame, frozen=True):
     """The attempt is over.
 
     ``output``: there is a file at the path that Run named. ``recycle``: why this process must
-    not be used again, empty where it may.
+    not be used again, empty where it may. ``small``: the output itself, where there is one and no
+    file.
     """
 
     outcome: Outcome
     output: bool
     recycle: str
+    small: Annotated[bytes, msgspec.Meta(max_length=SMALL_BYTES_MAX)] | None = None
 
 
 ToWorker = Run | Forget

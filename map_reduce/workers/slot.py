@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from map_reduce.core.messages import Failed, Outcome
+from map_reduce.ports import Made
 from map_reduce.workers import failures
 from map_reduce.workers.child import Child, Launch
 from map_reduce.workers.fair_queue import FairQueue
@@ -27,7 +28,7 @@ START_WAIT_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-Finished = Callable[[Task, Outcome | None, Path | None], None]
+Finished = Callable[[Task, Outcome | None, Made], None]
 """Called by a slot's thread when an attempt is over; the outcome is None where it was stopped."""
 
 
@@ -135,11 +136,11 @@ class Slot:
             for job_id in forget:
                 self._child.send(Forget(job_id))
         if task is not None:
-            outcome, path = self._attempt(task)
+            outcome, made = self._attempt(task)
             with self._lock:
                 self._queue.end(task)
                 self.task = self._queue.take()
-            self._finished(task, outcome, path)
+            self._finished(task, outcome, made)
             return True
         if self._child is None and (self._start_soon or expected):
             self._start_soon = False
@@ -152,7 +153,7 @@ class Slot:
             self._clear_away()
         return True
 
-    def _attempt(self, task: Task) -> tuple[Outcome | None, Path | None]:
+    def _attempt(self, task: Task) -> tuple[Outcome | None, Made]:
         """What became of it; no outcome where it was stopped or the pool closes."""
         try:
             failed = self._make_ready(task)
@@ -182,7 +183,7 @@ class Slot:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _supervise(self, task: Task, folder: Path) -> tuple[Outcome | None, Path | None]:
+    def _supervise(self, task: Task, folder: Path) -> tuple[Outcome | None, Made]:
         """Run it in the process, which is ready."""
         child = self._child
         assert child is not None
@@ -195,11 +196,11 @@ class Slot:
                 if isinstance(message, Report):
                     self._note_progress(task, message)
                 elif isinstance(message, Ended):
-                    path = self._deliver(task, message, output)
+                    made = self._deliver(task, message, output)
                     if task.order.careful:
                         note.unlink(missing_ok=True)
                     self._recycle_after(message)
-                    return message.outcome, path
+                    return message.outcome, made
             if self._is_unwanted(task):
                 self._replace_child()
                 return None, None
@@ -213,8 +214,10 @@ class Slot:
                 place = _place(task, note)
                 return failures.timed_out(task.order, self._launch.node, place, now_s), None
 
-    def _deliver(self, task: Task, ended: Ended, output: Path) -> Path | None:
+    def _deliver(self, task: Task, ended: Ended, output: Path) -> Made:
         """Take the output, which is complete, out of the process's reach."""
+        if ended.small is not None:
+            return ended.small
         if not ended.output:
             if isinstance(ended.outcome, Failed):
                 output.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from map_reduce.core.messages import AttemptId, Outcome, StartAttempt
-from map_reduce.ports import LocalInput
+from map_reduce.ports import LocalInput, Made
 
 
 @dataclass(eq=False)
@@ -17,7 +17,7 @@ class Task:
     number: int  # within the pool
     order: StartAttempt
     local: LocalInput
-    ended: Callable[[Outcome, Path | None], None]
+    ended: Callable[[Outcome, Made], None]
     stopped: bool = False
     records: int = 0
     bytes_in: int = 0

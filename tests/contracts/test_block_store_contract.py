@@ -103,6 +103,36 @@ def test_a_file_is_adopted(store, tmp_path):
     assert store.read("job/map/0.0", 1, 3) == (b"ell", 5)
 
 
+def test_bytes_are_adopted(store):
+    name = "job/map/0.0"
+    store.adopt_bytes(BlockRef(name, 5, b""), b"hello")
+    assert store.read(name, 1, 3) == (b"ell", 5)
+    assert store.bytes_of(name) in (b"hello", None)
+    assert store.bytes_of("job/map/1.0") is None
+    assert store.usage() == (1, 5)
+    assert store.refs() == ()
+    path = store.path_of(name)
+    assert path is None or path.read_bytes() == b"hello"
+    assert store.read(name, 0, 9) == (b"hello", 5)
+    assert store.delete_prefix("job/") == 1
+    assert store.usage() == (0, 0)
+
+
+def test_adopted_bytes_stay_in_memory_while_there_is_room(tmp_path):
+    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    store = TieredBlockStore(disk, memory_bytes_max=8)
+    for name in ("a", "b", "c"):
+        store.adopt_bytes(BlockRef(name, 4, b""), b"1234")
+    assert [store.bytes_of(name) for name in ("a", "b", "c")] == [b"1234", b"1234", None]
+    assert disk.usage() == (1, 4)
+    assert store.read("c", 0, 9) == (b"1234", 4)
+    store.discard("a")
+    assert store.bytes_of("a") is None
+    store.adopt_bytes(BlockRef("d", 4, b""), b"5678")
+    assert store.bytes_of("d") == b"5678"
+    store.close()
+
+
 def test_the_prefix_must_match_from_the_start(store):
     for name in ("a/1", "a/2", "b/a/1"):
         store.put_piece(block(name, b"z"), 0, b"z")

@@ -108,11 +108,24 @@ def test_counts_are_those_of_the_attempt(pool: WorkerPool) -> None:
 
 
 def test_a_map_output_is_a_file_that_the_callee_owns(pool: WorkerPool) -> None:
-    outcome, path = start(pool, order(lambda index, item: [(item, 1)], [1], phase="map")).next()
+    large = "x" * (1 << 20)
+    outcome, path = start(pool, order(lambda index, item: [(item, large)], [1], phase="map")).next()
     assert isinstance(outcome, MapOutput)
-    assert path is not None
+    assert isinstance(path, Path)
     assert path.stat().st_size == sum(outcome.sizes)
     path.unlink()
+
+
+def test_a_small_map_output_may_come_as_bytes(pool: WorkerPool) -> None:
+    outcome, made = start(pool, order(lambda index, item: [(item, 1)], [1], phase="map")).next()
+    assert isinstance(outcome, MapOutput)
+    if isinstance(made, Path):
+        data = made.read_bytes()
+        made.unlink()
+    else:
+        assert made is not None
+        data = made
+    assert len(data) == sum(outcome.sizes) > 0
 
 
 def test_functions_may_come_in_a_file(pool: WorkerPool, tmp_path: Path) -> None:
@@ -258,9 +271,9 @@ def test_stop_takes_what_matches_out_of_the_queue(
     let_on(way_on)
     blocker.outcome()
     for name in left:
-        path = queued[name].next()[1]
-        if path is not None:
-            path.unlink()
+        made = queued[name].next()[1]
+        if isinstance(made, Path):
+            made.unlink()
     assert all(ends.is_empty for name, ends in queued.items() if name not in left)
 
 

@@ -13,6 +13,7 @@ from map_reduce.core.messages import (
     AttemptEnded,
     AttemptId,
     AttemptsRunning,
+    BlockRef,
     Busy,
     Checked,
     CheckFunctions,
@@ -45,6 +46,7 @@ from map_reduce.runtime.attempts import CHECK_INLINE_BYTES_MAX, CHECKS_KEPT_MAX,
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.peers import Peers
 from map_reduce.storage.disk import DiskBlockStore
+from map_reduce.storage.tiered import TieredBlockStore
 
 ME = Member(Address("me", 1), 1)
 MASTER = Address("master", 2)
@@ -119,22 +121,26 @@ def store(tmp_path):
     return DiskBlockStore(tmp_path / "blocks", temporary=True)
 
 
-@pytest.fixture
-def attempts(world, pool, store, tmp_path):
+def attempts_of(world, pool, store, scratch):
     peers = Peers(world, timeout_s=1, me=ME)
-    (tmp_path / "fetched").mkdir()
-    made = Attempts(
+    return Attempts(
         peers=peers,
         blocks=RingBlocks(peers, lambda target: (ME,), replicas=1, store=store),
         store=store,
         pool=pool,
         clock=world,
-        scratch=tmp_path / "fetched",
+        scratch=scratch,
         attempts_max=2,
         give_up_s=30,
         inquire=world.inquire,
         is_over=world.over.__contains__,
     )
+
+
+@pytest.fixture
+def attempts(world, pool, store, tmp_path):
+    (tmp_path / "fetched").mkdir()
+    made = attempts_of(world, pool, store, tmp_path / "fetched")
     yield made
     made.close()
 
@@ -200,6 +206,67 @@ def test_a_map_output_is_kept_under_the_attempts_name(attempts, pool, world, sto
     assert store.read(outcome.name, 0, 99) == (b"segment", 7)
     attempts.end_job("job", blocks=False)
     assert store.usage() == (0, 0)
+
+
+def test_a_small_map_output_is_kept_without_a_file_and_found_by_a_new_master(world, pool, tmp_path):
+    (tmp_path / "fetched").mkdir()
+    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    store = TieredBlockStore(disk, memory_bytes_max=100)
+    attempts = attempts_of(world, pool, store, tmp_path / "fetched")
+    for task, made in enumerate((b"segment", b"")):
+        attempts.start(order(task))
+        assert pool.arrived.acquire(timeout=WAIT_S)
+        end(pool, order(task), MapOutput("", (len(made),), Counts()), made)
+        assert world.arrived.acquire(timeout=WAIT_S)
+    mapped = [message.outcome.name for message in world.heard]
+    assert [store.bytes_of(name) for name in mapped] == [b"segment", b""]
+    world.answer = None
+    answer = attempts.adopt(adoption(outputs=(OutputKey(0, 0, 1), OutputKey(7, 0, 1))))
+    assert answer.lost == (7,)
+    assert disk.usage() == (0, 0)
+    attempts.close()
+
+
+def test_small_map_outputs_of_this_node_are_read_by_a_reduce_task_out_of_one_file(
+    world, pool, tmp_path
+):
+    (tmp_path / "fetched").mkdir()
+    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    store = TieredBlockStore(disk, memory_bytes_max=100)
+    attempts = attempts_of(world, pool, store, tmp_path / "fetched")
+    large = tmp_path / "large"
+    large.write_bytes(b"and a large one")
+    store.adopt_bytes(BlockRef("job/map/0.0", 9, b""), b"123456789")
+    store.adopt_file(BlockRef("job/map/1.0", 15, b""), large)
+    store.adopt_bytes(BlockRef("job/map/2.0", 3, b""), b"abc")
+    sources = (
+        Source(ME.address, "job/map/0.0", 2, 4),
+        Source(ME.address, "job/map/1.0", 4, 11),
+        Source(ME.address, "job/map/2.0", 0, 3),
+    )
+    attempts.start(order(work=ReduceWork.of(0, 1, 3, sources)))
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    [(local, _)] = pool.given.values()
+    seen = []
+    for path, offset, length in local.sources:
+        seen.append(path.read_bytes()[offset : offset + length])
+    assert seen == [b"3456", b"a large one", b"abc"]
+    assert local.sources[0].path == local.sources[2].path
+    attempts.close()
+    assert disk.usage() == (1, 15)
+
+
+def test_a_map_output_that_ends_too_early_is_lost(world, pool, tmp_path):
+    (tmp_path / "fetched").mkdir()
+    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    store = TieredBlockStore(disk, memory_bytes_max=100)
+    attempts = attempts_of(world, pool, store, tmp_path / "fetched")
+    store.adopt_bytes(BlockRef("job/map/0.0", 3, b""), b"abc")
+    source = Source(ME.address, "job/map/0.0", 0, 4)
+    attempts.start(order(work=ReduceWork.of(0, 1, 1, (source,))))
+    assert world.arrived.acquire(timeout=WAIT_S)
+    assert world.heard[0].outcome.lost_source == source
+    attempts.close()
 
 
 def test_a_report_that_is_not_answered_is_repeated_with_the_signs_of_life(attempts, pool, world):

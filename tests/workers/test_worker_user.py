@@ -152,7 +152,8 @@ def test_user_code_is_another_user(scratch: Path, tmp_path: Path, nobody: Worker
         assert seen["ids"] == [(nobody.uid, nobody.uid, nobody.gid, ())]
         assert seen["home"] == [nobody.home]
         assert seen["read"] == ["PermissionError", "input"]
-        started = start(pool, order(_who, [[]], phase="map"))
+        large = "x" * (1 << 20)  # a small output is no file
+        started = start(pool, order(lambda index, item: [(item, large)], [1], phase="map"))
         outcome, path = started.next()
         assert isinstance(outcome, MapOutput), outcome
         assert path is not None

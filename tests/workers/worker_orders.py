@@ -32,7 +32,7 @@ from map_reduce.core.messages import (
     WholeWork,
     Work,
 )
-from map_reduce.ports import LocalInput, WorkerPool
+from map_reduce.ports import LocalInput, Made, WorkerPool
 from map_reduce.workers.pool import ProcessWorkerPool
 
 NODE = "127.0.0.1:4711"
@@ -95,12 +95,12 @@ class Ends:
     """A callback for submit that keeps what it is called with."""
 
     def __init__(self) -> None:
-        self._ends: SimpleQueue[tuple[Outcome, Path | None]] = SimpleQueue()
+        self._ends: SimpleQueue[tuple[Outcome, Made]] = SimpleQueue()
 
-    def __call__(self, outcome: Outcome, path: Path | None) -> None:
-        self._ends.put((outcome, path))
+    def __call__(self, outcome: Outcome, made: Made) -> None:
+        self._ends.put((outcome, made))
 
-    def next(self) -> tuple[Outcome, Path | None]:
+    def next(self) -> tuple[Outcome, Made]:
         return self._ends.get(timeout=WAIT_S)
 
     def outcome(self) -> Outcome:
