@@ -19,6 +19,8 @@ import workloads
 from map_reduce.client.server_interface import ServerInterface
 from map_reduce.job import Files
 
+RECORD_BYTES = 100
+
 
 def open_session() -> ServerInterface:
     server = ServerInterface(quiet=True, progress=False)
@@ -33,13 +35,20 @@ def run(server: ServerInterface, workload: str, path: str, out: str) -> Any:
     map_, reduce = workloads.MAP[workload], workloads.REDUCE[workload]
     combine = reduce if workload in workloads.COMBINES else None
     data = workloads.w6_input(workload) if path == "-" else files_in(path)
+    if workload == "w3":
+        return sort(server, data, map_, reduce, out)
     server.startup(data, map_, reduce, combine=combine)
-    results = server.await_results()
-    if workload != "w3":
-        return results
-    with open(os.path.join(out, "part-0"), "w", newline="\n") as file:
-        file.writelines(key + rest + "\n" for key in sorted(results) for rest in results[key])
-    return sum(map(len, results.values()))
+    return server.await_results()
+
+
+def sort(server: ServerInterface, data: Any, map_: Any, reduce: Any, out: str) -> int:
+    """The records are written by the tasks that reduce."""
+
+    def lines(key: str, rests: list[str]) -> list[str]:
+        return [key + rest for rest in reduce(key, rests)]
+
+    paths = server.startup(data, map_, lines, sort=True, save_as="lines").save(out)
+    return sum(path.stat().st_size for path in paths) // RECORD_BYTES
 
 
 def files_in(path: str) -> Files:

@@ -16,7 +16,7 @@ The layers, from what users see inwards; each imports only from those after it:
     transport, storage, workers, execution     the world: network, blocks, processes, user code
     ports                    what the runtime needs of the world
     core                     the ring, the records and the scheduling, as pure code
-    job, counters, reducers, ordering, errors     what users write, and what can go wrong
+    job, counters, reducers, ordering, formats, errors     what users write, and what can go wrong
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--format",
         default="jsonl",
-        choices=("jsonl", "text", "csv", "pickle"),
+        choices=("jsonl", "text", "csv", "lines", "pickle"),
         help="of these files (default jsonl)",
     )
     run.add_argument(
@@ -245,13 +245,15 @@ def _run(options: argparse.Namespace) -> int:
         from map_reduce.client.saving import made_folder
 
         made_folder(options.output)  # rather now than when the job is done
-    sorting: dict[str, Any] = {"sort": options.sort}
+    asked_of_results: dict[str, Any] = {"sort": options.sort}
+    if options.output is not None and options.format != "pickle":
+        asked_of_results["save_as"] = options.format
     if options.sort_values is not None:
         by = options.sort_values
-        sorting["sort_values"] = load_function(by, "sort-values") if by else True
+        asked_of_results["sort_values"] = load_function(by, "sort-values") if by else True
     with ServerInterface(options.address, certs=options.certs_folder) as server:
         files = Files(*options.files, encoding=options.encoding)
-        job = server.startup(files, **functions, **sorting, options=asked)
+        job = server.startup(files, **functions, **asked_of_results, options=asked)
         if options.output is not None:
             job.save(options.output, options.format)
         else:

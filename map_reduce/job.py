@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from map_reduce.errors import ConfigError, FunctionError, InputTypeError, shortened
+from map_reduce.formats import TEXTS, check_format
 from map_reduce.reducers import Reducer
 
 MapFunction = Callable[[Any, Any], Any]
@@ -165,10 +166,12 @@ class Job:
         sort: give results in the order of their keys. ``docs/sorting.md`` says which that is.
         sort_values: give reduce the values of each key in order; True, or a function that gives
             for a value what it is sorted by, as ``key`` for :func:`sorted`.
+        save_as: let the tasks that reduce write the files that :meth:`JobHandle.save` gives, as
+            "jsonl", "text", "csv" or "lines", instead of results that are fetched; "": don't.
 
     Raises:
         FunctionError: one of the functions is not callable.
-        ConfigError: ``sort`` or ``sort_values`` is something else.
+        ConfigError: ``sort``, ``sort_values`` or ``save_as`` is something else.
     """
 
     map: MapFunction
@@ -178,8 +181,11 @@ class Job:
     options: Options = Options()
     sort: bool = False
     sort_values: bool | Callable[[Any], Any] = False
+    save_as: str = ""
 
     def __post_init__(self) -> None:
+        if self.save_as:
+            check_format(self.save_as, TEXTS)
         if type(self.sort_values) is not bool and not callable(self.sort_values):
             raise ConfigError(
                 f"sort_values is {self.sort_values!r}; it may be True, False, or a function that "

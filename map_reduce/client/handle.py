@@ -10,14 +10,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from map_reduce.client.asking import ENDED, JobSource
 from map_reduce.client.failures import error_of
 from map_reduce.client.inputs import InRing, ItemInput, RingInput, Source
 from map_reduce.client.progress import Bar, JobProgress, TimeSeen
 from map_reduce.client.report import JobReport
-from map_reduce.client.results import Pairs, dict_of, pieces_of, splits_of
+from map_reduce.client.results import Pairs, dict_of, form_of, pieces_of, splits_of
 from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
     CancelJob,
@@ -27,6 +27,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.errors import (
     ClusterError,
+    ConfigError,
     JobError,
     JobLostError,
     JobTimeoutError,
@@ -47,6 +48,9 @@ POLL_S_MIN, POLL_S_MAX, POLL_SHARE = 0.001, 0.2, 0.05
 """The pause between two questions is a share of the time waited so far, within bounds: so a
 short job is not kept waiting, and a long one not asked for without end. A node in this very process
 tells when the job has ended; it is asked every ``POLL_S_MAX``, for the progress bar."""
+
+
+StatusOrNone = TypeVar("StatusOrNone", JobStatus, JobStatus | None)
 
 
 class Skipped(NamedTuple):
@@ -190,13 +194,14 @@ class JobHandle(InRing):
             UserCodeError, InputError: what your functions or input did; a failure in your code
                 can also be caught as its own type, as in ``except ZeroDivisionError``.
             JobCancelledError: it was cancelled.
+            JobError: the results are text, as ``save_as`` says; :meth:`save` fetches them.
             JobTimeoutError: it takes longer than ``timeout_s`` seconds; it goes on.
             JobLostError: for 15 seconds nobody answers, or nobody knows the job any more. That a
                 node died is no reason: another goes on with the job.
         """
         with self._waiting(timeout_s) as start_s:
             if self._results is None:
-                status = self._successful(start_s, timeout_s)
+                status = self._of_pairs(self._successful(start_s, timeout_s))
                 self._results = self._fetch(status)
                 self.release()
                 self._tell()
@@ -210,27 +215,31 @@ class JobHandle(InRing):
         the job is released; a stream that was left before can begin again.
 
         Raises:
-            JobError: the results are released, as after another stream or :meth:`save`.
+            JobError: the results are released, as after another stream or :meth:`save`; or text, as
+                ``save_as`` says.
             Others, as :meth:`result` does: before the first result or between any two of them.
         """
-        return (pair for part in self._parts(timeout_s) for pairs in part for pair in pairs)
+        status = self._of_pairs(self._unreleased(timeout_s))
+        return (pair for part in self._each_part(status) for pairs in part for pair in pairs)
 
     def save(
         self,
         folder: str | os.PathLike[str],
-        format: str = "jsonl",
+        format: str = "",
         timeout_s: float | None = None,
     ) -> list[Path]:
         """Wait for the end, and write the results into files ``part-00000…`` of a folder.
 
         A file holds what one task has made, keys in its order. Only once all of them are complete
-        do they get their names, and is the job released; else nothing of them is left.
+        do they get their names, and is the job released; else nothing of them is left. Where the
+        job was started with ``save_as``, its tasks have written the files, and they are fetched.
 
         Args:
             folder: made if missing; empty otherwise.
-            format: "jsonl", a ``[key, value]`` for each line, tuples as lists; "text",
+            format: "jsonl", the default, a ``[key, value]`` for each line, tuples as lists; "text",
                 ``key<TAB>value`` by ``str``; "csv", where a tuple or list is several columns;
-                "pickle", lists of (key, value) pairs, one after another until the file ends.
+                "lines", each value a line, or a list of lines, without keys; "pickle", lists of
+                (key, value) pairs, one after another until the file ends.
 
         Returns:
             The files, in order.
@@ -238,14 +247,25 @@ class JobHandle(InRing):
         Raises:
             OutputError: the folder is not empty, the disk is full, or a result cannot be written
                 in that format; names it.
-            ConfigError: there is no such format.
+            ConfigError: there is no such format, or the files are in another already.
             Others, as :meth:`stream` does.
         """
-        from map_reduce.client.saving import check_format, made_folder, save
+        from map_reduce.client.saving import made_folder, save, save_written
+        from map_reduce.formats import check_format
 
-        check_format(format)
+        if format:
+            check_format(format)
         path = made_folder(folder)
-        return save(self._parts(timeout_s), path, format)
+        status = self._unreleased(timeout_s)
+        form = "" if status is None else form_of(status)
+        if status is None or not form:
+            return save(self._each_part(status), path, format or "jsonl")
+        if format not in ("", form):
+            raise ConfigError(
+                f"the tasks of job {self.id} have written its results as {form}, as its save_as "
+                f"says, so that they cannot be saved as {format}"
+            )
+        return save_written(self._released_after(status), path, form, self._access)
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait for the end, and leave the results where they are. Raises as :meth:`result`."""
@@ -280,6 +300,7 @@ class JobHandle(InRing):
             status = self._successful(start_s, None)
             if self._released:
                 raise JobError(f"the results of job {self.id} were released; start it again")
+            self._of_pairs(status)
             return RingInput(splits_of(self._all_parts(status)))
 
     # ------------------------------------------------------------------ inside
@@ -378,21 +399,36 @@ class JobHandle(InRing):
                 pause_s = min(max(POLL_S_MIN, waited_s * POLL_SHARE), pause_s_max)
                 hearing.pause(pause_s, pause_s_max)
 
-    def _parts(self, timeout_s: float | None) -> Iterator[Iterator[Pairs]]:
-        """Wait for the end; the results, part by part and some at a time."""
+    def _unreleased(self, timeout_s: float | None) -> JobStatus | None:
+        """Wait for the end. None: the results were fetched, and are in this handle."""
         with self._waiting(timeout_s) as start_s:
             if self._results is not None:
-                return iter([iter([list(self._results.items())])])
+                return None
             if self._released:
                 raise JobError(f"the results of job {self.id} are released, and gone")
-            status = self._successful(start_s, timeout_s)
-        return self._each_part(status)
+            return self._successful(start_s, timeout_s)
 
-    def _each_part(self, status: JobStatus) -> Iterator[Iterator[Pairs]]:
-        for part in self._all_parts(status):
+    def _each_part(self, status: JobStatus | None) -> Iterator[Iterator[Pairs]]:
+        """The results, part by part and some at a time."""
+        if status is None:
+            yield iter([list((self._results or {}).items())])
+            return
+        for part in self._released_after(status):
             yield pieces_of(part, self._access, self.id)
+
+    def _released_after(self, status: JobStatus) -> Iterator[OutputPart]:
+        yield from self._all_parts(status)
         self.release()
         self._tell()
+
+    def _of_pairs(self, status: StatusOrNone) -> StatusOrNone:
+        """The same status. Raises JobError where results are text."""
+        if status is not None and (form := form_of(status)):
+            raise JobError(
+                f"the tasks of job {self.id} have written its results as {form}, as its save_as "
+                "says: fetch them with save(folder), or start it without save_as"
+            )
+        return status
 
     def _all_parts(self, status: JobStatus) -> Iterator[OutputPart]:
         parts, given = status.parts, 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from map_reduce.client.shipping import unpickle_next
-from map_reduce.core.messages import OutputPart, PartItems
+from map_reduce.core.messages import JobStatus, OutputPart, PartItems
 from map_reduce.errors import UserCodeError
 from map_reduce.server.access import Access
 
@@ -57,6 +57,11 @@ def dict_of(parts: Iterable[OutputPart], access: Access, job_id: str) -> dict[An
         for keys, values in lists_of(part, access, job_id):
             results.update(zip(keys, values, strict=True))
     return results
+
+
+def form_of(status: JobStatus) -> str:
+    """In which format the tasks of an ended job have written its results; "": they are pairs."""
+    return status.parts[0].form if status.parts else ""
 
 
 def splits_of(parts: Iterable[OutputPart]) -> tuple[PartItems, ...]:

@@ -2,30 +2,33 @@
 
 A file is written under a name that begins with a dot, and gets its own once all of them are
 complete. If that comes to nothing, whatever was written is deleted.
+
+Where a job was started with ``save_as``, its tasks have written what is to be in the files
+(``execution/formatted.py``), and each is brought here as it is: a copy on the same machine is
+another name of the same file, where the file system allows it.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TypeVar
 
 from map_reduce.client.results import Pairs
-from map_reduce.errors import ConfigError, OutputError, shortened
+from map_reduce.core.messages import OutputPart
+from map_reduce.errors import OutputError
+from map_reduce.formats import encoded, line_of, unfit
 from map_reduce.pickling import dumps
+from map_reduce.server.access import Access
 
-FORMATS = ("jsonl", "text", "csv", "pickle")
-_SUFFIXES = {"jsonl": ".jsonl", "text": ".txt", "csv": ".csv", "pickle": ".pickle"}
-_SCALARS = (str, int, float, bool, type(None))
-
-
-def check_format(format: str) -> None:
-    """Raises ConfigError where there is no such format."""
-    if format not in FORMATS:
-        raise ConfigError(f"results can be saved as {', '.join(FORMATS)}, not as {format!r}")
+_SUFFIXES = {
+    "jsonl": ".jsonl",
+    "text": ".txt",
+    "csv": ".csv",
+    "lines": ".txt",
+    "pickle": ".pickle",
+}
 
 
 def made_folder(folder: str | os.PathLike[str]) -> Path:
@@ -53,16 +56,52 @@ def save(parts: Iterable[Iterable[Pairs]], folder: Path, format: str) -> list[Pa
             be written.
         Exception: whatever ``parts`` raises.
     """
-    write = _WRITERS[format]
+    encode = _encoder(format)
+
+    def write(pieces: Iterable[Pairs], path: Path) -> None:
+        with open(path, "wb") as file:
+            for pairs in pieces:
+                file.write(encode(pairs))
+
+    return _written(parts, write, folder, format)
+
+
+def save_written(
+    parts: Iterable[OutputPart], folder: Path, format: str, access: Access
+) -> list[Path]:
+    """Bring each part, whose bytes are those of a file in this format, into a file of its own.
+
+    Raises:
+        OutputError: a file cannot be written.
+        ClusterError: no node that answers has a part.
+        Exception: whatever ``parts`` raises.
+    """
+
+    def write(part: OutputPart, path: Path) -> None:
+        path.write_bytes(part.inline)
+        if part.ref is not None:
+            mode = path.stat().st_mode
+            access.blocks.fetch(part.ref, path)
+            path.chmod(mode)  # it may be another name of a file of the node's
+
+    return _written(parts, write, folder, format)
+
+
+T = TypeVar("T")
+
+
+def _written(
+    parts: Iterable[T], write: Callable[[T, Path], None], folder: Path, format: str
+) -> list[Path]:
+    """All of the files, or none."""
     written: list[tuple[Path, Path]] = []
     renamed = 0
     try:
-        for number, pieces in enumerate(parts):
+        for number, part in enumerate(parts):
             path = folder / f"part-{number:05}{_SUFFIXES[format]}"
             unfinished = folder / f".{path.name}.unfinished"
             written.append((unfinished, path))
-            with open(unfinished, "wb") as file:
-                write(pieces, file)
+            write(part, unfinished)
         for unfinished, path in written:
             unfinished.rename(path)
             renamed += 1
@@ -76,75 +115,21 @@ def save(parts: Iterable[Iterable[Pairs]], folder: Path, format: str) -> list[Pa
     return [path for _, path in written]
 
 
-def _write_jsonl(pieces: Iterable[Pairs], file: BinaryIO) -> None:
-    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-    for pairs in pieces:
-        lines = []
-        for key, value in pairs:
-            try:
-                lines.append(encode([key, value]))
-            except (TypeError, ValueError, RecursionError) as error:
-                raise _unfit("JSON", key, value, str(error)) from error
-        _write_lines(lines, file)
+def _encoder(format: str) -> Callable[[Pairs], bytes]:
+    if format == "pickle":
+        return _pickled
+    line = line_of(format)
+    return lambda pairs: encoded([line(key, value) for key, value in pairs])
 
 
-def _write_text(pieces: Iterable[Pairs], file: BinaryIO) -> None:
-    for pairs in pieces:
-        lines = []
-        for key, value in pairs:
-            line = f"{key}\t{value}"
-            if "\n" in line or "\r" in line:
-                raise _unfit("a line of text", key, value, "it has a line end")
-            if "\t" in str(key):
-                raise _unfit("a line of text", key, value, "the key has the tab that ends keys")
-            lines.append(line)
-        _write_lines(lines, file)
-
-
-def _write_lines(lines: list[str], file: BinaryIO) -> None:
-    if lines:
-        file.write(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
-
-
-class _Utf8:
-    """What the csv module writes to: text in, bytes out."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, text: str) -> int:
-        return self._file.write(text.encode("utf-8", "surrogateescape"))
-
-
-def _write_csv(pieces: Iterable[Pairs], file: BinaryIO) -> None:
-    rows = csv.writer(_Utf8(file), lineterminator="\n")
-    for pairs in pieces:
-        for key, value in pairs:
-            row = [*_columns(key), *_columns(value)]
-            for column in row:
-                if not isinstance(column, _SCALARS):
-                    kind = type(column).__name__
-                    raise _unfit("a row of CSV", key, value, f"a column cannot be a {kind}")
-            rows.writerow(row)
-
-
-def _columns(given: Any) -> Iterator[Any]:
-    if isinstance(given, tuple | list):
-        yield from given
-    else:
-        yield given
-
-
-def _write_pickle(pieces: Iterable[Pairs], file: BinaryIO) -> None:
-    for pairs in pieces:
-        try:
-            data = dumps(pairs)
-        except MemoryError:
-            raise
-        except Exception as error:  # a user's __reduce__ may raise anything
-            key, value = next((pair for pair in pairs if not _pickles(pair)), pairs[0])
-            raise _unfit("a pickle", key, value, f"{type(error).__name__}: {error}") from error
-        file.write(data)
+def _pickled(pairs: Pairs) -> bytes:
+    try:
+        return dumps(pairs)
+    except MemoryError:
+        raise
+    except Exception as error:  # a user's __reduce__ may raise anything
+        key, value = next((pair for pair in pairs if not _pickles(pair)), pairs[0])
+        raise unfit("a pickle", key, value, f"{type(error).__name__}: {error}") from error
 
 
 def _pickles(pair: Any) -> bool:
@@ -153,19 +138,3 @@ def _pickles(pair: Any) -> bool:
     except Exception:  # noqa: BLE001  as above
         return False
     return True
-
-
-def _unfit(what: str, key: Any, value: Any, why: str) -> OutputError:
-    shown = shortened(f"{key!r}: {value!r}")
-    return OutputError(
-        f"a result cannot be written as {what}: {why}. It is {shown}. Let reduce return what can "
-        'be, or save it in another format; "pickle" takes nearly anything'
-    )
-
-
-_WRITERS: dict[str, Callable[[Iterable[Pairs], BinaryIO], None]] = {
-    "jsonl": _write_jsonl,
-    "text": _write_text,
-    "csv": _write_csv,
-    "pickle": _write_pickle,
-}

@@ -91,6 +91,7 @@ class ServerInterface:
         options: Options | None = None,
         sort: bool = False,
         sort_values: bool | Callable[[Any], Any] = False,
+        save_as: str = "",
     ) -> JobHandle:
         """Submit a job, and return without waiting for it.
 
@@ -102,7 +103,7 @@ class ServerInterface:
                 that it results in, straight from where it lies in the ring), a :class:`.Dataset`,
                 or a list of inputs with one of these two among them. A job that has not ended yet
                 is waited for, here.
-            map, reduce, combine, name, sort, sort_values: see :class:`map_reduce.Job`.
+            map, reduce, combine, name, sort, sort_values, save_as: see :class:`map_reduce.Job`.
             options: what is asked of its tasks, as in ``Options(on_bad_record="skip:10")``; see
                 :class:`map_reduce.Options`.
 
@@ -119,7 +120,7 @@ class ServerInterface:
         from map_reduce.client.submission import submit
 
         began_s = time.monotonic()
-        job = Job(map, reduce, combine, name, options or Options(), sort, sort_values)
+        job = Job(map, reduce, combine, name, options or Options(), sort, sort_values, save_as)
         self._access.check_usable()
         with contextlib.ExitStack() as undo:
             reads = [part for part in as_several(data) if isinstance(part, InRing)]

@@ -35,13 +35,13 @@ _registry_lock = threading.RLock()  # of cloudpickle's process-wide list of modu
 
 
 def pickle_functions(job: Job) -> bytes:
-    """The cloudpickled tuple (map, reduce, combine or None, sort, sort_values).
+    """The cloudpickled tuple (map, reduce, combine or None, sort, sort_values, save_as).
 
     Raises:
         FunctionError: one of them does not pickle; names the object at fault and how it is
             reached.
     """
-    functions = (job.map, job.reduce, job.combine, job.sort, job.sort_values)
+    functions = (job.map, job.reduce, job.combine, job.sort, job.sort_values, job.save_as)
     with _own_modules_by_value():
         try:
             return dumps(functions)

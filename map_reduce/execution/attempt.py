@@ -49,6 +49,7 @@ from map_reduce.errors import (
     ReduceError,
 )
 from map_reduce.execution.failures import Stopped, failure_of, on
+from map_reduce.execution.formatted import TextWriter, format_of, unformatted
 from map_reduce.execution.functions import LoadedFunctions, load_functions
 from map_reduce.execution.gauge import Gauge, MemoryGauge, bound_of
 from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
@@ -289,12 +290,14 @@ class _Attempt:
 
     @contextmanager
     def _reduce_side(self) -> Iterator[ReduceSide]:
-        with closing(ResultWriter(self._output)) as results:
+        form = format_of(self._functions.reduce)
+        writer = ResultWriter(self._output) if form is None else TextWriter(self._output, form)
+        with closing(writer) as results:
             given = self._functions, self._tracker, self._note, results, self._gauge
             folder = self._output.parent
             if self._guard is not None:
                 yield GuardedReduceSide(*given, folder, self._guard)
-            elif reduces_by_adding(self._functions.reduce):
+            elif reduces_by_adding(unformatted(self._functions.reduce)):
                 yield SumReduceSide(*given, folder)
             else:
                 yield ReduceSide(*given, folder)

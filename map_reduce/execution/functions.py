@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from map_reduce import reducers
 from map_reduce.errors import FunctionError
+from map_reduce.execution.formatted import Formatted
 from map_reduce.execution.pickles import load
 from map_reduce.ordering import IncomparableError, in_order
 
@@ -21,22 +22,36 @@ class LoadedFunctions(NamedTuple):
 
 
 def load_functions(pickled: bytes) -> LoadedFunctions:
-    """The pickled (map, reduce, combine or None, sorts, sort_values) as functions.
+    """The pickled (map, reduce, combine or None, sorts, sort_values, save_as) as functions.
 
     Raises:
         FunctionError: they do not unpickle here; says which module is missing.
     """
     loaded = load(pickled, "the functions of the job")
-    if not isinstance(loaded, tuple) or len(loaded) not in (3, 4, 5):
+    if not isinstance(loaded, tuple) or len(loaded) not in (3, 4, 5, 6):
         raise FunctionError("the functions of the job are not (map, reduce, combine, …)")
     return prepared(*loaded)
 
 
 def prepared(
-    map: Any, reduce: Any, combine: Any, sorts: bool = False, sort_values: Any = False
+    map: Any,
+    reduce: Any,
+    combine: Any,
+    sorts: bool = False,
+    sort_values: Any = False,
+    save_as: Any = "",
 ) -> LoadedFunctions:
     """The functions as the engine calls them: a ready-made reducer brings its combiner, and values
-    are sorted for reduce, if they are to be."""
+    are sorted for reduce, and its results made text, if they are to be."""
+    functions = _combining(map, reduce, combine, sorts, sort_values)
+    if save_as:
+        return functions._replace(reduce=Formatted(functions.reduce, save_as))
+    return functions
+
+
+def _combining(
+    map: Any, reduce: Any, combine: Any, sorts: bool, sort_values: Any
+) -> LoadedFunctions:
     ready = isinstance(reduce, reducers.Reducer) and combine in (None, reduce)
     if ready and reduce is reducers.count:
         return LoadedFunctions(Ones(map), reducers.sum, reducers.sum.combine, sorts)

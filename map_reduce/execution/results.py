@@ -37,6 +37,9 @@ class ResultWriter:
         path: a file to be made where the results are more than ``INLINE_BYTES_MAX``.
     """
 
+    nothing = dump_lists([], [])
+    """The bytes of no results."""
+
     def __init__(self, path: Path) -> None:
         self.keys: list[Any] = []
         self.values: list[Any] = []
@@ -70,7 +73,7 @@ class ResultWriter:
 
     def _write(self, keys: list[Any], values: list[Any]) -> None:
         try:
-            data = dump_lists(keys, values, apart=1)
+            data = self._encoded(keys, values)
         except MemoryError:
             raise
         except Exception as error:  # a user's __reduce__ may raise anything
@@ -85,6 +88,9 @@ class ResultWriter:
         self._file.write(data)
         self._digest.update(data)
 
+    def _encoded(self, keys: list[Any], values: list[Any]) -> bytes:
+        return dump_lists(keys, values, apart=1)
+
     def finish(self) -> OutputPart:
         """Write the rest. With an unnamed ref where there is a file, as the node is to name it.
 
@@ -94,7 +100,7 @@ class ResultWriter:
         """
         self.flush()
         if self._file is None:
-            inline = self._inline or dump_lists([], [])
+            inline = self._inline or self.nothing
             self.bytes = len(inline)
             return OutputPart(self.records, inline, None)
         self._file.close()

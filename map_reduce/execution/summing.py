@@ -27,6 +27,7 @@ from typing import Any
 from map_reduce import reducers
 from map_reduce.errors import BadKeyError
 from map_reduce.execution.failures import Stopped
+from map_reduce.execution.formatted import format_of, unformatted
 from map_reduce.execution.functions import LoadedFunctions, Ones
 from map_reduce.execution.keys import are_plain, form_of
 from map_reduce.execution.map_side import NO_PAIR, PAIRS_AT_FIRST, MapSide, is_other_pair
@@ -46,7 +47,8 @@ class NotSums(Exception):
 
 def adds_up(functions: LoadedFunctions) -> bool:
     """Whether values may be added as they come."""
-    function = functions.reduce if functions.combine is None else functions.combine
+    reduce = unformatted(functions.reduce)
+    function = reduce if functions.combine is None else functions.combine
     return function == reducers.sum.combine or reduces_by_adding(function)
 
 
@@ -192,8 +194,10 @@ class SumReduceSide(ReduceSide):
         while not (carried or self._functions.sorts or self._note is not None):
             following = next(segments, None)
             if following is None:
-                self._take(sums)
-                return
+                if format_of(self._functions.reduce) is None:
+                    self._take(sums)
+                    return
+                break
             held_bytes, segment = following
             if not _added(sums, segment):
                 segments = chain((following,), segments)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from map_reduce.client.saving import FORMATS, check_format, made_folder, save
+from map_reduce.client.saving import made_folder, save
 from map_reduce.errors import ConfigError, OutputError
+from map_reduce.formats import FORMATS, check_format
 
 PARTS = [[[("a", 1), ("b", [2.5, None])], [("ü", True)]], [], [[("c d", "x y")]]]
 FLAT = [[("a", 1), ("b", [2.5, None]), ("ü", True)], [], [("c d", "x y")]]
@@ -36,6 +37,12 @@ def test_text(tmp_path):
     first, _, last = saved(tmp_path, "text")
     assert first.read_text("utf-8") == "a\t1\nb\t[2.5, None]\nü\tTrue\n"
     assert last.read_text("utf-8") == "c d\tx y\n"
+
+
+def test_lines_are_values_alone(tmp_path):
+    first, second = saved(tmp_path, "lines", [[[("a", "x y"), ("b", ["1", "2"])]], [[("c", [])]]])
+    assert first.read_text("utf-8") == "x y\n1\n2\n"
+    assert second.read_text("utf-8") == ""
 
 
 def test_csv_has_a_column_for_each_element(tmp_path):
@@ -72,11 +79,13 @@ def test_json_lines_come_back_as_they_were(tmp_path_factory, parts):
         ("text", ("a\tkey", 1), "tab"),
         ("csv", ("key", {"a": 1}), "cannot be a dict"),
         ("csv", ("key", [[1], 2]), "cannot be a list"),
+        ("lines", ("key", {"a": 1}), "neither a str nor a list of them: it is of type dict"),
+        ("lines", ("key", ["a", 5]), "list of them: .* int found"),
         ("pickle", ("key", threading.Lock()), "lock.*'key'"),
     ],
 )
 def test_what_a_format_cannot_hold_is_named_and_nothing_is_left(tmp_path, format, pair, why):
-    parts = [[[("good", 1)]], [[("good", 2), pair]], [[("good", 3)]]]
+    parts = [[[("good", "1")]], [[("good", "2"), pair]], [[("good", "3")]]]
     with pytest.raises(OutputError, match=why):
         saved(tmp_path, format, parts)
     assert not [*(tmp_path / "out").iterdir()]

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from map_reduce import ServerInterface
-from map_reduce.errors import JobError, OutputError, UserCodeError
+from map_reduce import Options, ServerInterface, reducers
+from map_reduce.errors import ConfigError, JobError, OutputError, ReduceError, UserCodeError
+from map_reduce.formats import TEXTS
 
 TEXT = [f"{n % 700} {n}" for n in range(5000)]
 
@@ -101,3 +102,76 @@ def test_garbage_is_collected_as_before_once_results_are_read(server, fails, col
         assert gc.isenabled() == collecting
     finally:
         gc.enable()
+
+
+def together(paths):
+    return b"".join(path.read_bytes() for path in paths)
+
+
+@pytest.mark.parametrize("format", TEXTS)
+@pytest.mark.parametrize("total", [False, True], ids=["grouped", "added up"])
+def test_files_that_tasks_have_written_are_those_that_the_client_would(
+    server, tmp_path, format, total
+):
+    def numbers(number, line):
+        return [(int(line.split()[0]), number)]
+
+    def summed(key, values):
+        return sum(values)
+
+    def listed(key, values):
+        return [str(value) for value in values]
+
+    reduce = listed if format == "lines" else (reducers.sum if total else summed)
+    asked = {"sort": True, "combine": None if format == "lines" or not total else summed}
+    by_tasks = server.startup(TEXT, numbers, reduce, save_as=format, **asked)
+    again = server.attach(by_tasks.id)
+    for reads in (by_tasks.result, by_tasks.stream, again.result, lambda: by_tasks.as_source()):
+        with pytest.raises(JobError, match=f"have written its results as {format}.*save"):
+            reads()
+    with pytest.raises(ConfigError, match=f"as {format}.*cannot be saved as pickle"):
+        by_tasks.save(tmp_path / "tasks", "pickle")
+    paths = by_tasks.save(tmp_path / "tasks")
+    assert sorted((tmp_path / "tasks").iterdir()) == paths
+    assert together(paths)
+    client = server.startup(TEXT, numbers, reduce, **asked).save(tmp_path / "client", format)
+    assert [path.name for path in paths] == [path.name for path in client]
+    assert together(paths) == together(client)
+    assert {path.stat().st_mode for path in paths} == {path.stat().st_mode for path in client}
+    with pytest.raises(JobError, match="released"):
+        by_tasks.save(tmp_path / "again")
+
+
+def test_a_job_without_results_has_no_files(server, tmp_path):
+    job = server.startup(TEXT, lambda number, line: [], joined, save_as="text")
+    assert "".join(path.read_text() for path in job.save(tmp_path / "none")) == ""
+
+
+def test_a_result_that_the_format_cannot_hold_fails_at_its_key_or_is_left_out(server, tmp_path):
+    def some(key, values):
+        return {1} if key == 13 else key
+
+    job = server.startup(TEXT, fields, some, save_as="jsonl")
+    with pytest.raises(OutputError, match=r"set is not JSON[^$]*in reduce, at key 13") as raised:
+        job.save(tmp_path / "fails")
+    assert isinstance(raised.value, ReduceError)
+    assert not [*(tmp_path / "fails").iterdir()]
+    options = Options(on_bad_record="skip:1")
+    job = server.startup(TEXT, fields, some, save_as="jsonl", options=options)
+    found = dict(map(json.loads, together(job.save(tmp_path / "skips")).splitlines()))
+    assert found == {key: key for key in range(700) if key != 13}
+
+
+def test_files_stay_what_they_are_once_the_job_is_released(server, tmp_path):
+    lines = [f"{number:07}" + "x" * 93 for number in range(30_000)]
+    job = server.startup(
+        lines, lambda number, line: [(line[:7], line)], lambda key, values: values,
+        sort=True, save_as="lines",
+    )  # fmt: skip
+    paths = job.save(tmp_path / "out")
+    assert len(paths) > 1
+    for path in paths:
+        with path.open("a") as file:  # the user's own, and no other name of anything
+            file.write("more\n")
+    kept = [line for line in together(paths).decode().splitlines() if line != "more"]
+    assert kept == lines

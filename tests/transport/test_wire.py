@@ -6,7 +6,7 @@ import contextlib
 import struct
 import tracemalloc
 import types
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -48,6 +48,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         if bare is float:
             return st.floats(bounds.ge, bounds.le)
         return st.integers(bounds.ge, (1 << 63) - 1 if bounds.le is None else bounds.le)
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
     if get_origin(kind) in (Union, types.UnionType):
         return st.one_of(*map(values, get_args(kind)))
     if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:

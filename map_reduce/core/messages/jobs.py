@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -153,11 +153,13 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OutputPart(msgspec.Struct, frozen=True, array_like=True):
-    """A piece of the result, in order: a pickled ([keys], [values]), inline or a block."""
+    """A piece of the result, in order, inline or a block: a pickled ([keys], [values]) or, where a
+    ``form`` is named, the text that is to be in a file."""
 
     records: int
     inline: bytes
     ref: BlockRef | None
+    form: Literal["", "jsonl", "text", "csv", "lines"] = ""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,60 @@
+"""Results as text, written by the tasks that reduce.
+
+In a job with ``save_as`` the text of a key's result takes the place of the result at once, as if
+reduce had returned it: so what a format has no form for is a failure of reduce at that key, and is
+named, retried or left out like any other. What the task then hands over is the bytes of a file,
+which nobody unpickles and encodes again; and since it commits like any results, there is one file
+for each task, whatever its attempts were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from map_reduce.core.messages import OutputPart
+from map_reduce.execution.results import ResultWriter
+from map_reduce.formats import encoded, line_of
+
+Form = Literal["jsonl", "text", "csv", "lines"]
+
+
+class Formatted:
+    """A reduce function that gives the bytes of its result in a file."""
+
+    def __init__(self, reduce: Callable[[Any, Any], Any], form: Form) -> None:
+        self.reduce = reduce
+        self.form = form
+        self._line = line_of(form)
+
+    def __call__(self, key: Any, values: Any) -> bytes:
+        return encoded([self._line(key, self.reduce(key, values))])
+
+
+def format_of(reduce: Any) -> Form | None:
+    """In which format it gives results; None: as they are."""
+    return reduce.form if isinstance(reduce, Formatted) else None
+
+
+def unformatted(function: Any) -> Any:
+    """The user's own reduce function."""
+    return function.reduce if isinstance(function, Formatted) else function
+
+
+class TextWriter(ResultWriter):
+    """A ResultWriter whose values are the bytes of a file, of each key in turn."""
+
+    nothing = b""
+
+    def __init__(self, path: Path, form: Form) -> None:
+        super().__init__(path)
+        self._form = form
+
+    def _encoded(self, keys: list[Any], values: list[Any]) -> bytes:
+        return b"".join(values)
+
+    def finish(self) -> OutputPart:
+        """As of a ResultWriter."""
+        part = super().finish()
+        return OutputPart(part.records, part.inline, part.ref, self._form)
