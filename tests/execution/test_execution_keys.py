@@ -133,7 +133,6 @@ NAN = float("nan")
         [range(0), range(5, 5), range(9, 9, 2)],
         [range(3, 4), range(3, 9, 7)],
     ],
-    ids=str,
 )
 def test_equal_keys_have_equal_forms_and_partitions(spellings: list[Any]) -> None:
     forms = [form_of(key) for key in spellings]
