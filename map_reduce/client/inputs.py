@@ -125,6 +125,14 @@ def as_several(data: Any) -> Sequence[Any]:
     return (data,)
 
 
+def held(data: Any) -> list[InRing]:
+    """Of the inputs those that lie in the ring: each is held, and is to be let go."""
+    reads = [part for part in as_several(data) if isinstance(part, InRing)]
+    for part in reads:
+        part.hold()
+    return reads
+
+
 def read_inputs(data: Any) -> list[Source]:
     """All of :func:`as_several`. Raises as :func:`read_input`, and as :meth:`InRing.as_source`."""
     return [

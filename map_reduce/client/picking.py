@@ -22,7 +22,7 @@ from typing import Any
 from map_reduce.client.inputs import FileInput, ItemInput, RingInput, Source, stat_file
 from map_reduce.client.sample import SampleInput
 from map_reduce.client.shipping import pickle_items
-from map_reduce.client.text import file_blocks
+from map_reduce.client.text import TextBlock, file_blocks
 from map_reduce.core.messages import InlineItems, Split
 from map_reduce.errors import InputError
 
@@ -59,6 +59,8 @@ def picking(
             picks.append(partial(picked_lines, source))
         elif isinstance(source, RingInput):
             picks.append(partial(_spread, source.splits))
+        else:
+            picks.append(partial(picked_of_sample, source))
         read.append(source)
     return read, lambda: _spread(tuple(split for pick in picks for split in pick()), INPUTS_MAX)
 
@@ -106,6 +108,19 @@ class ItemPicker:
     def picked(self) -> tuple[InlineItems]:
         """The records, of what has gone through."""
         return _packed([pair for pair, _ in self._kept])
+
+
+def picked_of_sample(sample: SampleInput) -> tuple[Split, ...]:
+    """Records of what is itself a sample: its pieces are from all over the input."""
+    splits: list[Split] = []
+    pairs: list[tuple[int, str]] = []
+    for piece in sample.pieces:
+        if isinstance(piece, TextBlock):
+            data = piece.data[: BYTES_MAX // PLACES]
+            pairs += _lines(data, piece.format.encoding, piece.first_line)
+        else:
+            splits.append(piece)
+    return (*splits, *(_packed(pairs[:: -(-len(pairs) // RECORDS_MAX) or 1]) if pairs else ()))
 
 
 def picked_lines(files: FileInput) -> tuple[InlineItems]:

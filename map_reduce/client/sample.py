@@ -3,6 +3,7 @@
 Of each of a few splits, evenly spaced, the beginning is taken: whole lines, or neighbouring items.
 So the sample has the neighbourhoods that the splits have, and an input whose parts differ is seen
 in all its parts. What is sorted or clustered within the distance of two samples is not seen.
+What lies in the ring already gives whole splits, which nobody then has to fetch and cut.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
-from map_reduce.client.inputs import FileInput, ItemInput, unreadable
+from map_reduce.client.inputs import FileInput, ItemInput, RingInput, Source, unreadable
 from map_reduce.client.items import CHUNK_BYTES_TARGET, TASKS_PER_SLOT
 from map_reduce.client.shipping import pickle_items
 from map_reduce.client.text import TextBlock, file_blocks, file_plan
-from map_reduce.core.messages import FileText, InlineItems, TextFormat
+from map_reduce.core.messages import FileText, InlineItems, Split, TextFormat, size_bytes_of
 from map_reduce.errors import InputTypeError
 
 PIECES = 8
@@ -34,30 +36,59 @@ class SampleInput:
         text: what was taken, for people.
     """
 
-    pieces: tuple[TextBlock | InlineItems, ...]
+    pieces: tuple[TextBlock | Split, ...]
     split_bytes: tuple[int, ...]
     scale: float
     text: str
 
 
 def sample_of(
-    source: ItemInput | FileInput, share: float, slots: int, items_per_chunk: int
+    sources: Sequence[Source], share: float, slots: int, items_per_chunk: int
 ) -> SampleInput:
-    """About ``share`` of the input, within bounds.
+    """About ``share`` of each of the inputs, within bounds.
 
     Raises:
-        InputTypeError: the input is an iterator, and what is taken from it would be missing.
+        InputTypeError: one is an iterator, and what is taken from it would be missing.
         InputError: a file cannot be read.
     """
+    samples = [_of(source, share, slots, items_per_chunk) for source in sources]
+    if len(samples) == 1:
+        return samples[0]
+    split_bytes = tuple(size for sample in samples for size in sample.split_bytes)
+    taken_bytes = sum(sum(sample.split_bytes) / sample.scale for sample in samples)
+    return SampleInput(
+        tuple(piece for sample in samples for piece in sample.pieces),
+        split_bytes,
+        sum(split_bytes) / taken_bytes if taken_bytes else 1.0,
+        "; ".join(sample.text for sample in samples),
+    )
+
+
+def _of(source: Source, share: float, slots: int, items_per_chunk: int) -> SampleInput:
     if isinstance(source, FileInput):
         return _of_files(source, share, slots)
+    if isinstance(source, RingInput):
+        return _of_ring(source, share)
     return _of_items(source, share, slots, items_per_chunk)
 
 
-def _spread(count: int) -> list[int]:
-    """Up to PIECES of 0 … ``count`` - 1, evenly spaced."""
-    pieces = min(PIECES, count)
+def _spread(count: int, pieces: int = PIECES) -> list[int]:
+    """Up to ``pieces`` of 0 … ``count`` - 1, evenly spaced."""
+    pieces = min(pieces, count)
     return [count * number // pieces for number in range(pieces)]
+
+
+# ---------------------------------------------------------------------- the ring
+
+
+def _of_ring(source: RingInput, share: float) -> SampleInput:
+    splits = source.splits
+    sizes = tuple(map(size_bytes_of, splits))
+    numbers = _spread(len(splits), min(PIECES, ceil(share * len(splits))))
+    taken_bytes = sum(sizes[number] for number in numbers)
+    scale = sum(sizes) / taken_bytes if taken_bytes else 1.0
+    text = f"{taken_bytes:,} bytes of blocks in the ring, {len(numbers)} of {len(splits)}"
+    return SampleInput(tuple(splits[number] for number in numbers), sizes, scale, text)
 
 
 # ---------------------------------------------------------------------- files

@@ -116,16 +116,15 @@ class ServerInterface:
             ClusterError: the cluster can't be reached, or did not begin the job within 60 s.
         """
         from map_reduce.client.handle import JobHandle
-        from map_reduce.client.inputs import InRing, as_several, read_inputs
+        from map_reduce.client.inputs import held, read_inputs
         from map_reduce.client.submission import submit
 
         began_s = time.monotonic()
         job = Job(map, reduce, combine, name, options or Options(), sort, sort_values, save_as)
         self._access.check_usable()
         with contextlib.ExitStack() as undo:
-            reads = [part for part in as_several(data) if isinstance(part, InRing)]
+            reads = held(data)
             for part in reads:
-                part.hold()
                 undo.callback(part.let_go)
             sources = read_inputs(data)
             slots, loads = self._capacity()
@@ -181,6 +180,8 @@ class ServerInterface:
         *,
         sample: float = 0.01,
         options: Options | None = None,
+        sort: bool = False,
+        sort_values: bool | Callable[[Any], Any] = False,
     ) -> Explanation:
         """What a job would do, estimated from a sample of its input; ``print`` it.
 
@@ -188,10 +189,11 @@ class ServerInterface:
         are thrown away. After a job, :meth:`JobHandle.explain` says what was measured.
 
         Args:
-            data, map, reduce, combine, options: as for :meth:`startup`; ``data`` may be anything
-                but an iterator.
+            data, map, reduce, combine, options, sort, sort_values: as for :meth:`startup`;
+                ``data`` may be anything but an iterator.
             sample: the share of the input, taken from eight places spread over it: at least
-                64 KiB or 125 items each, at most 4 MiB or 25,000 items.
+                64 KiB or 125 items each, at most 4 MiB or 25,000 items; of a job's results or a
+                dataset whole blocks, eight at most.
 
         Raises:
             ConfigError: ``sample`` is not between 0 and 1.
@@ -201,22 +203,25 @@ class ServerInterface:
         from map_reduce.client.asking import JobSource
         from map_reduce.client.explain import estimated
         from map_reduce.client.handle import JobHandle
-        from map_reduce.client.inputs import read_input
+        from map_reduce.client.inputs import held, read_inputs
         from map_reduce.client.sample import sample_of
         from map_reduce.client.submission import submit
 
         if not 0 < sample <= 1:
             raise ConfigError(f"sample is {sample!r}; it is a share of the input, as 0.01")
-        job = Job(map, reduce, combine, "", options or Options())
+        job = Job(map, reduce, combine, "", options or Options(), sort, sort_values)
         self._access.check_usable()
-        slots, loads = self._capacity()
-        source = read_input(data)
-        taken = sample_of(source, sample, slots, self._access.cluster.items_per_chunk)
-        submitted = submit(self._access, job, [taken], slots, loads)
-        handle = JobHandle(self._access, submitted, job.name, show_progress=False, keeper=self)
-        handle.wait()
-        status = JobSource(self._access, handle.id, submitted.master).status(tally=True)
-        handle.release()
+        with contextlib.ExitStack() as until_done:
+            for part in held(data):
+                until_done.callback(part.let_go)
+            slots, loads = self._capacity()
+            per_chunk = self._access.cluster.items_per_chunk
+            taken = sample_of(read_inputs(data), sample, slots, per_chunk)
+            submitted = submit(self._access, job, [taken], slots, loads)
+            handle = JobHandle(self._access, submitted, job.name, show_progress=False, keeper=self)
+            handle.wait()
+            status = JobSource(self._access, handle.id, submitted.master).status(tally=True)
+            handle.release()
         return estimated(status.figures, taken, combines=combine is not None)
 
     def attach(self, job_id: str) -> JobHandle:

@@ -27,6 +27,10 @@ def hot(number, line):
     return [("hot" if number % 8 else number, f"{number:0100}")]
 
 
+def pairs_of(key, value):
+    return [(f"{key}", value)]
+
+
 @pytest.fixture
 def text(tmp_path):
     path = tmp_path / "a.txt"
@@ -107,6 +111,19 @@ def test_before_a_job_runs_it_is_estimated_from_a_sample(server, text):
         assert after.reduce_tasks.count <= before.reduce_tasks_max
         assert f"{before.splits.count} split" in str(before) or "one split" in str(before)
     assert all(info.phase != "running" for info in jobs_of(server._access))
+
+
+def test_steps_datasets_and_sorting_are_estimated_too(server, text):
+    with server.dataset(LINES) as stored:
+        first = server.startup(stored, words, count)
+        for data in (stored, first, [first, text]):
+            before = server.explain(data, pairs_of, count, sample=0.5, sort=True)
+            job = server.startup(data, pairs_of, count, sort=True)
+            assert len(job.result()) > 0
+            after = job.explain()
+            assert before.splits.count == after.splits.count
+            assert before.input_bytes == pytest.approx(after.input_bytes, rel=0.3)
+        assert len(first.result()) == 52, "an estimate deletes nothing"
 
 
 def test_a_hot_key_is_pointed_at(server):
