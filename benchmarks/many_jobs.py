@@ -79,7 +79,7 @@ class Killer:
 
     def _kill_worker(self) -> None:
         node = self._cluster.draw.choice(self._cluster.nodes)
-        workers = psutil.Process(node.pid).children()
+        workers = psutil.Process(node.pid).children(recursive=True)
         if workers:
             os.kill(self._cluster.draw.choice(workers).pid, signal.SIGKILL)
             self.workers += 1

@@ -7,60 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
 
 from map_reduce.errors import ProtocolError
-from map_reduce.workers.confinement import Limits, without_secrets
+from map_reduce.workers.births import Births
 from map_reduce.workers.failures import exit_in_words
+from map_reduce.workers.launch import Launch
 from map_reduce.workers.protocol import Forget, FromWorker, Ready, Run, daemon_side, framed
-from map_reduce.workers.user import WorkerUser
-
-_PATH_VARIABLE = "MAP_REDUCE_WORKER_PATH"
-
-# The import path is set before anything is imported, so that no file in the current folder can
-# take the place of a module of ours or of the standard library.
-_BOOT = (
-    f"import os, sys; sys.path[:] = os.environ.pop({_PATH_VARIABLE!r}).split('\\n'); "
-    "from map_reduce.workers.process import main; main()"
-)
 
 END_WAIT_S = 0.5
 REAP_WAIT_S = 5.0
 ERROR_BYTES_MAX = 2000
-
-
-class Launch(NamedTuple):
-    """What all worker processes of a pool are started with.
-
-    ``niceness`` is added to the scheduling priority, so that the daemons on the machine stay
-    responsive while its workers compute; it costs the workers nothing on an idle machine.
-    """
-
-    node: str
-    hash_seed: int
-    niceness: int
-    errors: int  # the descriptor that user code's standard error goes to
-    scratch: Path
-    limits: Limits
-    variables: frozenset[str]  # that user code has although they look like secrets
-    user: WorkerUser | None  # None: the node's own
-
-
-def _environment(launch: Launch) -> Mapping[str, str]:
-    path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
-    environ = without_secrets(os.environ, launch.variables)
-    if launch.user is not None:
-        environ |= launch.user.environment
-    seed = str(launch.hash_seed)
-    return {**environ, "PYTHONHASHSEED": seed, _PATH_VARIABLE: "\n".join(path)}
+HOW_IS_UNKNOWN = "ended; how is not known, as the process that it was forked from has ended, too"
 
 
 class Child:
@@ -70,55 +31,33 @@ class Child:
         OSError: it cannot be started.
     """
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, births: Births) -> None:
         self.ready = False
         self.attempts = 0
         self.closed = False
         """The process has closed its end of the connection: it has ended, or is lost to us."""
         self.killed = False
         """It was ended by SIGKILL, and not by us: by the kernel, out of memory, or by somebody."""
-        self._errors = tempfile.TemporaryFile(dir=launch.scratch)  # noqa: SIM115  closed by end()
+        self._births = births
         self._fault = ""
         self._reader = daemon_side()
         self._outgoing = bytearray()
-        with contextlib.ExitStack() as stack:
-            ours, theirs = socket.socketpair()
-            stack.callback(theirs.close)
-            stack.callback(ours.close)
-            reading_end, writing_end = os.pipe()
-            stack.callback(os.close, reading_end)
-            stack.callback(os.close, writing_end)
-            stack.callback(self._errors.close)
-            given = (theirs.fileno(), reading_end, launch.errors)
-            as_user: dict[str, Any] = {}
-            if launch.user is not None:
-                as_user = {"user": launch.user.uid, "group": launch.user.gid, "extra_groups": []}
-            self._popen = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    _BOOT,
-                    launch.node,
-                    *map(str, given),
-                    *map(str, (launch.niceness, *launch.limits)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stderr=self._errors,
-                pass_fds=given,
-                env=_environment(launch),
-                start_new_session=True,
-                **as_user,
-            )
-            stack.pop_all()
-        theirs.close()
-        os.close(reading_end)
-        ours.setblocking(False)
-        self.socket = ours
-        self._lifeline = writing_end
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as given:
+            self._errors = undo.enter_context(tempfile.TemporaryFile(dir=launch.scratch))
+            self.socket, theirs = socket.socketpair()
+            undo.callback(self.socket.close)
+            given.callback(theirs.close)
+            lifeline, self._lifeline = os.pipe()
+            given.callback(os.close, lifeline)
+            undo.callback(os.close, self._lifeline)
+            self._process = births.start(theirs.fileno(), lifeline, self._errors.fileno())
+            undo.pop_all()
+        self.socket.setblocking(False)
 
     @property
     def pid(self) -> int:
-        return self._popen.pid
+        """Its number; 0 while it has none."""
+        return self._process.pid
 
     # -------------------------------------------------------------- speaking
 
@@ -174,39 +113,36 @@ class Child:
 
         Returns how it has ended, for people.
         """
-        by_itself = self.closed and self._has_ended(END_WAIT_S)
-        # Not reaped yet, so its number is still its own, and its group's.
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # none left but zombies
-            os.killpg(self.pid, signal.SIGKILL)
-        self.close_descriptors()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            # A process that the kernel cannot end now (it waits for a dead file server) is
-            # left to it; subprocess reaps it later.
-            self._popen.wait(REAP_WAIT_S)
-        if by_itself:
-            self.killed = self._popen.returncode == -signal.SIGKILL
-            return exit_in_words(self._popen.returncode)
+        process = self._process
+        by_itself = self.closed and process.has_ended(END_WAIT_S)
+        process.kill()
+        os.close(self._lifeline)
+        status = process.reap(REAP_WAIT_S)
+        if status is None and process.pid:
+            self._await_hangup()
+        self._births.let_go(process)
+        self.socket.close()
+        self._errors.close()
+        if by_itself and status is not None:
+            self.killed = status == -signal.SIGKILL
+            return exit_in_words(status)
+        if self.closed and status is None:
+            return HOW_IS_UNKNOWN
         return self._fault or "ended by its node"
 
-    def close_descriptors(self) -> None:
-        """All that ties this process to it: where it lives still, it then kills itself."""
+    def _await_hangup(self) -> None:
+        """Nobody can say when it has ended, but it then closes its end of the connection."""
+        poller = select.poll()
+        poller.register(self.socket, 0)
+        poller.poll(1000 * END_WAIT_S)
+
+    def disown(self) -> None:
+        """In a forked copy of this process: close all that ties it to the worker process, which,
+        where it lives still when its node is gone, then kills itself."""
         self.socket.close()
         os.close(self._lifeline)
         self._errors.close()
-
-    def _has_ended(self, within_s: float) -> bool:
-        """Whether it ends by itself in this time; it is left unreaped."""
-        deadline_s = time.monotonic() + within_s
-        while not self._is_zombie():
-            if time.monotonic() > deadline_s:
-                return False
-            time.sleep(0.005)
-        return True
-
-    def _is_zombie(self) -> bool:
-        if not hasattr(os, "waitid"):  # macOS before Python 3.13: reaped at once, then
-            return self._popen.poll() is not None
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        self._process.close()
 
     def first_words(self) -> str:
         """The end of what it wrote to standard error before it was ready."""

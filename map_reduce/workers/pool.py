@@ -37,9 +37,10 @@ from typing import NamedTuple
 from map_reduce.core.messages import Outcome, Running, StartAttempt
 from map_reduce.errors import Refused
 from map_reduce.ports import LocalInput, Made
-from map_reduce.workers.child import Launch
+from map_reduce.workers.births import Births
 from map_reduce.workers.confinement import DEFAULT_LIMITS, Limits
 from map_reduce.workers.fair_queue import FairQueue
+from map_reduce.workers.launch import Launch
 from map_reduce.workers.slot import Slot
 from map_reduce.workers.tasks import Task, matches
 from map_reduce.workers.user import WorkerUser
@@ -100,10 +101,12 @@ class ProcessWorkerPool:
             target=self._report_all, name="map-reduce-reports", daemon=True
         )
         launch = Launch(node, hash_seed, niceness, self._errors, scratch, limits, variables, user)
+        self._births = Births(launch)
         self._slots = [
             Slot(
                 index,
                 launch,
+                self._births,
                 lock=self._lock,
                 queue=self._queue,
                 finished=self._finished,
@@ -207,6 +210,7 @@ class ProcessWorkerPool:
         ended = [slot.join(max(0.0, deadline_s - time.monotonic())) for slot in self._slots]
         if not all(ended):
             raise RuntimeError("a worker process could not be ended: the kernel holds it")
+        self._births.close()
         self._reports.put(None)
         self._reporter.join(max(0.0, deadline_s - time.monotonic()))
         if self._reporter.is_alive():
@@ -219,6 +223,7 @@ class ProcessWorkerPool:
         self._closed = True
         for slot in self._slots:
             slot.disown()
+        self._births.disown()
 
     # -------------------------------------------------------------- reports
 

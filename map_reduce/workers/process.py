@@ -5,7 +5,7 @@ script. The watcher reads the socket from the node and, while an attempt runs, r
 it is. When the node is gone the kernel closes its end of the socket; the watcher then kills the
 process group, user code and all. User code that never lets go of the interpreter lock (a long
 regular expression) would keep the watcher from running, so where the kernel can do it, it is
-asked to kill the group by itself (see :func:`_die_with`).
+asked to kill the group by itself (see :func:`die_with`).
 
 The process never ends by itself: the node kills it. Exit handlers of user code do not run.
 
@@ -15,6 +15,7 @@ This module is imported at every start of a process, so it imports little.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import select
 import signal
@@ -22,9 +23,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -108,7 +110,7 @@ class WorkerProcess:
         self._main = threading.get_ident()
         self._watcher = threading.Thread(target=self._keep_watch, name="watcher", daemon=True)
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
         """Run what comes. Does not return."""
         self._watcher.start()
         surroundings = Surroundings()
@@ -240,7 +242,7 @@ def end_group() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _die_with(lifeline: int) -> None:
+def die_with(lifeline: int) -> None:
     """Have the kernel kill our process group when the last writer of this pipe is gone.
 
     Linux can send a signal of choice when a descriptor becomes ready, to a whole group; and a
@@ -260,20 +262,40 @@ def _volunteer() -> None:
         return  # not Linux, or not allowed: the kernel then chooses for itself
 
 
-def main() -> None:
-    """Entry point; the arguments are those that ``workers/child.py`` gives."""
-    node, connection, lifeline, errors, niceness, *numbers = sys.argv[1:]
-    limits = Limits(*map(int, numbers))
+class Orders(NamedTuple):
+    """What a pool's worker processes are told on their command line, by ``workers/launch.py``."""
+
+    node: str
+    errors: int  # the descriptor that user code's standard error goes to
+    niceness: int
+    limits: Limits
+
+    @classmethod
+    def read(cls, arguments: Sequence[str]) -> Orders:
+        node, errors, niceness, *limits = arguments
+        return cls(node, int(errors), int(niceness), Limits(*map(int, limits)))
+
+
+def work(connection: int, lifeline: int, orders: Orders) -> NoReturn:
+    """Be a worker process, for the node at the other end of these two."""
     del sys.argv[1:]
-    _die_with(int(lifeline))
+    die_with(lifeline)
     _volunteer()
-    os.nice(int(niceness))
-    confine(limits)
-    sock = socket.socket(fileno=int(connection))
-    for descriptor in (int(connection), int(lifeline)):
+    os.nice(orders.niceness)
+    confine(orders.limits)
+    sock = socket.socket(fileno=connection)
+    for descriptor in (connection, lifeline):
         os.set_inheritable(descriptor, False)
-    worker = WorkerProcess(Connection(sock), node, limits)
+    worker = WorkerProcess(Connection(sock), orders.node, orders.limits)
     # Until here, errors went to a file that the node reads if we do not get this far.
-    os.dup2(int(errors), 2)
-    os.close(int(errors))
+    os.dup2(orders.errors, 2)
+    os.close(orders.errors)
+    gc.freeze()  # what was imported is there for good, and shared with other workers
+    gc.enable()
     worker.serve()
+
+
+def main() -> None:
+    """Entry point of an interpreter of its own."""
+    connection, lifeline, *orders = sys.argv[1:]
+    work(int(connection), int(lifeline), Orders.read(orders))

@@ -16,8 +16,10 @@ from pathlib import Path
 from map_reduce.core.messages import Failed, Outcome
 from map_reduce.ports import Made
 from map_reduce.workers import failures
-from map_reduce.workers.child import Child, Launch
+from map_reduce.workers.births import Births
+from map_reduce.workers.child import Child
 from map_reduce.workers.fair_queue import FairQueue
+from map_reduce.workers.launch import Launch
 from map_reduce.workers.notes import Noted, read_note
 from map_reduce.workers.protocol import Ended, Forget, FromWorker, Report, run_of
 from map_reduce.workers.tasks import Task
@@ -66,6 +68,7 @@ class Slot:
         self,
         index: int,
         launch: Launch,
+        births: Births,
         *,
         lock: threading.Lock,
         queue: FairQueue,
@@ -79,6 +82,7 @@ class Slot:
         self.closing = False
         self.warmth = 0  # 0 without a process, 1 with one that starts, 2 with one that is ready
         self._launch = launch
+        self._births = births
         self._lock = lock
         self._queue = queue
         self._finished = finished
@@ -108,7 +112,7 @@ class Slot:
     def disown(self) -> None:
         """In a forked copy of this process, which has no such thread: let go of the process."""
         if self._child is not None:
-            self._child.close_descriptors()
+            self._child.disown()
             self._child = None
 
     # -------------------------------------------------------------- the thread
@@ -278,7 +282,7 @@ class Slot:
         return failures.not_started(task.order, self._launch.node, START_TRIES, why)
 
     def _start_child(self) -> Child:
-        self._child = Child(self._launch)
+        self._child = Child(self._launch, self._births)
         self._show_warmth()
         return self._child
 

@@ -19,6 +19,7 @@ from map_reduce.server.local_cluster import LocalCluster
 from map_reduce.server.node import Node
 from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
+from map_reduce.workers.template import HAS_TEMPLATES
 
 WAIT_S = 60
 
@@ -237,7 +238,7 @@ def test_workers_end_with_their_node_even_when_it_is_killed():
         s.startup(list(range(64)), stuck, total)
         pause = threading.Event()
         process = psutil.Process(node.process.pid)
-        while len(process.children(recursive=True)) < 2:
+        while len(process.children(recursive=True)) < 2 + HAS_TEMPLATES:
             pause.wait(0.01)
         workers = process.children(recursive=True)
         os.kill(node.process.pid, signal.SIGKILL)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from worker_orders import Gate, is_there, wait_for, wait_until_gone
+from worker_orders import Gate, is_there, wait_for, wait_until_gone, workers_of
 
 NODE_PROGRAM = Path(__file__).with_name("miniature_node.py")
 
 
 @contextmanager
 def node(work: str, gate: Gate, scratch: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """A running node in a process group of its own, and the numbers of its worker processes."""
+    """A running node in a process group of its own, and the numbers of all that it started."""
     process = subprocess.Popen(
         [sys.executable, str(NODE_PROGRAM), work, gate.path, str(scratch)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -32,7 +32,7 @@ def node(work: str, gate: Gate, scratch: Path) -> Iterator[tuple[subprocess.Pope
         try:
             gate.wait()
             found = psutil.Process(process.pid)
-            wait_for(lambda: len(found.children()) == 2)
+            wait_for(lambda: len(workers_of(process.pid)) == 2)
             yield process, [child.pid for child in found.children(recursive=True)]
         finally:
             process.kill()

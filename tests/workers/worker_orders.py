@@ -143,6 +143,21 @@ def process_of(pool: WorkerPool) -> int:
     return pid
 
 
+def workers_of(node: int | None = None) -> list[psutil.Process]:
+    """The worker processes of a node (this process by default), without their template."""
+    found = []
+    for child in psutil.Process(node).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # just ended, or not reaped yet
+            is_template = any("template_process" in word for word in child.cmdline())
+            found += child.children() if is_template else [child]
+    return found
+
+
+def template_of(worker: int) -> int:
+    """The process that a worker was forked from."""
+    return psutil.Process(worker).ppid()
+
+
 def is_there(pid: int) -> bool:
     """Whether the process lives, or is a zombie of ours; others' zombies are init's to reap."""
     try:

@@ -1,0 +1,184 @@
+"""Workers that are forked from a template are as good as fresh interpreters, and end as they do."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_orders import (
+    Gate,
+    forever,
+    is_there,
+    order,
+    process_of,
+    process_pool,
+    result_of,
+    run,
+    start,
+    telling,
+    template_of,
+    the_list,
+    wait_for,
+    wait_until_gone,
+    workers_of,
+)
+
+from map_reduce.workers import births, child, slot, template
+from map_reduce.workers.pool import ProcessWorkerPool
+
+pytestmark = pytest.mark.skipif(not template.HAS_TEMPLATES, reason="none on this system")
+
+
+@pytest.fixture
+def two(scratch: Path) -> Iterator[ProcessWorkerPool]:
+    """A pool with two workers, both ready."""
+    with process_pool(scratch, slots=2, warm=2) as pool:
+        wait_for(lambda: all(slot.warmth == 2 for slot in pool._slots))
+        yield pool
+
+
+def _about(index: int, item: Any) -> Any:
+    with open(item, "w") as file:  # the other end opens it when both have come this far
+        file.write("\n")
+    yield "parent", os.getppid()
+    yield "own", os.getpid() == os.getpgrp() == os.getsid(0)
+    yield "random", random.random()
+    yield "SIGCHLD", signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+    yield "wakeup", signal.set_wakeup_fd(-1)
+    yield "threads", threading.active_count()
+    for number in os.listdir("/proc/self/fd"):
+        if os.path.exists(f"/proc/self/fd/{number}") and int(number) > 2:
+            yield "open", os.readlink(f"/proc/self/fd/{number}").partition(":")[0]
+
+
+def test_they_are_forks_of_one_process_and_share_nothing(
+    two: ProcessWorkerPool, tmp_path: Path
+) -> None:
+    gates = [Gate(tmp_path / str(number)) for number in range(2)]
+    ends = [start(two, order(_about, [gate.path])) for gate in gates]
+    seen = []
+    for gate, end in zip(gates, ends, strict=True):
+        gate.wait()
+        outcome = end.outcome()
+        seen.append(outcome)
+    one, other = map(result_of, seen)
+    assert one["parent"] == other["parent"] != [os.getpid()]
+    assert one["random"] != other["random"]
+    for about in one, other:
+        assert about["own"] == about["SIGCHLD"] == [True]
+        assert (about["wakeup"], about["threads"]) == ([-1], [2])
+        assert sorted(about["open"]) == ["pipe", "socket"]  # its lifeline and its connection
+
+
+def test_what_an_interpreter_takes_over_at_its_start_is_up_to_date(
+    two: ProcessWorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = process_of(two)
+    former = template_of(first)
+    assert all(template_of(worker.pid) == former for worker in workers_of())
+    monkeypatch.setenv("OF_THE_TEST", "here")
+    monkeypatch.chdir(tmp_path)
+
+    def around(index: int, item: Any) -> Any:
+        yield "here", (os.environ.get("OF_THE_TEST"), os.getcwd(), os.getppid())
+
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: first not in [worker.pid for worker in workers_of()])
+    [other] = workers_of()
+    os.kill(other.pid, signal.SIGKILL)
+    wait_until_gone(other.pid)
+    [(variable, folder, parent)] = run(two, around, [0])["here"]
+    assert (variable, folder) == ("here", str(tmp_path))
+    assert parent != former
+    wait_until_gone(former)
+
+
+def test_where_the_template_is_killed_its_workers_work_on_and_others_come_from_another(
+    two: ProcessWorkerPool, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = process_of(two)
+    former = template_of(worker)
+    os.kill(former, signal.SIGKILL)
+    wait_for(lambda: template_of(worker) != former)
+    assert process_of(two) == worker
+    ends = start(two, order(telling(gate, forever), [0]))
+    os.kill(int(gate.wait()), signal.SIGKILL)
+    assert "how is not known" in ends.failed().failure.message
+    wait_for(lambda: len(workers_of()) == 1)  # that which took its place
+    assert "template process killed by SIGKILL" in caplog.text
+
+
+def test_a_worker_without_its_template_ends_with_the_pool(scratch: Path, gate: Gate) -> None:
+    with process_pool(scratch) as pool:
+        start(pool, order(telling(gate, forever), [0]))
+        worker = int(gate.wait())
+        os.kill(template_of(worker), signal.SIGKILL)
+        wait_for(lambda: workers_of() == [])
+        assert is_there(worker)
+    assert not is_there(worker)
+
+
+def test_a_template_that_is_suspended_is_replaced(
+    pool: ProcessWorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = process_of(pool)
+    former = template_of(worker)
+    os.kill(former, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(slot, "START_WAIT_S", 0.1)
+        patch.setattr(slot, "START_TRIES", 1)
+        patch.setattr(template, "BIRTH_WAIT_S", 0.0)
+        patch.setattr(child, "REAP_WAIT_S", 0.1)
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: pool._slots[0].warmth == 0)
+        assert "not ready within" in start(pool, order(the_list, [])).failed().failure.message
+    assert template_of(process_of(pool)) != former
+    wait_until_gone(former)
+
+
+@pytest.mark.parametrize(
+    ("custom", "says"),
+    [
+        ("import threading; threading.Thread(target=threading.Event().wait).start()", "threads"),
+        ("import os, sys; 'template' in ' '.join(sys.orig_argv) and os._exit(7)", "status 7"),
+    ],
+)
+def test_without_a_template_each_worker_is_an_interpreter(
+    scratch: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    custom: str,
+    says: str,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(custom)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with process_pool(scratch) as pool:
+        worker = process_of(pool)
+        assert template_of(worker) == os.getpid()
+        os.kill(worker, signal.SIGKILL)
+        wait_until_gone(worker)
+        assert template_of(process_of(pool)) == os.getpid()
+    assert "each worker process is started by itself" in caplog.text
+    assert says in caplog.text
+
+
+def test_interpreters_end_as_forks_do(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(births, "HAS_TEMPLATES", False)
+    with process_pool(scratch) as pool:
+        for die, how in (
+            (lambda: os._exit(3), "exited with status 3"),
+            (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by SIGKILL"),
+        ):
+            worker = process_of(pool)
+            assert template_of(worker) == os.getpid()
+            failed = start(pool, order(lambda index, item, die=die: die(), [0])).failed()
+            assert how in failed.failure.message
+            wait_until_gone(worker)
+        start(pool, order(lambda index, item: forever(), [0]))
