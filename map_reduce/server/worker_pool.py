@@ -7,6 +7,7 @@ from typing import NamedTuple
 from map_reduce.core.identifiers import Address
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.scratch import Scratch
+from map_reduce.storage.data_folder import make_private
 from map_reduce.workers.confinement import Limits
 from map_reduce.workers.pool import ProcessWorkerPool
 from map_reduce.workers.user import WorkerUser
@@ -47,6 +48,8 @@ def _worker_pool(
     read = (scratch.folder("fetched"), config.data_folder or scratch.folder("blocks"))
     user = WorkerUser.named(config.worker_user)
     if user is not None:
+        if config.data_folder is not None:
+            make_private(config.data_folder)  # it may not be there yet
         user.share((scratch.path, workers), read)
     return ProcessWorkerPool(
         config.slots,

@@ -18,6 +18,7 @@ from worker_orders import (
     Gate,
     files_in,
     forever,
+    kill_idle,
     order,
     process_of,
     process_pool,
@@ -74,8 +75,7 @@ def test_it_finds_modules_where_this_process_does(
 
         return [("answer", module_of_the_test.ANSWER)]
 
-    os.kill(process_of(pool), signal.SIGKILL)  # the next one starts with the path as it is now
-    wait_for(lambda: workers_of() == [])
+    kill_idle(pool)  # the next one starts with the path as it is now
     assert run(pool, ask, [0]) == {"answer": [42]}
 
 
@@ -364,8 +364,7 @@ def test_where_work_is_expected_all_processes_start(scratch: Path) -> None:
 
 
 def test_a_process_that_dies_while_idle_is_reaped_and_replaced(pool: ProcessWorkerPool) -> None:
-    pid = process_of(pool)
-    os.kill(pid, signal.SIGKILL)
+    pid = kill_idle(pool)
     wait_until_gone(pid)
     assert process_of(pool) != pid
 

@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from worker_orders import (
     Gate,
     forever,
     is_there,
+    kill_idle,
     order,
     process_of,
     process_pool,
@@ -35,9 +37,10 @@ from map_reduce.workers.pool import ProcessWorkerPool
 pytestmark = pytest.mark.skipif(not template.HAS_TEMPLATES, reason="none on this system")
 
 
-@pytest.fixture
-def two(scratch: Path) -> Iterator[ProcessWorkerPool]:
-    """A pool with two workers, both ready."""
+@contextmanager
+def two_workers(scratch: Path) -> Iterator[ProcessWorkerPool]:
+    """A pool with two, both ready. Not a fixture: while those are made, pytest has another
+    environment than later, and so there would be two templates."""
     with process_pool(scratch, slots=2, warm=2) as pool:
         wait_for(lambda: all(slot.warmth == 2 for slot in pool._slots))
         yield pool
@@ -57,17 +60,13 @@ def _about(index: int, item: Any) -> Any:
             yield "open", os.readlink(f"/proc/self/fd/{number}").partition(":")[0]
 
 
-def test_they_are_forks_of_one_process_and_share_nothing(
-    two: ProcessWorkerPool, tmp_path: Path
-) -> None:
+def test_they_are_forks_of_one_process_and_share_nothing(scratch: Path, tmp_path: Path) -> None:
     gates = [Gate(tmp_path / str(number)) for number in range(2)]
-    ends = [start(two, order(_about, [gate.path])) for gate in gates]
-    seen = []
-    for gate, end in zip(gates, ends, strict=True):
-        gate.wait()
-        outcome = end.outcome()
-        seen.append(outcome)
-    one, other = map(result_of, seen)
+    with two_workers(scratch) as pool:
+        ends = [start(pool, order(_about, [gate.path])) for gate in gates]
+        for gate in gates:
+            gate.wait()
+        one, other = (result_of(end.outcome()) for end in ends)
     assert one["parent"] == other["parent"] != [os.getpid()]
     assert one["random"] != other["random"]
     for about in one, other:
@@ -77,40 +76,37 @@ def test_they_are_forks_of_one_process_and_share_nothing(
 
 
 def test_what_an_interpreter_takes_over_at_its_start_is_up_to_date(
-    two: ProcessWorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = process_of(two)
-    former = template_of(first)
-    assert all(template_of(worker.pid) == former for worker in workers_of())
-    monkeypatch.setenv("OF_THE_TEST", "here")
-    monkeypatch.chdir(tmp_path)
-
     def around(index: int, item: Any) -> Any:
-        yield "here", (os.environ.get("OF_THE_TEST"), os.getcwd(), os.getppid())
+        yield "here", (os.environ.get("OF_THE_TEST"), os.getcwd())
 
-    os.kill(first, signal.SIGKILL)
-    wait_for(lambda: first not in [worker.pid for worker in workers_of()])
-    [other] = workers_of()
-    os.kill(other.pid, signal.SIGKILL)
-    wait_until_gone(other.pid)
-    [(variable, folder, parent)] = run(two, around, [0])["here"]
-    assert (variable, folder) == ("here", str(tmp_path))
-    assert parent != former
-    wait_until_gone(former)
+    with two_workers(scratch) as pool:
+        former = template_of(process_of(pool))
+        kill_idle(pool)
+        assert template_of(process_of(pool)) == former
+        monkeypatch.setenv("OF_THE_TEST", "here")
+        monkeypatch.chdir(tmp_path)
+        kill_idle(pool)
+        assert is_there(former)  # as long as it has a worker
+        kill_idle(pool)
+        assert run(pool, around, [0]) == {"here": [("here", str(tmp_path))]}
+        wait_until_gone(former)
 
 
 def test_where_the_template_is_killed_its_workers_work_on_and_others_come_from_another(
-    two: ProcessWorkerPool, gate: Gate, caplog: pytest.LogCaptureFixture
+    scratch: Path, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker = process_of(two)
-    former = template_of(worker)
-    os.kill(former, signal.SIGKILL)
-    wait_for(lambda: template_of(worker) != former)
-    assert process_of(two) == worker
-    ends = start(two, order(telling(gate, forever), [0]))
-    os.kill(int(gate.wait()), signal.SIGKILL)
-    assert "how is not known" in ends.failed().failure.message
-    wait_for(lambda: len(workers_of()) == 1)  # that which took its place
+    with two_workers(scratch) as pool:
+        worker = process_of(pool)
+        former = template_of(worker)
+        os.kill(former, signal.SIGKILL)
+        wait_for(lambda: template_of(worker) != former)
+        assert process_of(pool) == worker
+        ends = start(pool, order(telling(gate, forever), [0]))
+        os.kill(int(gate.wait()), signal.SIGKILL)
+        assert "how is not known" in ends.failed().failure.message
+        wait_for(lambda: len(workers_of()) == 1)  # that which took its place
     assert "template process killed by SIGKILL" in caplog.text
 
 
@@ -121,25 +117,24 @@ def test_a_worker_without_its_template_ends_with_the_pool(scratch: Path, gate: G
         os.kill(template_of(worker), signal.SIGKILL)
         wait_for(lambda: workers_of() == [])
         assert is_there(worker)
-    assert not is_there(worker)
+    wait_until_gone(worker)
 
 
 def test_a_template_that_is_suspended_is_replaced(
-    pool: ProcessWorkerPool, monkeypatch: pytest.MonkeyPatch
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = process_of(pool)
-    former = template_of(worker)
-    os.kill(former, signal.SIGSTOP)
-    with monkeypatch.context() as patch:
-        patch.setattr(slot, "START_WAIT_S", 0.1)
-        patch.setattr(slot, "START_TRIES", 1)
-        patch.setattr(template, "BIRTH_WAIT_S", 0.0)
-        patch.setattr(child, "REAP_WAIT_S", 0.1)
-        os.kill(worker, signal.SIGKILL)
-        wait_for(lambda: pool._slots[0].warmth == 0)
-        assert "not ready within" in start(pool, order(the_list, [])).failed().failure.message
-    assert template_of(process_of(pool)) != former
-    wait_until_gone(former)
+    with process_pool(scratch) as pool:
+        former = template_of(process_of(pool))
+        os.kill(former, signal.SIGSTOP)
+        with monkeypatch.context() as patch:
+            patch.setattr(slot, "START_WAIT_S", 0.1)
+            patch.setattr(slot, "START_TRIES", 1)
+            patch.setattr(template, "BIRTH_WAIT_S", 0.0)
+            patch.setattr(child, "REAP_WAIT_S", 0.1)
+            kill_idle(pool)
+            assert "not ready within" in start(pool, order(the_list, [])).failed().failure.message
+        assert template_of(process_of(pool)) != former
+        wait_until_gone(former)
 
 
 @pytest.mark.parametrize(
@@ -160,10 +155,8 @@ def test_without_a_template_each_worker_is_an_interpreter(
     (tmp_path / "sitecustomize.py").write_text(custom)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with process_pool(scratch) as pool:
-        worker = process_of(pool)
-        assert template_of(worker) == os.getpid()
-        os.kill(worker, signal.SIGKILL)
-        wait_until_gone(worker)
+        assert template_of(process_of(pool)) == os.getpid()
+        kill_idle(pool)
         assert template_of(process_of(pool)) == os.getpid()
     assert "each worker process is started by itself" in caplog.text
     assert says in caplog.text

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -158,11 +159,24 @@ def template_of(worker: int) -> int:
     return psutil.Process(worker).ppid()
 
 
+def kill_idle(pool: ProcessWorkerPool) -> int:
+    """Kill the process that would run the next attempt, and wait until its slot has seen that."""
+    pid = process_of(pool)
+    warm = sum(slot.warmth > 0 for slot in pool._slots)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: sum(slot.warmth > 0 for slot in pool._slots) < warm)
+    return pid
+
+
 def is_there(pid: int) -> bool:
-    """Whether the process lives, or is a zombie of ours; others' zombies are init's to reap."""
+    """Whether the process lives, or is a zombie of ours or of our template; others' zombies are
+    init's to reap."""
     try:
         found = psutil.Process(pid)
-        return found.status() != psutil.STATUS_ZOMBIE or found.ppid() == os.getpid()
+        if found.status() != psutil.STATUS_ZOMBIE:
+            return True
+        parent = psutil.Process(found.ppid())
+        return os.getpid() in (parent.pid, parent.ppid())
     except psutil.NoSuchProcess:
         return False
 
