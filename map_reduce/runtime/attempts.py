@@ -60,7 +60,7 @@ from map_reduce.core.messages import (
     StopAttempt,
 )
 from map_reduce.errors import ClusterError, MapReduceError
-from map_reduce.ports import BlockStore, Clock, Made, WorkerPool
+from map_reduce.ports import BlockStore, Clock, LocalInput, Made, WorkerPool
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.fetching import Fetcher, LostSource
 from map_reduce.runtime.peers import Peers
@@ -134,7 +134,11 @@ class Attempts:
         with self._lock:
             answer, begin = self._services.take(order)
         if begin:
-            self._threads.run(lambda: self._feed(order))
+            local = self._fetcher.at_hand(order)
+            if local is None:
+                self._threads.run(lambda: self._feed(order))
+            else:
+                self._submit(order, local)
         return answer
 
     def adopt(self, message: AdoptJob) -> Message:
@@ -209,17 +213,35 @@ class Attempts:
             return self._services.wants(order)
 
     def _feed(self, order: StartAttempt) -> None:
-        def ended(outcome: Outcome, made: Made) -> None:
-            self._threads.run(lambda: self._settle(order, outcome, made))
-
         try:
             local = self._fetcher.fetch(order)
-            if self._wanted(order):
-                self._pool.submit(order, local, ended)
-            else:
-                self._fetcher.forget(order)
         except Exception as error:  # noqa: BLE001  # a full disk, a defect: the master must hear
             self._settle(order, self._not_fetched(order, error), None)
+            return
+        if self._wanted(order):
+            self._submit(order, local)
+        else:
+            self._fetcher.forget(order)
+
+    def _submit(self, order: StartAttempt, local: LocalInput) -> None:
+        def ended(outcome: Outcome, made: Made) -> None:
+            if self._is_settled_at_once(order, outcome, made):
+                self._settle(order, outcome, made)
+            else:
+                self._threads.run(lambda: self._settle(order, outcome, made))
+
+        try:
+            self._pool.submit(order, local, ended)
+        except Exception as error:  # noqa: BLE001  # the node closes, a defect: as above
+            failed = self._not_fetched(order, error)
+            self._threads.run(lambda: self._settle(order, failed, None))
+
+    def _is_settled_at_once(self, order: StartAttempt, outcome: Outcome, made: Made) -> bool:
+        """Whether nothing of it can take its time: no other node and no large file is involved.
+        To hand it over to a thread would then take longer than the thing itself."""
+        small = isinstance(made, bytes) or (made is None and not isinstance(outcome, ReduceOutput))
+        with self._lock:
+            return small and self._services.master_of(order) == self._me
 
     def _not_fetched(self, order: StartAttempt, error: Exception) -> Failed:
         if not isinstance(error, MapReduceError | OSError):

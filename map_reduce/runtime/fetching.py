@@ -12,10 +12,12 @@ from urllib.parse import quote
 from map_reduce.core.messages import (
     AttemptId,
     CheckWork,
+    MapWork,
     ReduceWork,
     SampleWork,
     Source,
     StartAttempt,
+    WholeWork,
     block_of,
 )
 from map_reduce.errors import MapReduceError
@@ -77,6 +79,17 @@ class Fetcher:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def at_hand(self, order: StartAttempt) -> LocalInput | None:
+        """All the work needs, where nothing has to be fetched; at once."""
+        work, functions = order.work, None
+        if not isinstance(work, MapWork | WholeWork) or block_of(work.split) is not None:
+            return None
+        if order.functions.ref is not None:
+            functions = self._functions_path(order)
+            if not functions.exists():
+                return None
+        return LocalInput(functions)
+
     def fetch(self, order: StartAttempt) -> LocalInput:
         """Bring all the work needs into local files.
 
@@ -101,7 +114,7 @@ class Fetcher:
     def _fetch_functions(self, order: StartAttempt) -> Path | None:
         if order.functions.ref is None:
             return None
-        path = self._job_folder(order.attempt.job_id) / "functions"
+        path = self._functions_path(order)
         if path.exists():
             return path
         folder = self._make_folder(order)
@@ -109,6 +122,9 @@ class Fetcher:
         if fetched.parent == folder:  # not this node's own copy of the block
             fetched = fetched.replace(path)  # attempts that fetched it at once overwrite equals
         return fetched
+
+    def _functions_path(self, order: StartAttempt) -> Path:
+        return self._job_folder(order.attempt.job_id) / "functions"
 
     def _fetch_splits(self, order: StartAttempt, work: SampleWork) -> tuple[LocalSource, ...]:
         """A file for each split, which is nowhere where it is no block."""

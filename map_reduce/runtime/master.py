@@ -401,7 +401,7 @@ class JobMaster:
     def _do(self, effect: Effect, journal: Journal, spec: JobSpec) -> None:
         around = self._around
         if isinstance(effect, Start):
-            around.senders.run(partial(self._start, effect, journal.epoch, spec))
+            around.send(effect.node, partial(self._start, effect, journal.epoch, spec))
         elif isinstance(effect, Stop):
             message = StopAttempt(effect.attempt, journal.epoch)
             around.senders.run(partial(around.tell, effect.node, message))

@@ -70,6 +70,14 @@ class Surroundings:
     node_silence_s_max: float
     changes: Changes
 
+    def send(self, node: Member, call: Callable[[], None]) -> None:
+        """Have a call made that asks the node something: in a thread, unless it is this very node,
+        whose own handler answers at once."""
+        if node == self.peers.member:
+            call()
+        else:
+            self.senders.run(call)
+
     def tell(self, member: Member, message: EndJob | StopAttempt) -> None:
         """Send a message that may be lost."""
         try:

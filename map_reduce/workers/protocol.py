@@ -7,6 +7,7 @@ are opaque bytes in here, as they are between nodes.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,8 @@ EXIT_CONNECTION_CLOSED = 113
 """How a worker process exits on finding that user code closed its connection."""
 
 _LENGTH_BYTES = 4
-_RECEIVE_BYTES = 1 << 18
+_RECEIVE_BYTES = 1 << 16
+"""At a time. For more, malloc asks the kernel for pages and gives them back, each time."""
 
 
 class _Frame(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -49,12 +51,12 @@ class Run(_Frame, frozen=True):
     note: bytes  # where a careful attempt notes each record (workers/notes.py)
 
     def local_input(self) -> LocalInput:
+        paths = {path: Path(_text(path)) for path in {path for path, _, _ in self.sources}}
         return LocalInput(
             functions=_path(self.functions),
             split=_path(self.split),
             sources=tuple(
-                LocalSource(Path(_text(path)), offset, length)
-                for path, offset, length in self.sources
+                LocalSource(paths[path], offset, length) for path, offset, length in self.sources
             ),
         )
 
@@ -109,15 +111,21 @@ T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
 
 
-def run_of(number: int, order: StartAttempt, local: LocalInput, output: Path, note: Path) -> Run:
+def run_of(
+    number: int,
+    order: StartAttempt,
+    local: LocalInput,
+    output: str | Path,
+    note: str | Path,
+) -> Run:
     return Run(
         number=number,
         order=order,
         functions=bytes(local.functions) if local.functions else None,
         split=bytes(local.split) if local.split else None,
         sources=tuple((bytes(path), offset, length) for path, offset, length in local.sources),
-        output=bytes(output),
-        note=bytes(note),
+        output=os.fsencode(output),
+        note=os.fsencode(note),
     )
 
 

@@ -91,6 +91,8 @@ class Slot:
         self._child: Child | None = None
         self._folder: Path | None = None  # of the process's attempts
         self._start_soon = warm
+        self._polled: tuple[Child | None, bool] = (None, False)  # and whether it is written to
+        self._poller = self._poller_for(None)
         self._thread = threading.Thread(
             target=self._run, name=f"map-reduce-slot-{index}", daemon=True
         )
@@ -191,7 +193,7 @@ class Slot:
         """Run it in the process, which is ready."""
         child = self._child
         assert child is not None
-        output, note = folder / f"output-{task.number}", folder / f"note-{task.number}"
+        output, note = f"{folder}/output-{task.number}", f"{folder}/note-{task.number}"
         child.attempts += 1
         child.send(run_of(task.number, task.order, task.local, output, note))
         deadline_s = time.monotonic() + task.order.timeout_s
@@ -202,7 +204,7 @@ class Slot:
                 elif isinstance(message, Ended):
                     made = self._deliver(task, message, output)
                     if task.order.careful:
-                        note.unlink(missing_ok=True)
+                        Path(note).unlink(missing_ok=True)
                     self._recycle_after(message)
                     return message.outcome, made
             if self._is_unwanted(task):
@@ -218,16 +220,16 @@ class Slot:
                 place = _place(task, note)
                 return failures.timed_out(task.order, self._launch.node, place, now_s), None
 
-    def _deliver(self, task: Task, ended: Ended, output: Path) -> Made:
+    def _deliver(self, task: Task, ended: Ended, output: str) -> Made:
         """Take the output, which is complete, out of the process's reach."""
         if ended.small is not None:
             return ended.small
         if not ended.output:
             if isinstance(ended.outcome, Failed):
-                output.unlink(missing_ok=True)
+                Path(output).unlink(missing_ok=True)
             return None
         path = task.delivery(self._launch.scratch)
-        output.replace(path)
+        os.replace(output, path)
         if self._launch.user is not None:
             self._launch.user.take_back(path)
         return path
@@ -244,19 +246,30 @@ class Slot:
 
     def _wait(self, timeout_s: float | None) -> list[FromWorker]:
         """Until the doorbell rings, the process says something or ends, or the time is over."""
+        child = self._child
+        heard = child if child is not None and not child.closed else None
+        wanted = heard, heard is not None and heard.sending
+        if wanted != self._polled:
+            self._polled, self._poller = wanted, self._poller_for(heard)
+        ready = self._poller.poll(None if timeout_s is None else _milliseconds(timeout_s))
+        rung = self._doorbell.fileno()
+        if any(number == rung for number, _ in ready):
+            self._doorbell.clear()
+        if child is None or all(number == rung for number, _ in ready):
+            return []
+        was_ready = child.ready
+        messages = child.pump()
+        if child.ready != was_ready:
+            self._show_warmth()
+        return messages
+
+    def _poller_for(self, child: Child | None) -> select.poll:
         poller = select.poll()
         poller.register(self._doorbell, select.POLLIN)
-        child = self._child
-        if child is not None and not child.closed:
+        if child is not None:
             writing = select.POLLOUT if child.sending else 0
             poller.register(child.socket, select.POLLIN | writing)
-        ready = poller.poll(None if timeout_s is None else _milliseconds(timeout_s))
-        self._doorbell.clear()
-        if child is None or all(number != child.socket.fileno() for number, _ in ready):
-            return []
-        messages = child.pump()
-        self._show_warmth()
-        return messages
+        return poller
 
     # -------------------------------------------------------------- its process
 
@@ -317,5 +330,5 @@ def _milliseconds(timeout_s: float) -> int:
     return math.ceil(1000 * min(max(timeout_s, 0.0), 86400.0))
 
 
-def _place(task: Task, note: Path) -> failures.Place:
-    return failures.Place(Noted.parse(read_note(note)), task.current, task.records)
+def _place(task: Task, note: str) -> failures.Place:
+    return failures.Place(Noted.parse(read_note(Path(note))), task.current, task.records)

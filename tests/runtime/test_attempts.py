@@ -25,6 +25,7 @@ from map_reduce.core.messages import (
     Failure,
     Functions,
     GetPiece,
+    InlineItems,
     JobAdopted,
     JobOver,
     JobStatus,
@@ -121,8 +122,8 @@ def store(tmp_path):
     return DiskBlockStore(tmp_path / "blocks", temporary=True)
 
 
-def attempts_of(world, pool, store, scratch):
-    peers = Peers(world, timeout_s=1, me=ME)
+def attempts_of(world, pool, store, scratch, handler=None):
+    peers = Peers(world, timeout_s=1, me=ME, handler=handler)
     return Attempts(
         peers=peers,
         blocks=RingBlocks(peers, lambda target: (ME,), replicas=1, store=store),
@@ -267,6 +268,43 @@ def test_a_map_output_that_ends_too_early_is_lost(world, pool, tmp_path):
     assert world.arrived.acquire(timeout=WAIT_S)
     assert world.heard[0].outcome.lost_source == source
     attempts.close()
+
+
+def test_what_this_nodes_own_master_is_told_takes_no_thread(world, pool, store, tmp_path):
+    heard = []
+
+    def master(request):
+        heard.append((threading.get_ident(), request.body))
+        return Done()
+
+    (tmp_path / "fetched").mkdir()
+    attempts = attempts_of(world, pool, store, tmp_path / "fetched", master)
+    work = MapWork(InlineItems(b"", 0, 0, False), 1)
+    mine = msgspec.structs.replace(order(work=work), master=ME.address)
+    assert attempts.start(mine) == Done()
+    assert mine.attempt in pool.given, "it was at hand, so it is begun by the handler"
+    end(pool, mine, MapOutput("", (1,), Counts()), b"x")
+    [(thread, told)] = heard
+    assert thread == threading.get_ident()
+    assert store.read(told.outcome.name, 0, 9) == (b"x", 1)
+    attempts.close()
+
+
+def test_a_master_elsewhere_does_not_keep_the_pool_waiting(attempts, pool, world, monkeypatch):
+    answered = threading.Event()
+
+    def call(peer, request, timeout_s):
+        assert answered.wait(WAIT_S)
+        world.arrived.release()
+        return Done()
+
+    monkeypatch.setattr(world, "call", call)
+    attempts.start(order())
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    end(pool, order(), MapOutput("", (1,), Counts()), b"x")
+    assert not world.arrived.acquire(blocking=False)
+    answered.set()
+    assert world.arrived.acquire(timeout=WAIT_S)
 
 
 def test_a_report_that_is_not_answered_is_repeated_with_the_signs_of_life(attempts, pool, world):
@@ -444,8 +482,6 @@ def test_a_check_gives_its_verdict_when_asked(attempts, pool):
 
 
 def test_work_on_files_is_handed_over_as_it_is(attempts, pool):
-    from map_reduce.core.messages import InlineItems
-
     work = MapWork(InlineItems(b"", 0, 0, False), 1)
     attempts.start(order(work=work))
     assert pool.arrived.acquire(timeout=WAIT_S)

@@ -195,6 +195,11 @@ class Services:
             return None
         return service.master, AttemptEnded(order.attempt, service.epoch, me, outcome)
 
+    def master_of(self, order: StartAttempt) -> Address | None:
+        """Whom the attempt's end will be told."""
+        service = self._jobs.get(order.attempt.job_id)
+        return None if service is None else service.master
+
     def reported(self, order: StartAttempt, message: AttemptEnded) -> bool:
         """A master has taken this report; False where another has taken over meanwhile."""
         service = self._jobs.get(order.attempt.job_id)
