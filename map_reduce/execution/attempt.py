@@ -55,7 +55,7 @@ from map_reduce.execution.gauge import Gauge, MemoryGauge, bound_of
 from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
 from map_reduce.execution.lasting import KEPT
 from map_reduce.execution.map_output import MapOutputWriter
-from map_reduce.execution.map_side import MapSide
+from map_reduce.execution.map_side import MapSide, NotPlain
 from map_reduce.execution.origins import origins, source_names
 from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
@@ -261,7 +261,14 @@ class _Attempt:
                 self._counted.clear()  # so in the ordinary way, from the start
                 spiller.forget()
         side = self._side(MapSide, work, spiller)
-        groups = side.run()
+        try:
+            groups = side.run()
+        except NotPlain:
+            self._counted.clear()
+            spiller.forget()
+            side = self._side(MapSide, work, spiller)
+            side.plain = False
+            groups = side.run()
         return side, spiller.segments(groups, plain=not groups.irregular)
 
     def _side(self, kind: type[Side], work: MapWork | WholeWork, spiller: Spiller) -> Side:

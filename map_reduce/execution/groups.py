@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
-from map_reduce.execution.keys import PLAIN, form_of
+from map_reduce.execution.keys import PLAIN, are_plain, form_of
 
 
 class Groups(dict[Any, list[Any]]):
@@ -43,6 +43,15 @@ class Groups(dict[Any, list[Any]]):
     def take(self, keys: list[Any], counts: list[int] | None, values: list[Any]) -> None:
         """Add what another group by the same keys holds: ``counts`` values for each key, one
         where that is None, standing one after another in ``values``."""
+        if are_plain(keys) and self.keys().isdisjoint(keys):  # so nothing is to be looked up
+            rest = iter(values)
+            lists = (
+                [[value] for value in values]
+                if counts is None
+                else [list(islice(rest, count)) for count in counts]
+            )
+            self.update(zip(keys, lists, strict=True))
+            return
         if counts is None:
             for key, value in zip(keys, values, strict=True):
                 self[key].append(value)

@@ -3,9 +3,13 @@
 The inner loop is the one that a careful person writes by hand: take a pair, append its value to
 the key's list. Everything else is arranged so that it happens elsewhere:
 
-- map is called by C code, ``map(function, keys, values)``, and its results are strung together
-  by C code (``chain``). So there is no work of ours per record, and the loop may be interrupted
-  after any pair, even in the middle of one record that gives a million.
+- Where map gives lists, it is called by the loop itself, which costs least: Python enters a
+  function of Python's from its own loop without a detour through C. Nothing else is done per
+  record.
+- Where map yields its pairs, or they have to be combined, it is called by C code,
+  ``map(function, keys, values)``, and its results are strung together by C code (``chain``). So
+  that loop may be interrupted after any pair, even in the middle of one record that gives a
+  million.
 - What is peculiar about keys is dealt with when a key is new (``groups.py``).
 - The combiner runs between stretches of pairs, over lists that have grown long, and no more
   often than it takes for its pass over all keys not to matter.
@@ -49,8 +53,16 @@ RECORDS_AT_FIRST, RECORDS_PER_LOOK = 1 << 6, 1 << 14
 VALUES_PER_KEY = 16
 """A list of more values is combined when it is looked at."""
 
+_ENDS_A_LOOP = (
+    "StopIteration: raised in map, which would end a loop of ours instead of "
+    "telling you; it comes from next() where nothing is left, so pass a default"
+)
 _NOT_ITERABLE = re.compile(r"^'(.+)' object is not iterable$")
 NO_PAIR: Any = object()
+
+
+class NotPlain(Exception):
+    """A pair is a list, or a tuple of an unusual class, where all before were plain tuples."""
 
 
 class MapSide:
@@ -62,6 +74,9 @@ class MapSide:
         note: called before each record is mapped, where not None.
         spiller: puts groups on disk when memory is short; None: they always fit.
     """
+
+    plain = True
+    """Every pair so far was a tuple. To be set to False after NotPlain, for another pass."""
 
     def __init__(
         self,
@@ -84,11 +99,13 @@ class MapSide:
         self._reading = False
         self._batch = Batch([], [], [], 0)
         self._rest: Iterator[Any] = iter([])
+        self._keys: Iterator[Any] = iter([])  # what a map of C's takes them from
 
     def run(self) -> Groups:
         """Map everything, and combine where there is a combiner.
 
         Raises:
+            NotPlain: the split is to be mapped again, with care.
             Stopped: by user code, or by what it gave.
             InputError: the split cannot be read.
         """
@@ -103,16 +120,20 @@ class MapSide:
         pace_of_pairs = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_SWEEP)
         self._batches = _cut(self._batches, pace)
         yielding = Yielding(self._functions.map)
-        for results in self._results():
-            pairs = chain.from_iterable(yielding.watch(results))
+        while (batch := self._next_batch()) is not None:
             if yielding.seen:
+                pairs = chain.from_iterable(self._results_of(batch))
                 while self._group(islice(pairs, done := pace_of_pairs.now)):
                     if pace_of_pairs.look(done):
                         self._spill()
             else:
-                self._group(pairs)
-                if pace.look(len(self._batch.values)):
+                if yielding.watching or not self.plain or self._note is not None:
+                    self._group(chain.from_iterable(yielding.watch(self._results_of(batch))))
+                else:
+                    self._group_each(batch)
+                if pace.look(len(batch.values)):
                     self._spill()
+            self._check_all_mapped(batch)
 
     def _collect_and_combine(self) -> None:
         pairs = chain.from_iterable(chain.from_iterable(self._results()))
@@ -137,6 +158,20 @@ class MapSide:
 
     # ------------------------------------------------------------------ the inner loop
 
+    def _group_each(self, batch: Batch) -> None:
+        """Map the records of a batch, and group their pairs."""
+        groups, map_ = self.groups, self._functions.map
+        pair = NO_PAIR
+        try:
+            for number, record in zip(batch.keys, self._rest, strict=True):
+                for pair in map_(number, record):
+                    key, value = pair + ()  # noqa: RUF005  see above
+                    groups[key].append(value)
+        except BaseException as error:
+            if is_other_pair(pair):
+                raise NotPlain from error
+            raise self._stopped(error, pair) from error
+
     def _group(self, pairs: Iterable[Any]) -> bool:
         """Whether there was any pair."""
         groups = self.groups
@@ -155,6 +190,7 @@ class MapSide:
 
     def _group_slowly(self, pairs: Iterable[Any]) -> bool:
         """The same for pairs that are lists, or tuples of an unusual class."""
+        self.plain = False
         pair = NO_PAIR
         try:
             for pair in pairs:
@@ -188,23 +224,25 @@ class MapSide:
     def _results(self) -> Iterator[Iterator[Any]]:
         """For each batch, what map returns for each of its records."""
         while (batch := self._next_batch()) is not None:
-            # One more key than there are values: only the end of the values can use it up.
-            keys = iter(
-                range(batch.keys.start, batch.keys.stop + 1)
-                if isinstance(batch.keys, range)
-                else [*batch.keys, None]
-            )
-            values = self._rest
-            noted = values if self._note is None else self._noting(batch, values, self._note)
-            yield map(self._functions.map, keys, noted)
-            if length_hint(keys):
-                raise self._stop(
-                    MapError,
-                    "StopIteration: raised in map, which would end a loop of ours instead of "
-                    "telling you; it comes from next() where nothing is left, so pass a default",
-                    StopIteration(),
-                )
-            self.records += len(batch.values)
+            yield self._results_of(batch)
+            self._check_all_mapped(batch)
+
+    def _results_of(self, batch: Batch) -> Iterator[Any]:
+        # One more key than there are values: only the end of the values can use it up.
+        self._keys = keys = iter(
+            range(batch.keys.start, batch.keys.stop + 1)
+            if isinstance(batch.keys, range)
+            else [*batch.keys, None]
+        )
+        values = self._rest
+        noted = values if self._note is None else self._noting(batch, values, self._note)
+        return map(self._functions.map, keys, noted)
+
+    def _check_all_mapped(self, batch: Batch) -> None:
+        """Count them. Raises Stopped where it was map that ended the loop over them."""
+        if length_hint(self._keys):
+            raise self._stop(MapError, _ENDS_A_LOOP, StopIteration())
+        self.records += len(batch.values)
 
     def _noting(self, batch: Batch, values: Iterator[Any], note: Note) -> Iterator[Any]:
         for position, key, value in zip(batch.positions, batch.keys, values, strict=False):
@@ -242,6 +280,8 @@ class MapSide:
                 hash(pair[0])
             except Exception as unhashable:  # noqa: BLE001  a user's __hash__ may raise anything
                 return self._stop(BadKeyError, _no_key(pair[0], unhashable))
+        if isinstance(error, StopIteration):
+            return self._stop(MapError, _ENDS_A_LOOP, error)
         traceback = error.__traceback__
         given = _NOT_ITERABLE.match(str(error)) if isinstance(error, TypeError) else None
         if given and traceback is not None and traceback.tb_next is None:
@@ -300,13 +340,13 @@ class Yielding:
 
     def __init__(self, function: Any) -> None:
         self.seen = inspect.isgeneratorfunction(function)
-        self._watching = not self.seen
+        self.watching = not self.seen
 
     def watch(self, results: Iterator[Any]) -> Iterator[Any]:
         """The same results; the first are looked at as they pass."""
-        if not self._watching:
+        if not self.watching:
             return results
-        self._watching = False
+        self.watching = False
         return self._watched(results)
 
     def _watched(self, results: Iterator[Any]) -> Iterator[Any]:

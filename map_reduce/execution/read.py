@@ -42,7 +42,7 @@ from map_reduce.errors import (
 from map_reduce.execution.failures import shown
 from map_reduce.execution.pickles import load
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
 
 _UNPACKERS: dict[str, Callable[[BinaryIO], Any]] = {
     "gzip": lambda file: gzip.GzipFile(fileobj=file),
@@ -270,7 +270,7 @@ def _lines_of_bytes(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[lis
         if not cut:
             rest.append(data)
             continue
-        head = b"".join((*rest, data[:cut]))
+        head = b"".join((*rest, memoryview(data)[:cut]))
         rest = [data[cut:]]
         yield split_up(head), bytes_in
         offset += len(head)
@@ -321,7 +321,7 @@ def _lines_of_stream(pieces: Iterator[_Piece], text: _Text) -> Iterator[tuple[li
 
 
 def _split(text: str) -> list[str]:
-    if "\r\n" in text:
+    if "\r" in text:  # found a hundred times as fast as two characters
         text = text.replace("\r\n", "\n")
     lines = text.split("\n")
     if not lines[-1]:

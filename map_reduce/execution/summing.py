@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import builtins
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from types import CodeType, FunctionType
 from typing import Any
@@ -30,12 +30,13 @@ from map_reduce.execution.failures import Stopped
 from map_reduce.execution.formatted import format_of, unformatted
 from map_reduce.execution.functions import LoadedFunctions, Ones
 from map_reduce.execution.keys import are_plain, form_of
-from map_reduce.execution.map_side import NO_PAIR, PAIRS_AT_FIRST, MapSide, is_other_pair
+from map_reduce.execution.map_side import NO_PAIR, MapSide, is_other_pair
+from map_reduce.execution.read import Batch
 from map_reduce.execution.reduce_side import NOTHING, ReduceSide
 from map_reduce.execution.segments import Segment
 
-PAIRS_BEFORE_FIRST_LOOK = 1 << 10
-PAIRS_PER_LOOK = 1 << 18
+STRETCHES_PER_LOOK = 8
+"""Batches, or stretches of pairs where map yields them, between two looks at all sums."""
 
 _INT = frozenset((int,))
 _INTS = frozenset((int, bool))
@@ -99,6 +100,11 @@ class SumSide(MapSide):
     _judged = 0
     """So many of the first keys are known to be their own form."""
 
+    _counts = False
+    """Each pair counts as 1, whatever its value."""
+
+    _look_in = 0
+
     def run_sums(self) -> Sums:
         """Map everything and add up.
 
@@ -108,24 +114,24 @@ class SumSide(MapSide):
             InputError: the split cannot be read.
         """
         self.sums = defaultdict(int)
-        add = self._add
         if isinstance(self._functions.map, Ones):
             self._functions = self._functions._replace(map=self._functions.map.map)
-            add = self._count
-        pairs = chain.from_iterable(chain.from_iterable(self._results()))
-        pace = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_LOOK)
-        look_in = PAIRS_BEFORE_FIRST_LOOK
-        while add(islice(pairs, done := pace.now)):
-            look_in -= done
-            if look_in <= 0:
-                self._look()
-                look_in = PAIRS_PER_LOOK
-            if pace.look(done):
-                self._look()
-                self._spiller.spill(self.sums, plain=True, listed=False)
-                self._judged = 0
+            self._counts = True
+        self._collect()
         self._look()
         return self.sums
+
+    def _spill(self) -> None:
+        self._look()
+        self._spiller.spill(self.sums, plain=True, listed=False)
+        self._judged = 0
+
+    def _glance(self) -> None:
+        """Look, if it is time to."""
+        if self._look_in == 0:
+            self._look()
+            self._look_in = STRETCHES_PER_LOOK
+        self._look_in -= 1
 
     def _look(self) -> None:
         """Raises NotSums: a sum is no int, or a key needs care."""
@@ -142,37 +148,54 @@ class SumSide(MapSide):
         if irregular:
             raise NotSums
 
-    def _add(self, pairs: Iterator[Any]) -> bool:
+    def _group_each(self, batch: Batch) -> None:
+        """Map the records of a batch, and add up."""
+        sums, map_ = self.sums, self._functions.map
+        pair = NO_PAIR
+        records = zip(batch.keys, self._rest, strict=True)
+        try:
+            if self._counts:
+                for number, record in records:
+                    for pair in map_(number, record):
+                        key, _ = pair + ()  # noqa: RUF005  see map_side.py
+                        sums[key] += 1
+            else:
+                for number, record in records:
+                    for pair in map_(number, record):
+                        key, value = pair + ()  # noqa: RUF005
+                        sums[key] += value
+        except BaseException as error:
+            raise self._reason(error, pair) from error
+        self._glance()
+
+    def _group(self, pairs: Iterable[Any]) -> bool:
         """Whether there was any pair."""
         sums = self.sums
         pair = NO_PAIR
         try:
-            for pair in pairs:
-                key, value = pair + ()  # noqa: RUF005  see map_side.py
-                sums[key] += value
+            if self._counts:
+                for pair in pairs:
+                    key, _ = pair + ()  # noqa: RUF005
+                    sums[key] += 1
+            else:
+                for pair in pairs:
+                    key, value = pair + ()  # noqa: RUF005
+                    sums[key] += value
         except BaseException as error:
-            if self._reading or isinstance(error, Stopped | NotSums):
+            if self._reading:
                 raise
-            if is_other_pair(pair) or (_is_pair(pair) and type(pair[1]) not in _INTS):
-                raise NotSums from error  # it may be the addition that failed
-            raise self._stopped(error, pair) from error
+            raise self._reason(error, pair) from error
+        self._glance()
         return pair is not NO_PAIR
 
-    def _count(self, pairs: Iterator[Any]) -> bool:
-        """Whether there was any pair. Each counts as 1, whatever its value."""
-        sums = self.sums
-        pair = NO_PAIR
-        try:
-            for pair in pairs:
-                key, _ = pair + ()  # noqa: RUF005  see map_side.py
-                sums[key] += 1
-        except BaseException as error:
-            if self._reading or isinstance(error, Stopped | NotSums):
-                raise
-            if is_other_pair(pair):
-                raise NotSums from error
-            raise self._stopped(error, pair) from error
-        return pair is not NO_PAIR
+    def _reason(self, error: BaseException, pair: Any) -> BaseException:
+        """Why a loop ended with ``error``, ``pair`` being the last one it had."""
+        if isinstance(error, Stopped):
+            return error
+        other = _is_pair(pair) and not self._counts and type(pair[1]) not in _INTS
+        if is_other_pair(pair) or other:
+            return NotSums()  # it may be the addition that failed
+        return self._stopped(error, pair)
 
 
 def _is_pair(given: Any) -> bool:

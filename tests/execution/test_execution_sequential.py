@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from map_reduce.core.digests import digest_of
-from map_reduce.core.messages import WholeWork
+from map_reduce.core.messages import ReduceOutput, WholeWork
+from map_reduce.counters import counter
 from map_reduce.execution import map_side
 from map_reduce.execution.attempt import LoadedFunctions
 
@@ -42,6 +43,10 @@ class Point:
 
 class Name(str):
     pass
+
+
+def total(key: Any, values: Any) -> Any:
+    return sum(values)
 
 
 def is_nan(key: Any) -> bool:
@@ -298,3 +303,41 @@ def test_reduce_gets_copies_as_it_would_from_another_process() -> None:
         [(_, [a, _])] = results_of(*attempt(work, functions, here / "o"))
     a.append(3)
     assert shared == [1, 2]
+
+
+def test_pairs_that_become_lists_after_many_records() -> None:
+    """The split is mapped again then: nothing is there twice, and nothing is counted twice."""
+    for other in (list, lambda pair: Entry(*pair)):
+        for late in (3, 40, 99):
+
+            def map(index: int, item: int, late: int = late, other: Any = other) -> Any:
+                counter("records").add()
+                pairs = [(item % 7, item), (item % 5, -item)]
+                return [pairs[0], other(pairs[1])] if item >= late else pairs
+
+            expected: dict[int, list[int]] = {}
+            for item in range(100):
+                expected.setdefault(item % 7, []).append(item)
+                expected.setdefault(item % 5, []).append(-item)
+            for reduce in (the_list, total):
+                functions = LoadedFunctions(map, reduce, None)
+                with folder() as here:
+                    work = WholeWork(items_split(list(range(100))))
+                    outcome, path = attempt(work, functions, here / "out")
+                    results = dict(results_of(outcome, path))
+                assert results == {key: reduce(key, values) for key, values in expected.items()}
+                assert isinstance(outcome, ReduceOutput)
+                assert outcome.tally.counters == (("records", 100),)
+
+
+def test_records_that_begin_to_yield_late() -> None:
+    def map(index: int, item: int) -> Any:
+        pairs = [(item % 3, item)] * 2
+        return pairs if item < 50 else iter(pairs)
+
+    for reduce in (the_list, total):
+        functions = LoadedFunctions(map, reduce, None)
+        [results] = run_job(functions, [items_split(list(range(100)))], 1)
+        assert dict(results) == {
+            key: reduce(key, [n for n in range(key, 100, 3) for _ in range(2)]) for key in range(3)
+        }

@@ -69,7 +69,6 @@ def often():
     with pytest.MonkeyPatch.context() as patch:
         for name in ("PAIRS_AT_FIRST", "RECORDS_AT_FIRST"):
             patch.setattr(map_side, name, 2)
-        patch.setattr("map_reduce.execution.summing.PAIRS_AT_FIRST", 2)
         patch.setattr("map_reduce.execution.guarded.PAIRS_AT_FIRST", 2)
         patch.setattr("map_reduce.execution.reduce_side.KEYS_AT_FIRST", 2)
         patch.setattr(partitioned, "VALUES_MAX", 3)

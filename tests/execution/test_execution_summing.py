@@ -119,10 +119,10 @@ def test_a_value_that_cannot_be_added_is_an_error_of_reduce_as_ever():
 
 
 def test_a_late_float_is_noticed(monkeypatch):
-    monkeypatch.setattr(summing, "PAIRS_BEFORE_FIRST_LOOK", 2)
-    monkeypatch.setattr(summing, "PAIRS_PER_LOOK", 2)
+    monkeypatch.setattr(summing, "STRETCHES_PER_LOOK", 1)
     pairs = [("a", 1)] * 9 + [("a", 0.1)] * 10
-    assert run_job([[pairs]], identity, total, None, 2) == {"a": sum([1] * 9 + [0.1] * 10)}
+    records = [[pair] for pair in pairs]
+    assert run_job([records], identity, total, None, 2) == {"a": sum([1] * 9 + [0.1] * 10)}
 
 
 def test_pairs_that_are_lists_are_mapped_in_the_ordinary_way():
@@ -141,10 +141,10 @@ class Plain:
 
 
 def test_a_late_key_that_needs_care_is_noticed(monkeypatch):
-    monkeypatch.setattr(summing, "PAIRS_BEFORE_FIRST_LOOK", 2)
-    monkeypatch.setattr(summing, "PAIRS_PER_LOOK", 2)
+    monkeypatch.setattr(summing, "STRETCHES_PER_LOOK", 1)
     pairs = [("a", 1)] * 9 + [(float("nan"), 1), (float("nan"), 2), ((1, None), 3), ((1, None), 4)]
-    got = run_job([[pairs], [pairs]], identity, total, None, 2)
+    records = [[pair] for pair in pairs]
+    got = run_job([records, records], identity, total, None, 2)
     assert sorted(map(repr, got.items())) == ["('a', 18)", "((1, None), 14)", "(nan, 6)"]
 
 
