@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 POINTS = ("submit", "map", "last map", "reduce", "commit", "fetch")
 
 ITEMS = 320
@@ -36,7 +38,7 @@ GATE_S_MAX = 240.0
 
 
 class Mark(NamedTuple):
-    """Who reached a point: the worker process, and the node that it is a child of."""
+    """Who reached a point: the worker process, and the node that it belongs to."""
 
     pid: int
     node_pid: int
@@ -77,7 +79,18 @@ class Points:
     def marks(self) -> list[Mark]:
         """Who has reached the point."""
         names = [name for name in os.listdir(self.folder) if name.startswith("at-")]
-        return [Mark(*map(int, name.split("-")[1:])) for name in sorted(names)]
+        pairs = [map(int, name.split("-")[1:]) for name in sorted(names)]
+        return [Mark(pid, _node_of(parent)) for pid, parent in pairs]
+
+
+def _node_of(parent: int) -> int:
+    """The node of a worker process with this parent, which is the node or a template of its."""
+    try:
+        process = psutil.Process(parent)
+        is_template = any("template_process" in word for word in process.cmdline())
+        return process.ppid() if is_template else parent
+    except psutil.Error:
+        return parent
 
 
 class Result:
