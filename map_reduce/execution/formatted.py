@@ -21,15 +21,26 @@ Form = Literal["jsonl", "text", "csv", "lines"]
 
 
 class Formatted:
-    """A reduce function that gives the bytes of its result in a file."""
+    """A reduce function that gives the text of its result in a file."""
 
     def __init__(self, reduce: Callable[[Any, Any], Any], form: Form) -> None:
         self.reduce = reduce
         self.form = form
         self._line = line_of(form)
+        self._joins = form == "lines"
 
-    def __call__(self, key: Any, values: Any) -> bytes:
-        return encoded([self._line(key, self.reduce(key, values))])
+    def __call__(self, key: Any, values: Any) -> str:
+        result = self.reduce(key, values)
+        if self._joins and type(result) is list:  # at once, as that is a call for each key
+            try:
+                text = "\n".join(result) + "\n" if result else ""
+            except TypeError:
+                text = self._line(key, result)  # which says what is wrong
+        else:
+            text = self._line(key, result)
+        if not text.isascii():
+            encoded([text])  # raises where it has no bytes
+        return text
 
 
 def format_of(reduce: Any) -> Form | None:
@@ -43,7 +54,7 @@ def unformatted(function: Any) -> Any:
 
 
 class TextWriter(ResultWriter):
-    """A ResultWriter whose values are the bytes of a file, of each key in turn."""
+    """A ResultWriter whose values are the text of a file, of each key in turn."""
 
     nothing = b""
 
@@ -52,7 +63,7 @@ class TextWriter(ResultWriter):
         self._form = form
 
     def _encoded(self, keys: list[Any], values: list[Any]) -> bytes:
-        return b"".join(values)
+        return encoded(values)
 
     def finish(self) -> OutputPart:
         """As of a ResultWriter."""

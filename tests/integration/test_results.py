@@ -175,3 +175,14 @@ def test_files_stay_what_they_are_once_the_job_is_released(server, tmp_path):
             file.write("more\n")
     kept = [line for line in together(paths).decode().splitlines() if line != "more"]
     assert kept == lines
+
+
+def test_text_that_has_no_bytes_fails_at_its_key(server, tmp_path):
+    def some(key, values):
+        return "\udcff" if key == 5 else "\ud800" if key == 13 else "ü"
+
+    options = Options(on_bad_record="skip:1")
+    job = server.startup(TEXT, fields, some, save_as="text", options=options)
+    assert together(job.save(tmp_path / "skips")).count(b"\xc3\xbc\n") == 698
+    assert [bad.where for bad in job.skipped] == ["key 13"]
+    assert b"5\t\xff\n" in together((tmp_path / "skips").iterdir())
