@@ -62,8 +62,14 @@ def page_rank(server: ServerInterface, path: str) -> dict[str, int]:
     ranks = dict.fromkeys(links, workloads.W5_ONE)
     with server.dataset(links) as stored:
         for _ in range(workloads.W5_ITERATIONS):
-            ranks = server.startup(stored, ranked(ranks), workloads.w5_reduce).result()
+            job = server.startup(stored, ranked(ranks), workloads.w5_reduce, combine=added)
+            ranks = job.result()
     return ranks
+
+
+def added(node: str, shares: list[int]) -> int:
+    """Shares are only added up by the reduce of a step, so they may be before it."""
+    return sum(shares)
 
 
 def ranked(ranks: dict[str, int]) -> Callable[[str, tuple[str, ...]], list[tuple[str, int]]]:
