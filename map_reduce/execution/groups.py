@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from map_reduce.execution.keys import PLAIN, are_plain, form_of
@@ -44,21 +44,14 @@ class Groups(dict[Any, list[Any]]):
         """Add what another group by the same keys holds: ``counts`` values for each key, one
         where that is None, standing one after another in ``values``."""
         if are_plain(keys) and self.keys().isdisjoint(keys):  # so nothing is to be looked up
-            rest = iter(values)
-            lists = (
-                [[value] for value in values]
-                if counts is None
-                else [list(islice(rest, count)) for count in counts]
-            )
-            self.update(zip(keys, lists, strict=True))
+            self.update(zip(keys, _each(counts, values), strict=True))
             return
         if counts is None:
             for key, value in zip(keys, values, strict=True):
                 self[key].append(value)
             return
-        rest = iter(values)
-        for key, count in zip(keys, counts, strict=True):
-            self[key].extend(islice(rest, count))
+        for key, some in zip(keys, _each(counts, values), strict=True):
+            self[key].extend(some)
 
     def fold(self, combine: Callable[[Any, list[Any]], Any], length_max: int) -> Iterable[Any]:
         """Put ``combine(key, values)`` in the place of values where they are more than
@@ -67,3 +60,10 @@ class Groups(dict[Any, list[Any]]):
             if len(values) > length_max:
                 yield key
                 values[:] = [combine(key, values[:])]
+
+
+def _each(counts: list[int] | None, values: list[Any]) -> Iterator[list[Any]]:
+    """A new list of values for each key."""
+    if counts is None:
+        return ([value] for value in values)
+    return (values[first:last] for first, last in pairwise(chain((0,), accumulate(counts))))

@@ -48,7 +48,7 @@ def written(
     held: list[list[Any]]
     if ranges is not None:
         keys = ranges.stretches(grouped)
-        held = [list(map(grouped.__getitem__, some)) for some in keys]
+        held = []
     else:
         keys = [[] for _ in range(partitions)]
         held = [[] for _ in range(partitions)]
@@ -62,9 +62,12 @@ def written(
         if not keys[partition]:
             continue
         pieces = _pieces if listed else _single
-        for piece in pieces(keys[partition], held[partition]):
+        of_keys = held[partition] if held else list(map(grouped.__getitem__, keys[partition]))
+        for piece in pieces(keys[partition], of_keys):
             yield partition, _encoded(partition, *piece), len(piece[2])
-        keys[partition] = held[partition] = []
+        keys[partition] = []
+        if held:
+            held[partition] = []
 
 
 _Piece = tuple[list[Any], list[int], list[Any]]

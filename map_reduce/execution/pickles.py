@@ -27,6 +27,7 @@ PIECE_BYTES = 4 << 20
 """Pickles are made of so many values that they are about this long at most, so that whoever reads
 them needs no more memory than that, several times over."""
 _SAMPLES = 16
+_LOOKED_AT_MIN, _LOOKED_AT_SHARE = 1 << 10, 8
 _CONTAINERS = frozenset((tuple, list))
 _FLAT = SCALARS | _CONTAINERS
 
@@ -115,5 +116,15 @@ def _is_flat(values: list[Any], apart: bool) -> bool:
 
 
 def _repeats(values: list[Any], kinds: set[type]) -> bool:
-    """Whether texts are the same object again and again, and would be written as often."""
-    return not kinds.isdisjoint(_TEXTS) and len(set(map(id, values))) < 0.9 * len(values)
+    """Whether texts are the same object again and again, and would be written as often.
+
+    Of many values, a part is looked at: in a share of them, wherever it is taken, the same share
+    of what stands twice meets its like, at least.
+    """
+    if kinds.isdisjoint(_TEXTS):
+        return False
+    looked_at = max(min(len(values), _LOOKED_AT_MIN), len(values) // _LOOKED_AT_SHARE)
+    if not looked_at:
+        return False
+    twice = looked_at - len(set(map(id, values[:looked_at])))
+    return twice / looked_at > 0.1 * looked_at / len(values)
