@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+from msgspec.structs import force_setattr
+
 from map_reduce.errors import ConfigError, FunctionError, InputTypeError, shortened
 from map_reduce.formats import TEXTS, check_format
 from map_reduce.reducers import Reducer
@@ -26,8 +29,7 @@ TTL_S_MAX = 365 * 86400.0
 PRIORITY_MIN, PRIORITY_MAX = 0.01, 100.0
 
 
-@dataclass(frozen=True)
-class Skip:
+class Skip(msgspec.Struct, frozen=True):
     """Leave bad records out of the result, up to a limit; over it the job fails.
 
     Exactly one of the two is given.
@@ -72,8 +74,7 @@ class Skip:
         )
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """What a job asks of its tasks. ``docs/tasks.md`` says what each is for.
 
     Args:
@@ -109,7 +110,7 @@ class Options:
                 "Skip(share=0.01)"
             )
         if isinstance(self.on_bad_record, str):
-            object.__setattr__(self, "on_bad_record", Skip.parse(self.on_bad_record) or "fail")
+            force_setattr(self, "on_bad_record", Skip.parse(self.on_bad_record) or "fail")
         timeout_s, memory_mb = self.timeout_s, self.memory_mb_max
         if timeout_s is not None and not (
             _is_number(timeout_s) and TIMEOUT_S_MIN <= timeout_s <= TIMEOUT_S_MAX
@@ -149,8 +150,7 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """The functions of a job.
 
     Args:
@@ -208,7 +208,7 @@ class Job:
             )
         if not self.name:
             name = getattr(self.map, "__qualname__", type(self.map).__name__)
-            object.__setattr__(self, "name", name)
+            force_setattr(self, "name", name)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from map_reduce.core.messages import Split, TextFormat
 from map_reduce.errors import (
@@ -39,8 +40,7 @@ from map_reduce.job import Files
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 
 
-@dataclass(frozen=True)
-class ItemInput:
+class ItemInput(msgspec.Struct, frozen=True):
     """Items, or (key, value) pairs where ``keyed``. ``length`` is None where unknown.
 
     An iterator among them can be gone through once.
@@ -51,8 +51,7 @@ class ItemInput:
     length: int | None
 
 
-@dataclass(frozen=True)
-class FileInput:
+class FileInput(msgspec.Struct, frozen=True):
     """Files that exist, as absolute paths, with what is needed to read lines from them."""
 
     paths: tuple[str, ...]
@@ -65,8 +64,7 @@ class FileInput:
         return TextFormat(self.encoding, self.errors, _COMPRESSIONS.get(ending, ""))
 
 
-@dataclass(frozen=True)
-class RingInput:
+class RingInput(msgspec.Struct, frozen=True):
     """Splits that are in the ring already, and stay what they are."""
 
     splits: tuple[Split, ...]

@@ -11,13 +11,14 @@ from all over, too.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import pickle
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from map_reduce.client.inputs import FileInput, ItemInput, RingInput, Source, stat_file
 from map_reduce.client.sample import SampleInput
@@ -82,7 +83,7 @@ class ItemPicker:
         self._kept_bytes = 0
         self._every = 1
         self._keyed = source.keyed
-        self.items = dataclasses.replace(source, records=self._through(source))
+        self.items = msgspec.structs.replace(source, records=self._through(source))
 
     def _through(self, source: ItemInput) -> Iterator[Any]:
         records = iter(source.records)
@@ -136,7 +137,7 @@ def picked_lines(files: FileInput) -> tuple[InlineItems]:
                 pairs += _lines_of(files, path, sizes[path], places)
         packed = [path for path in sizes if path not in cut]
         for path in packed[:: -(-len(packed) // UNPACKED_MAX) or 1]:
-            block = next(file_blocks(dataclasses.replace(files, paths=(path,)), 1), None)
+            block = next(file_blocks(msgspec.structs.replace(files, paths=(path,)), 1), None)
             if block is not None:
                 pairs += _lines(block.data[: BYTES_MAX // PLACES], block.format.encoding, 0)
     step = -(-len(pairs) // RECORDS_MAX) or 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from map_reduce.core.messages import Figures, Progress
 
@@ -10,8 +10,7 @@ WATCHED_S_MIN = 0.5
 """Of less than ten looks at the workers no share is told: it would be a guess."""
 
 
-@dataclass(frozen=True)
-class JobReport:
+class JobReport(msgspec.Struct, frozen=True):
     """What a job has cost. Of the attempts whose outputs count, unless it says otherwise.
 
     Attributes:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence, Sized
-from dataclasses import dataclass
 from math import ceil
 from typing import Any
+
+import msgspec
 
 from map_reduce.client.inputs import FileInput, ItemInput, RingInput, Source, unreadable
 from map_reduce.client.items import CHUNK_BYTES_TARGET, TASKS_PER_SLOT
@@ -26,8 +27,7 @@ PIECE_BYTES_MIN, PIECE_BYTES_MAX = 64 << 10, 4 << 20
 PIECE_ITEMS_MIN, PIECE_ITEMS_MAX = 125, 25_000
 
 
-@dataclass(frozen=True)
-class SampleInput:
+class SampleInput(msgspec.Struct, frozen=True):
     """Pieces of an input, each of which becomes a split.
 
     Attributes:

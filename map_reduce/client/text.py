@@ -20,8 +20,9 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
+
+import msgspec
 
 from map_reduce.client.inputs import FileInput, stat_file, unreadable
 from map_reduce.core.messages import FileStamp, FileText, TextFormat
@@ -43,8 +44,7 @@ _ARCHIVES: dict[str, Callable[[BinaryIO], Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class FilePlan:
+class FilePlan(msgspec.Struct, frozen=True):
     """The splits of some files, in order, for nodes that open the files themselves.
 
     ``stamps`` tell each file once, for nodes to check that they see the same one. A file
@@ -56,8 +56,7 @@ class FilePlan:
     total_bytes: int
 
 
-@dataclass(frozen=True)
-class TextBlock:
+class TextBlock(msgspec.Struct, frozen=True):
     """Whole lines of a file: ``data``, uncompressed, starting at byte ``start`` of the file as
     decompressed (or re-encoded), with line ``first_line`` (from 0). Fields are as BlockText's.
     """

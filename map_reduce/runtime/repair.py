@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from map_reduce.core import names
 from map_reduce.core.blocks.effects import (
@@ -56,8 +57,7 @@ View = Callable[[], tuple[Member | None, tuple[Member, ...]]]
 """This node's predecessor and successors now."""
 
 
-@dataclass(frozen=True)
-class RepairPace:
+class RepairPace(msgspec.Struct, frozen=True):
     """How often and how fast.
 
     Args:

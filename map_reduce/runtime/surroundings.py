@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
@@ -38,8 +39,7 @@ NO_TALLY = Tally()
 NO_FIGURES = Figures()
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What the masters of one node share.
 
     Args:

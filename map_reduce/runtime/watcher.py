@@ -14,7 +14,6 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -57,8 +56,7 @@ TakeOver = Callable[[str, BlockRef, int], None]
 """Be the master of a job, after the master of an epoch."""
 
 
-@dataclass
-class _Watched:
+class _Watched(msgspec.Struct):
     """One job."""
 
     spec: BlockRef
@@ -71,7 +69,7 @@ class _Watched:
     cancel: str = ""  # to be left in the record
     release: bool = False  # when it has ended
     waiting_for: tuple[Address, ...] = ()
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = msgspec.field(default_factory=Progress)
     note: str = ""  # what happened to this node as its master
 
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from map_reduce.workers.tasks import Task
 
 
-@dataclass
-class _Share:
+class _Share(msgspec.Struct):
     """One job, as long as it has tasks that wait or run."""
 
     used_s: float
     weight: float = 1.0
-    waiting: deque[Task] = field(default_factory=deque)
-    running: dict[Task, float] = field(default_factory=dict)  # since when
+    waiting: deque[Task] = msgspec.field(default_factory=deque)
+    running: dict[Task, float] = msgspec.field(default_factory=dict)  # since when
 
 
 class FairQueue:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from map_reduce.core.messages import AttemptId, Outcome, StartAttempt
 from map_reduce.ports import LocalInput, Made
 
 
-@dataclass(eq=False)
-class Task:
+class Task(msgspec.Struct, eq=False):
     """From submit to report. What changes is guarded by the pool's lock."""
 
     number: int  # within the pool

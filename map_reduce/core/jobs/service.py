@@ -27,7 +27,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from map_reduce.core import names
 from map_reduce.core.identifiers import Address, Member
@@ -54,8 +55,7 @@ INQUIRE_S = 2.0
 """Silence of a master after which, and intervals at which, others are asked who is master now."""
 
 
-@dataclass
-class _Service:
+class _Service(msgspec.Struct):
     """A job that this node works for."""
 
     epoch: int

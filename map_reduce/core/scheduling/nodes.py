@@ -14,8 +14,9 @@ Free and spare are kept apart for readers (nodes that see the job's input files)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
+
+import msgspec
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import AttemptId
@@ -33,16 +34,16 @@ REST_S_MIN = 0.25
 REST_S_MAX = 5.0
 
 
-@dataclass(slots=True, eq=False)
-class NodeState:
+class NodeState(msgspec.Struct, eq=False):
     """What the scheduler knows of one node."""
 
     member: Member
     slots: int
     reader: bool
     heard_s: float  # the last sign of life, or when it was given its first attempt
-    attempts: dict[AttemptId, Attempt] = field(default_factory=dict)  # in flight
-    outputs: dict[MapTask, None] = field(default_factory=dict)  # whose output it holds, in order
+    attempts: dict[AttemptId, Attempt] = msgspec.field(default_factory=dict)  # in flight
+    # Those whose output it holds, in order
+    outputs: dict[MapTask, None] = msgspec.field(default_factory=dict)
     rest_until_s: float = 0.0
     refusals: int = 0  # since it last took or ended an attempt
     fetches_failed: int = 0  # reports that an output could not be had from it

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.jobs.state import Ending
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from map_reduce.core.scheduling.nodes import NodeState
 
 
-@dataclass(slots=True, eq=False)
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """One try that is in flight: given to a node, and neither ended nor given up."""
 
     id: AttemptId
@@ -54,8 +54,7 @@ class Attempt:
     progressed_s: float = 0.0  # when bytes_done last grew
 
 
-@dataclass(slots=True, eq=False)
-class Task:
+class Task(msgspec.Struct, eq=False):
     """What all kinds of tasks have."""
 
     phase: ClassVar[str]
@@ -85,14 +84,13 @@ class Task:
         return bool(self.path)
 
 
-@dataclass(slots=True, eq=False)
-class MapTask(Task):
+class MapTask(Task, eq=False, kw_only=True):
     """Maps one split; its output stays on the node that made it."""
 
     phase: ClassVar[str] = "map"
     transitions: ClassVar[Mapping[TaskState, Mapping[TaskStep, TaskState]]] = MAP_TASK_TRANSITIONS
 
-    split: Split = field(kw_only=True)
+    split: Split
     output: StoredOutput | None = None
 
     @property
@@ -100,8 +98,7 @@ class MapTask(Task):
         return self.split.path if isinstance(self.split, FileText) else ""
 
 
-@dataclass(slots=True, eq=False)
-class FinalTask(Task):
+class FinalTask(Task, eq=False):
     """A task whose output is a part of the result."""
 
     transitions: ClassVar[Mapping[TaskState, Mapping[TaskStep, TaskState]]] = FINAL_TASK_TRANSITIONS
@@ -112,21 +109,19 @@ class FinalTask(Task):
     counts: Counts = Counts()  # of the winner
 
 
-@dataclass(slots=True, eq=False)
-class ReduceTask(FinalTask):
+class ReduceTask(FinalTask, eq=False, kw_only=True):
     phase: ClassVar[str] = "reduce"
 
-    first: int = field(kw_only=True)
-    last: int = field(kw_only=True)  # its partitions are first … last - 1
+    first: int
+    last: int  # its partitions are first … last - 1
 
 
-@dataclass(slots=True, eq=False)
-class WholeTask(FinalTask):
+class WholeTask(FinalTask, eq=False, kw_only=True):
     """Does a job of one split all at once."""
 
     phase: ClassVar[str] = "whole"
 
-    split: Split = field(kw_only=True)
+    split: Split
 
     @property
     def path(self) -> str:
