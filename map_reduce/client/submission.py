@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import secrets
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -154,7 +154,7 @@ class _Submission:
     def _give_birth(self, nodes: Sequence[Member]) -> Birth:
         """Draw the first members of the job's record from all nodes: a lookup's answer may know
         fewer than there are."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
+        nonce = os.urandom(NONCE_BYTES)
         place = identifier_of(nonce.hex())
         line = sorted(nodes, key=lambda node: distance(place, node.identifier))
         members = self._access.records.choose_odd_members(line)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+from map_reduce.core.hashes import blake2b
 
 DIGEST_BYTES = 16
 PIECE_BYTES = 1 << 20
 """Block bytes travel, and are digested, in pieces of this size."""
 
 
-def new_digest() -> hashlib.blake2b:
+def new_digest() -> blake2b:
     """A digest to be fed piece by piece; its ``digest()`` equals :func:`digest_of` of all."""
-    return hashlib.blake2b(digest_size=DIGEST_BYTES)
+    return blake2b(digest_size=DIGEST_BYTES)
 
 
 def digest_of(data: bytes | bytearray | memoryview) -> bytes:
     """BLAKE2b of ``data``, 16 bytes: against damage and mix-ups, at about 1 GB/s."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()

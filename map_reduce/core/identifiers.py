@@ -7,13 +7,13 @@ that places something on it is taken here, so nothing can be hashed twice by acc
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from functools import cached_property, lru_cache
 from typing import NewType
 
 import msgspec
 
+from map_reduce.core.hashes import sha1
 from map_reduce.errors import ConfigError
 
 Identifier = NewType("Identifier", int)
@@ -24,7 +24,7 @@ RING_SIZE = 1 << RING_BITS
 
 def identifier_of(name: str) -> Identifier:
     """The place of a name (an address, a block's name, a job's id) on the ring: its SHA-1."""
-    digest = hashlib.sha1(name.encode(), usedforsecurity=False).digest()
+    digest = sha1(name.encode(), usedforsecurity=False).digest()
     return Identifier(int.from_bytes(digest, "big"))
 
 

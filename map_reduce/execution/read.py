@@ -12,14 +12,10 @@ stream from its start.
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
 import io
-import lzma
 import os
 import stat
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -43,12 +39,6 @@ from map_reduce.execution.failures import shown
 from map_reduce.execution.pickles import load
 
 PIECE_BYTES = 1 << 18
-
-_UNPACKERS: dict[str, Callable[[BinaryIO], Any]] = {
-    "gzip": lambda file: gzip.GzipFile(fileobj=file),
-    "bz2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
-}
 
 
 class Batch(NamedTuple):
@@ -189,7 +179,17 @@ def _range(split: FileText, file: BinaryIO) -> Iterator[_Piece]:
 
 
 def _unpacked(split: FileText, file: BinaryIO) -> Iterator[_Piece]:
-    stream = _UNPACKERS[split.format.compression](file)
+    import bz2  # late, these four: no worker needs them before it reads a compressed file
+    import gzip
+    import lzma
+    import zlib
+
+    unpackers: dict[str, Callable[[BinaryIO], Any]] = {
+        "gzip": lambda file: gzip.GzipFile(fileobj=file),
+        "bz2": bz2.BZ2File,
+        "xz": lzma.LZMAFile,
+    }
+    stream = unpackers[split.format.compression](file)
     while True:
         try:
             data = stream.read(PIECE_BYTES)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from map_reduce.reducers.base import Part, Reducer, unpacked
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 WHOLE_FLOATS = 1 << 53
 """Ints up to this size are floats exactly."""
@@ -87,7 +89,7 @@ def _expansion(floats: Sequence[float]) -> tuple[int | Fraction, tuple[float, ..
             parts.append(part)
             rest.append(-part)
     except OverflowError:
-        return sum(map(Fraction, floats)), ()
+        return _exactly(floats), ()
     return 0, tuple(parts)
 
 
@@ -100,7 +102,13 @@ def _rounded(exact: int | Fraction, floats: tuple[float, ...]) -> float:
             return math.fsum([float(exact), *floats]) + 0.0
         except OverflowError:
             pass  # on the way, if not in the end
-    return _nearest(exact + sum(map(Fraction, floats)))
+    return _nearest(exact + _exactly(floats))
+
+
+def _exactly(floats: Sequence[float]) -> Fraction:
+    from fractions import Fraction  # late: it takes sums out of the range of floats to need them
+
+    return sum(map(Fraction, floats), Fraction(0))
 
 
 def _nearest(number: int | Fraction) -> float:
@@ -171,8 +179,7 @@ class _Mean(_Adding):
         if total.floats is not None and not total.others and math.isinf(added):
             floats = total.floats
             if not floats or math.isfinite(floats[0]):  # only the sum is out of range
-                exact = total.exact + sum(map(Fraction, floats))
-                return _nearest(Fraction(exact, total.values))
+                return _nearest((total.exact + _exactly(floats)) / total.values)
         return added / total.values
 
 

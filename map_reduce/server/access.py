@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -95,6 +94,8 @@ class Access:
         self._closed = False
 
     def _client_records(self) -> Records:
+        import secrets  # late: OpenSSL comes with it, and an embedded node needs none
+
         incarnation = secrets.randbits(63)  # what a node's clock is for: never used before
         return Records(
             peers=self.peers,

@@ -7,7 +7,6 @@ functions.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -70,7 +69,7 @@ def write_cluster_file(content: ClusterFile, path: Path) -> None:
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 600
         with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(msgspec.to_builtins(content), indent=1).encode() + b"\n")
+            file.write(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
         os.replace(name, path)
     except OSError as error:
         raise _not_writable(path, error) from error

@@ -76,7 +76,7 @@ from map_reduce.core.messages.records import (
 )
 from map_reduce.core.scheduling.events import NodeSlots
 from map_reduce.errors import BlockMissingError, ConfigError, MapReduceError, Refused
-from map_reduce.ports import BlockStore, RecordStore, Transport
+from map_reduce.ports import Transport
 from map_reduce.runtime.attempts import Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.changes import Changes
@@ -93,17 +93,11 @@ from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
 from map_reduce.runtime.surroundings import Surroundings
 from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
+from map_reduce.server import keep
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.files import sees
 from map_reduce.server.founding import join_or_found
-from map_reduce.server.scratch import Scratch
 from map_reduce.server.worker_pool import Workplace, workplace
-from map_reduce.storage.data_folder import make_private
-from map_reduce.storage.disk import DiskBlockStore
-from map_reduce.storage.disk_records import open_records
-from map_reduce.storage.ended_jobs import DiskEndedJobs
-from map_reduce.storage.memory_records import MemoryRecordStore
-from map_reduce.storage.tiered import TieredBlockStore
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +156,7 @@ class Node:
         """Make all parts, from the outside in; nothing runs or answers yet."""
         config, cluster = self.config, self.cluster
         address = self._transport.listen(Address(config.host, config.port))
-        kept = self._open_records()
+        kept = keep.open_records(config.data_folder)
         self._closers.callback(kept.close)
         self.peers = Peers(
             self._transport,
@@ -173,7 +167,7 @@ class Node:
         scratch, self._pool = workers or workplace(address, cluster, config)
         self._closers.callback(scratch.close)
         self._closers.callback(self._pool.close)
-        self._store = self._open_store(scratch)
+        self._store = keep.open_blocks(config, scratch)
         self._closers.callback(self._store.close)
         self._ring = Ring(
             self._ring_member(self.peers.member),
@@ -229,7 +223,7 @@ class Node:
             ),
             end_job=self._forget_job,
             deleted_jobs_max=config.deleted_jobs_max,
-            ended_jobs=DiskEndedJobs(config.data_folder) if config.data_folder else None,
+            ended_jobs=keep.open_ended_jobs(config.data_folder),
             changed=lambda name: self._masters.watcher.changed(name),
         )
         self._directory = Directory(
@@ -275,20 +269,6 @@ class Node:
             silence_s=cluster.silent_after_s,
             pause_s_max=max(2.0, 2 * (cluster.stabilize_interval_s + cluster.request_timeout_s)),
         )
-
-    def _open_store(self, scratch: Scratch) -> BlockStore:
-        folder = self.config.data_folder
-        if folder is not None:
-            return DiskBlockStore(folder, temporary=False)  # what is to last can't be in memory
-        disk = DiskBlockStore(scratch.folder("blocks"), temporary=True)
-        return TieredBlockStore(disk, memory_bytes_max=self.config.memory_blocks_mb_max << 20)
-
-    def _open_records(self) -> RecordStore:
-        folder = self.config.data_folder
-        if folder is None:
-            return MemoryRecordStore()
-        make_private(folder)
-        return open_records(folder / "records")
 
     def _enter(self, join: Sequence[Address], found: bool) -> None:
         """Start answering, and become a member."""

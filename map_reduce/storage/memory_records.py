@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 
 from map_reduce.core.registers.acceptor import Held
@@ -12,7 +12,7 @@ IDENTITY_BITS = 63
 
 def new_identity() -> int:
     """An identity that no replica ever had, as good as certainly."""
-    return secrets.randbits(IDENTITY_BITS)
+    return int.from_bytes(os.urandom(8), "big") >> (64 - IDENTITY_BITS)
 
 
 class MemoryRecordStore:

@@ -9,12 +9,12 @@ value, in epoch 0.
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
 
+from map_reduce.core.hashes import sha256
 from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.core.messages.records import Config, RecordState
 from map_reduce.errors import ProtocolError
@@ -46,7 +46,7 @@ class Birth(msgspec.Struct, frozen=True, array_like=True, dict=True):
     @cached_property
     def name(self) -> str:
         """The job's id: SHA-256 of the certificate, in hexadecimal."""
-        return hashlib.sha256(self.encode()).hexdigest()
+        return sha256(self.encode()).hexdigest()
 
     def record(self, label: str = "") -> Record:
         """One of the job's records, all of which are born with the same members."""

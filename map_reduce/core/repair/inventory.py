@@ -12,7 +12,6 @@ every block is checked by its own digest on arrival.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import operator
 from bisect import bisect_left, bisect_right, insort
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 from map_reduce.core import names
 from map_reduce.core.digests import DIGEST_BYTES
+from map_reduce.core.hashes import blake2b
 from map_reduce.core.identifiers import (
     RING_BITS,
     RING_SIZE,
@@ -129,4 +129,4 @@ class Inventory:
 
 def _digest(ref: BlockRef) -> int:
     text = f"{ref.name}\0{ref.size_bytes}\0".encode() + ref.digest
-    return int.from_bytes(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest(), "big")
+    return int.from_bytes(blake2b(text, digest_size=DIGEST_BYTES).digest(), "big")
