@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
-from map_reduce.core.scheduling.nodes import QUEUED_MAX, Nodes, NodeState
+from map_reduce.core.scheduling.nodes import Nodes, NodeState
 from map_reduce.core.scheduling.pending import Pending
 from map_reduce.core.scheduling.tasks import ReduceTask, Task
 
@@ -36,5 +36,5 @@ def given(
         yield task, node
         if isinstance(task, ReduceTask):
             sources += sources_each
-        if node.queued < QUEUED_MAX:
+        if node.queued < nodes.queued_max(node):
             heapq.heappush(rooms, (slow, node.load, order, node))

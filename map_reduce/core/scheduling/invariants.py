@@ -15,7 +15,6 @@ from map_reduce.core.jobs.state import FinalWin, JobEnd, MapWin, Trouble
 from map_reduce.core.messages import AttemptId, OutputPart, Progress, ReduceWork
 from map_reduce.core.scheduling.backups import backups_max
 from map_reduce.core.scheduling.effects import Commit, Effect, Fail, Finish, Start, Stop
-from map_reduce.core.scheduling.nodes import QUEUED_MAX
 from map_reduce.core.scheduling.pending import Needs
 from map_reduce.core.scheduling.scheduler import JobScheduler
 from map_reduce.core.scheduling.states import JobPhase, TaskState
@@ -236,7 +235,8 @@ class Watch:
         self._started[id_.phase, id_.task] = id_.number + 1
         node = self._scheduler.nodes.get(start.node)
         assert node is not None, f"{id_} is started on {start.node}, which is not known"
-        assert len(node.attempts) <= node.slots + QUEUED_MAX, f"{start.node} has too much to do"
+        room = node.slots + self._scheduler.nodes.queued_max(node)
+        assert len(node.attempts) <= room, f"{start.node} has too much to do"
         attempt = self._scheduler.attempts.get(id_)
         if attempt is not None and attempt.backup:
             self._check_backup(attempt)

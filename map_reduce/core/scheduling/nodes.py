@@ -4,7 +4,7 @@ Each node stands in at most one of these places, and moves when what it depends 
 (:meth:`Nodes.place`), so that finding room never means looking at all nodes:
 
     free      fewer attempts in flight than slots
-    spare     every slot taken, nothing queued behind them
+    spare     every slot taken, and room in the queue behind them
     resting   refused, unreachable or silent a moment ago: left alone for a while
     (none)    full, or a node without slots
 
@@ -25,6 +25,12 @@ from map_reduce.core.scheduling.tasks import Attempt, MapTask
 
 QUEUED_MAX = 1
 """Attempts that may wait at a node behind those in its slots."""
+
+QUEUED_PER_SLOT_MAX = 2
+"""The same, for each slot, where tasks are brisk: done sooner than a report and an order travel."""
+
+BRISK_S = 0.05
+PACE_WEIGHT = 0.25
 
 SLOW_LAG = 2.0
 """A node whose tasks take so many times what is expected is slow."""
@@ -92,6 +98,8 @@ class Nodes:
         self._free: tuple[dict[NodeState, None], dict[NodeState, None]] = ({}, {})
         self._spare: tuple[dict[NodeState, None], dict[NodeState, None]] = ({}, {})
         self._resting: dict[NodeState, None] = {}
+        self._usual_s: float | None = None  # what a task takes, lately
+        self.brisk = False
         self.slots_total = 0
         self.readers_alive = 0
 
@@ -135,6 +143,20 @@ class Nodes:
         self.readers_alive = sum(node.reader and node.slots > 0 for node in self)
         return gone
 
+    def paced(self, seconds: float) -> None:
+        """A task has taken so long."""
+        usual_s = seconds if self._usual_s is None else self._usual_s
+        self._usual_s = usual_s + PACE_WEIGHT * (seconds - usual_s)
+        brisk = self._usual_s < BRISK_S * (2 if self.brisk else 1)  # so that it does not flutter
+        if brisk != self.brisk:
+            self.brisk = brisk
+            for node in self:
+                self.place(node)
+
+    def queued_max(self, node: NodeState) -> int:
+        """Attempts that may wait at the node behind those in its slots."""
+        return QUEUED_PER_SLOT_MAX * node.slots if self.brisk else QUEUED_MAX
+
     def place(self, node: NodeState) -> None:
         """Put the node where it belongs now."""
         resting = node in self._resting
@@ -144,7 +166,7 @@ class Nodes:
         elif node.slots > 0 and node.member in self._members:
             if node.queued < 0:
                 self._free[node.reader][node] = None
-            elif node.queued < QUEUED_MAX:
+            elif node.queued < self.queued_max(node):
                 self._spare[node.reader][node] = None
 
     def rest(self, node: NodeState, rest_s: float, now_s: float) -> None:

@@ -18,7 +18,8 @@ The rules:
     task for each split, and gets its reduce tasks when all map output is measured (``plan``).
 2.  **Give.** A node with a free slot is given a task at once, the least loaded node first, and
     those that were slow last. While tasks are plenty, one more waits at each node that is not
-    slow, so that no worker waits for the network; it goes elsewhere where it waits in vain.
+    slow, so that no worker waits for the network, and two for each slot where tasks take no
+    longer than an order's way; they go elsewhere where they wait in vain.
     As long as a map output is missing, only map tasks are given: every reduce task needs it.
 3.  **Commit.** The first attempt of a task that succeeds counts; no other ever does. What is
     reported by an attempt that is not in flight (a repeat, a late one, one given up) is ignored.
@@ -385,6 +386,7 @@ class JobScheduler:
             self._attempt_failed(attempt, outcome)
         elif isinstance(outcome, MapOutput | ReduceOutput) and self.ledger.fits(task, outcome):
             self.backups.note(attempt, self._now_s)
+            self.nodes.paced(self._now_s - attempt.since_s)
             self.ledger.commit(task, attempt.id, attempt.node.member, outcome)
             if isinstance(task, MapTask):
                 attempt.node.outputs[task] = None

@@ -238,14 +238,43 @@ def test_a_node_that_takes_longer_than_others_is_noticed():
 def test_a_slow_node_is_given_tasks_last_and_none_to_wait_there():
     cluster = cluster_of(job(*map(lines, range(30))))
     cluster.join(A, B, C, slots=1)
-    cluster.scheduler.nodes.get(A).lag = 3.0
+    cluster.scheduler.nodes.get(A).lag = 99.0
     for _ in range(2):
         cluster.take_all()
+        cluster.now_s += 1
         for at, id_ in cluster.running():
             cluster.feed(cluster.end(at, id_))
     assert len(cluster.scheduler.map_queue) > 3
     on_nodes = {node.member: len(node.attempts) for node in cluster.scheduler.nodes}
     assert on_nodes == {A: 1, B: 2, C: 2}
+
+
+def test_two_brisk_tasks_wait_for_each_slot_until_one_takes_long():
+    cluster = cluster_of(job(*map(lines, range(40))))
+    cluster.join(A, slots=2)
+    node = cluster.scheduler.nodes.get(A)
+    assert len(node.attempts) == 2 + 1
+    cluster.take_all()
+    cluster.feed(cluster.end(*cluster.running()[0]))
+    assert len(node.attempts) == 2 + 4
+    cluster.take_all()
+    cluster.now_s += 10
+    for left in (5, 4, 3, 3):
+        cluster.feed(cluster.end(*cluster.running()[0]))
+        assert len(node.attempts) == left
+        cluster.now_s += 10
+    cluster.settle()
+    cluster.check_result()
+
+
+def test_no_brisk_task_waits_where_tasks_are_few():
+    cluster = cluster_of(job(*map(lines, range(8))))
+    cluster.join(A, B, slots=1)
+    for _ in range(3):
+        cluster.take_all()
+        cluster.feed(cluster.end(*cluster.running()[0]))
+    assert cluster.scheduler.nodes.brisk
+    assert len(cluster.scheduler.map_queue) == 2  # for whoever is free first
 
 
 @pytest.mark.parametrize("backups", [True, False])
