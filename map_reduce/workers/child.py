@@ -16,7 +16,7 @@ from map_reduce.errors import ProtocolError
 from map_reduce.workers.births import Births
 from map_reduce.workers.failures import exit_in_words
 from map_reduce.workers.launch import Launch
-from map_reduce.workers.protocol import Forget, FromWorker, Ready, Run, daemon_side, framed
+from map_reduce.workers.protocol import FromWorker, Ready, ToWorker, daemon_side, framed
 
 END_WAIT_S = 0.5
 REAP_WAIT_S = 5.0
@@ -61,7 +61,7 @@ class Child:
 
     # -------------------------------------------------------------- speaking
 
-    def send(self, message: Run | Forget) -> None:
+    def send(self, message: ToWorker) -> None:
         """Send as much as goes at once; :meth:`pump` sends the rest.
 
         Raises:

@@ -23,6 +23,11 @@ class _Share(msgspec.Struct):
     weight: float = 1.0
     waiting: deque[Task] = msgspec.field(default_factory=deque)
     running: dict[Task, float] = msgspec.field(default_factory=dict)  # since when
+    ahead: set[Task] = msgspec.field(default_factory=set)  # out of the queue, and not running yet
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.waiting or self.running or self.ahead)
 
 
 class FairQueue:
@@ -44,19 +49,39 @@ class FairQueue:
         self._share_of(task).waiting.append(task)
 
     def begin(self, task: Task) -> None:
-        """The task gets a slot without having waited."""
-        self._share_of(task).running[task] = self._now_s()
+        """The task gets a slot without having waited, or after it was taken ahead."""
+        share = self._share_of(task)
+        share.ahead.discard(task)
+        share.running[task] = self._now_s()
 
     def take(self) -> Task | None:
         """The next task, which gets a slot now; None where none waits."""
-        ready = [share for share in self._shares.values() if share.waiting]
-        if not ready:
-            return None
         now_s = self._now_s()
-        share = min(ready, key=lambda share: self._rank(share, now_s))
+        if (share := self._next_share(now_s)) is None:
+            return None
         task = share.waiting.popleft()
         share.running[task] = now_s
         return task
+
+    def take_ahead(self) -> Task | None:
+        """The next task, for one who has a slot and will be done with it in a moment. It is to
+        :meth:`begin`, or to be :meth:`put_back`."""
+        if (share := self._next_share(self._now_s())) is None:
+            return None
+        task = share.waiting.popleft()
+        share.ahead.add(task)
+        return task
+
+    def put_back(self, task: Task) -> None:
+        """It was taken ahead, and is the next of its job again."""
+        share = self._share_of(task)
+        share.ahead.discard(task)
+        share.waiting.appendleft(task)
+
+    def forget(self, task: Task) -> None:
+        """It was taken ahead, and nobody wants it any more."""
+        self._share_of(task).ahead.discard(task)
+        self._forget_idle()
 
     def end(self, task: Task) -> None:
         """The task has left its slot."""
@@ -69,6 +94,10 @@ class FairQueue:
         for share in self._shares.values():
             share.waiting = deque(task for task in share.waiting if not unwanted(task))
         self._forget_idle()
+
+    def _next_share(self, now_s: float) -> _Share | None:
+        ready = [share for share in self._shares.values() if share.waiting]
+        return min(ready, key=lambda share: self._rank(share, now_s)) if ready else None
 
     def _share_of(self, task: Task) -> _Share:
         job_id = task.order.attempt.job_id
@@ -93,6 +122,6 @@ class FairQueue:
         return slots, self._used_s(share, now_s), share.waiting[0].number
 
     def _forget_idle(self) -> None:
-        idle = [i for i, share in self._shares.items() if not (share.waiting or share.running)]
+        idle = [job_id for job_id, share in self._shares.items() if share.is_idle]
         for job_id in idle:
             del self._shares[job_id]

@@ -12,6 +12,9 @@ pipe that its thread polls together with the process's socket). So there are no 
 process numbers, and whatever a slot waits for, a process's words or end, a deadline, a new
 attempt, a stop, the end of the pool, it waits for in one place.
 
+While attempts are short and many wait, a process is told of the next one before the present one
+ends (``workers/slot.py``). Only one, and it can be had back: none waits behind a long one.
+
 Callbacks run in one thread of their own, in the order in which attempts end: a slow one delays
 other reports, but never a deadline or the next attempt.
 
@@ -110,7 +113,9 @@ class ProcessWorkerPool:
                 lock=self._lock,
                 queue=self._queue,
                 finished=self._finished,
+                again=self._again,
                 attempts_max=tasks_per_worker_max,
+                plenty=slots,
                 warm=index < warm,
             )
             for index in range(slots)
@@ -138,14 +143,26 @@ class ProcessWorkerPool:
                 raise Refused("the node is stopping and takes no more work")
             task = Task(next(self._numbers), order, local, ended)
             self._unreported.add(task)
-            idle = [slot for slot in self._slots if slot.task is None]
-            if idle:
-                slot = max(idle, key=lambda slot: slot.warmth)
-                self._queue.begin(task)
-                slot.task = task
-                slot.ring()
-            else:
+            if not self._give(task):
                 self._queue.put(task)
+
+    def _give(self, task: Task) -> bool:
+        """To a slot that is free, if there is one. With the lock held."""
+        idle = [slot for slot in self._slots if slot.task is None]
+        if not idle:
+            return False
+        slot = max(idle, key=lambda slot: slot.warmth)
+        self._queue.begin(task)
+        slot.task = task
+        slot.ring()
+        return True
+
+    def _again(self, task: Task) -> None:
+        """A slot has the task no more, which it was to run next. With the lock held."""
+        if task.stopped or self._closed:
+            self._queue.forget(task)
+        elif not self._give(task):
+            self._queue.put_back(task)
 
     def expect(self) -> None:
         """There will be work for every slot soon: start the processes that are not there yet."""
@@ -186,7 +203,8 @@ class ProcessWorkerPool:
     def busy(self) -> int:
         """Attempts running or queued."""
         with self._lock:
-            running = sum(slot.task is not None and not slot.task.stopped for slot in self._slots)
+            taken = [task for slot in self._slots for task in (slot.task, slot.ahead)]
+            running = sum(task is not None and not task.stopped for task in taken)
             return running + len(self._queue)
 
     def close(self) -> None:

@@ -48,6 +48,8 @@ from map_reduce.workers.protocol import (
     Forget,
     FromWorker,
     Ready,
+    Recall,
+    Recalled,
     Report,
     Run,
     ToWorker,
@@ -103,7 +105,10 @@ class WorkerProcess:
         self._node = node
         self._limits = limits
         self._functions = LoadedByJob()
-        self._inbox: SimpleQueue[ToWorker] = SimpleQueue()
+        self._inbox: SimpleQueue[Run | Forget] = SimpleQueue()
+        # Those that came and have not begun. Who takes one out, to begin it or to give it back,
+        # has it: dict.pop decides.
+        self._waiting: dict[int, Run] = {}
         self._running: Run | None = None
         self._tracker = Tracker()
         self._watch = Watch(0.0)
@@ -119,12 +124,19 @@ class WorkerProcess:
             message = self._inbox.get()
             if isinstance(message, Forget):
                 self._functions.forget(message.job_id)
-            else:
-                self._run(message, surroundings)
+                continue
+            self._running = message  # before it is taken out: the watcher is to see one of the two
+            if self._waiting.pop(message.number, None) is None:
+                self._running = None
+            elif self._run(message, surroundings):
+                break
+        while True:  # what came after this attempt is not to begin here: the node will end us
+            self._inbox.get()
 
     # -------------------------------------------------------------- the main thread
 
-    def _run(self, run: Run, surroundings: Surroundings) -> None:
+    def _run(self, run: Run, surroundings: Surroundings) -> str:
+        """Why this process must not be used again; empty where it may."""
         cpu_s, began_s = time.process_time(), time.monotonic()
         self._watch = watch = Watch(began_s)
         note: Note | None = None
@@ -156,6 +168,7 @@ class WorkerProcess:
         except ProtocolError as error:
             failed = escaped(error, run.order.attempt, self._node)
             self._connection.send(Ended(failed, False, recycle))
+        return recycle
 
     # -------------------------------------------------------------- the watcher
 
@@ -172,7 +185,8 @@ class WorkerProcess:
         poller.register(self._connection.socket, select.POLLIN)
         report_s = time.monotonic()  # of the last report, or of the last thing heard
         while True:
-            events = poller.poll(LOOK_INTERVAL_S * 1000 if self._running else None)
+            busy = self._waiting or self._running
+            events = poller.poll(LOOK_INTERVAL_S * 1000 if busy else None)
             self._connection.check()
             now_s = time.monotonic()
             if self._running is not None:
@@ -182,12 +196,19 @@ class WorkerProcess:
                 if not reader.receive(self._connection.socket):
                     return
                 for message in reader.messages():
-                    if isinstance(message, Run):
-                        self._running = message
-                    self._inbox.put(message)
+                    self._hear(message)
             elif (run := self._running) and now_s - report_s >= REPORT_INTERVAL_S:
                 report_s = now_s
                 self._connection.send(_report(run, self._tracker))
+
+    def _hear(self, message: ToWorker) -> None:
+        if isinstance(message, Recall):
+            if self._waiting.pop(message.number, None) is not None:
+                self._connection.send(Recalled(message.number))
+            return
+        if isinstance(message, Run):
+            self._waiting[message.number] = message
+        self._inbox.put(message)
 
 
 def _report(run: Run, tracker: Tracker) -> Report:

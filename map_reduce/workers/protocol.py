@@ -67,6 +67,12 @@ class Run(_Frame, frozen=True):
         return Path(_text(self.note))
 
 
+class Recall(_Frame, frozen=True):
+    """Give back the attempt of this number, if it has not begun."""
+
+    number: int
+
+
 class Forget(_Frame, frozen=True):
     """The job has ended: unload its functions."""
 
@@ -89,8 +95,14 @@ class Report(_Frame, frozen=True):
     current: str  # where it is, for people: "line 12 of a.txt"
 
 
+class Recalled(_Frame, frozen=True):
+    """The attempt of this number is given back, and will not begin here."""
+
+    number: int
+
+
 class Ended(_Frame, frozen=True):
-    """The attempt is over.
+    """The attempt is over. They end in the order in which they came.
 
     ``output``: there is a file at the path that Run named. ``recycle``: why this process must
     not be used again, empty where it may. ``small``: the output itself, where there is one and no
@@ -103,8 +115,8 @@ class Ended(_Frame, frozen=True):
     small: Annotated[bytes, msgspec.Meta(max_length=SMALL_BYTES_MAX)] | None = None
 
 
-ToWorker = Run | Forget
-FromWorker = Ready | Report | Ended
+ToWorker = Run | Recall | Forget
+FromWorker = Ready | Report | Recalled | Ended
 
 T = TypeVar("T")
 

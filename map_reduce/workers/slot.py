@@ -10,22 +10,39 @@ import select
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from map_reduce.core.messages import Failed, Outcome
+from map_reduce.errors import ProtocolError
 from map_reduce.ports import Made
 from map_reduce.workers import failures
 from map_reduce.workers.births import Births
 from map_reduce.workers.child import Child
+from map_reduce.workers.doorbell import Doorbell
 from map_reduce.workers.fair_queue import FairQueue
 from map_reduce.workers.launch import Launch
 from map_reduce.workers.notes import Noted, read_note
-from map_reduce.workers.protocol import Ended, Forget, FromWorker, Report, run_of
+from map_reduce.workers.protocol import (
+    Ended,
+    Forget,
+    FromWorker,
+    Recall,
+    Recalled,
+    Report,
+    run_of,
+)
 from map_reduce.workers.tasks import Task
 
 START_TRIES = 3
 START_WAIT_S = 60.0
+
+BRISK_S = 0.02
+"""An attempt that takes less: another may wait behind the next one."""
+
+LONG_S = 0.05
+"""After so much of an attempt, none is to wait behind it."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,34 +51,20 @@ Finished = Callable[[Task, Outcome | None, Made], None]
 """Called by a slot's thread when an attempt is over; the outcome is None where it was stopped."""
 
 
-class Doorbell:
-    """A pipe that wakes a thread out of its poll. Ringing never waits."""
-
-    def __init__(self) -> None:
-        self._hear, self._ring = os.pipe()
-        os.set_blocking(self._hear, False)
-        os.set_blocking(self._ring, False)
-
-    def fileno(self) -> int:
-        return self._hear
-
-    def ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it has been rung often enough
-            os.write(self._ring, b"!")
-
-    def clear(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._hear, 1 << 16)
-
-    def close(self) -> None:
-        os.close(self._hear)
-        os.close(self._ring)
-
-
 class Slot:
     """Runs the attempts it is given, one at a time.
 
+    While they are short and many wait, the process is told of the next one *ahead* of the end of
+    the present one, so that it needs not wait for this thread. An attempt that was told of and has
+    not begun when the process ends, however that ends, has not been made: it is given to the next
+    process. Where the present one takes long after all, the process is asked to give back the one
+    behind it, which then waits in the queue again, or goes to a slot that is free.
+
     The public attributes belong to the pool's lock, all else to the slot's thread.
+
+    Args:
+        plenty: so many attempts must wait that one of them may be told ahead.
+        again: called, with the lock held, with a task that is to wait once more.
     """
 
     def __init__(
@@ -73,10 +76,13 @@ class Slot:
         lock: threading.Lock,
         queue: FairQueue,
         finished: Finished,
+        again: Callable[[Task], None],
         attempts_max: int,
+        plenty: int,
         warm: bool,
     ) -> None:
         self.task: Task | None = None
+        self.ahead: Task | None = None  # the one after it, where the process knows of it already
         self.forget: list[str] = []
         self.expected = False  # there will be work for it soon
         self.closing = False
@@ -86,7 +92,13 @@ class Slot:
         self._lock = lock
         self._queue = queue
         self._finished = finished
+        self._again = again
         self._attempts_max = attempts_max
+        self._plenty = plenty
+        self._brisk = False  # the last attempt was
+        self._told: Task | None = None  # what the process was told of ahead
+        self._recalling = False
+        self._mail: deque[FromWorker] = deque()
         self._doorbell = Doorbell()
         self._child: Child | None = None
         self._folder: Path | None = None  # of the process's attempts
@@ -145,7 +157,11 @@ class Slot:
             outcome, made = self._attempt(task)
             with self._lock:
                 self._queue.end(task)
-                self.task = self._queue.take()
+                self.task, self.ahead = self.ahead, None
+                if self.task is None:
+                    self.task = self._queue.take()
+                else:
+                    self._queue.begin(self.task)
             self._finished(task, outcome, made)
             return True
         if self._child is None and (self._start_soon or expected):
@@ -153,6 +169,7 @@ class Slot:
             with contextlib.suppress(OSError):  # told when an attempt cannot start one either
                 self._start_child()
         self._wait(None)
+        self._mail.clear()  # nothing that an idle process may say is of interest
         if self._child is not None and self._child.closed:
             pid = self._child.pid
             _log.warning("worker process %d is gone while idle: %s", pid, self._end_child())
@@ -162,10 +179,14 @@ class Slot:
     def _attempt(self, task: Task) -> tuple[Outcome | None, Made]:
         """What became of it; no outcome where it was stopped or the pool closes."""
         try:
-            failed = self._make_ready(task)
-            if failed is not None or self._is_unwanted(task):
-                return failed, None
-            return self._supervise(task, self._folder or self._make_folder(task))
+            if task is self._told:
+                self._told = None
+            else:
+                failed = self._make_ready(task)
+                if failed is not None or self._is_unwanted(task):
+                    return failed, None
+                self._tell(task)
+            return self._supervise(task)
         except Exception as error:  # noqa: BLE001  whatever it is, the attempt must be answered
             self._end_child()
             return failures.escaped(error, task.order.attempt, self._launch.node), None
@@ -189,24 +210,82 @@ class Slot:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _supervise(self, task: Task, folder: Path) -> tuple[Outcome | None, Made]:
-        """Run it in the process, which is ready."""
+    def _tell(self, task: Task) -> None:
+        """Have the process, which is ready, begin it, or begin it next."""
+        assert self._child is not None
+        folder = self._folder or self._make_folder(task)
+        self._child.send(run_of(task.number, task.order, task.local, *_files_of(task, folder)))
+
+    def _look_ahead(self) -> None:
+        """Tell the process of the next attempt, if that is for the best."""
+        child = self._child
+        if child is None or not self._brisk or child.attempts >= self._attempts_max:
+            return
+        with self._lock:
+            if self.closing or len(self._queue) < self._plenty:
+                return
+            self.ahead = ahead = self._queue.take_ahead()
+        if ahead is None:
+            return
+        try:
+            self._tell(ahead)
+        except ProtocolError:  # it will hear of that when it is its turn
+            with self._lock:
+                self.ahead = None
+                self._again(ahead)
+        else:
+            self._told, self._recalling = ahead, False
+
+    def _recall(self, is_long: bool) -> None:
+        """Ask the process to give back the next attempt, if it has to wait or is not wanted."""
+        if self._told is None or self._recalling or self._child is None:
+            return
+        if is_long or self._is_unwanted(self._told):
+            self._recalling = True
+            self._child.send(Recall(self._told.number))
+
+    def _take_back(self, recalled: Recalled) -> None:
+        if self._told is not None and recalled.number == self._told.number:
+            ahead, self._told = self._told, None
+            with self._lock:
+                self.ahead = None
+                self._again(ahead)
+
+    def _supervise(self, task: Task) -> tuple[Outcome | None, Made]:
+        """See it through in the process, which was told of it."""
         child = self._child
         assert child is not None
-        output, note = f"{folder}/output-{task.number}", f"{folder}/note-{task.number}"
+        assert self._folder is not None
+        output, note = _files_of(task, self._folder)
         child.attempts += 1
-        child.send(run_of(task.number, task.order, task.local, output, note))
-        deadline_s = time.monotonic() + task.order.timeout_s
+        began_s = time.monotonic()
+        deadline_s = began_s + task.order.timeout_s
+        self._look_ahead()
         while True:
-            for message in self._wait(deadline_s - time.monotonic()):
-                if isinstance(message, Report):
-                    self._note_progress(task, message)
-                elif isinstance(message, Ended):
-                    made = self._deliver(task, message, output)
-                    if task.order.careful:
-                        Path(note).unlink(missing_ok=True)
-                    self._recycle_after(message)
-                    return message.outcome, made
+            until_s = deadline_s
+            if self._told is not None and not self._recalling:
+                until_s = min(deadline_s, began_s + LONG_S)
+            message = self._next_message(until_s - time.monotonic())
+            if isinstance(message, Report):
+                self._note_progress(task, message)
+            elif isinstance(message, Recalled) and message.number == task.number:
+                if self._is_unwanted(task):
+                    return None, None
+                self._tell(task)  # the question crossed the end of the one before
+                began_s = time.monotonic()
+                deadline_s = began_s + task.order.timeout_s
+            elif isinstance(message, Recalled):
+                self._take_back(message)
+            elif isinstance(message, Ended):
+                self._brisk = time.monotonic() - began_s < BRISK_S
+                made = self._deliver(task, message, output)
+                if task.order.careful:
+                    Path(note).unlink(missing_ok=True)
+                self._recycle_after(message)
+                return message.outcome, made
+            if self._mail:
+                continue
+            self._recall(is_long=time.monotonic() - began_s >= LONG_S)
             if self._is_unwanted(task):
                 self._replace_child()
                 return None, None
@@ -243,6 +322,12 @@ class Slot:
     def _is_unwanted(self, task: Task) -> bool:
         with self._lock:
             return task.stopped or self.closing
+
+    def _next_message(self, timeout_s: float) -> FromWorker | None:
+        """What the process says; None where something else has happened, or nothing in time."""
+        if not self._mail:
+            self._mail.extend(self._wait(timeout_s))
+        return self._mail.popleft() if self._mail else None
 
     def _wait(self, timeout_s: float | None) -> list[FromWorker]:
         """Until the doorbell rings, the process says something or ends, or the time is over."""
@@ -304,6 +389,8 @@ class Slot:
         if self._child is None:
             return ""
         child, self._child = self._child, None
+        self._told, self._brisk = None, False
+        self._mail.clear()
         self._show_warmth()
         return child.end()
 
@@ -328,6 +415,11 @@ class Slot:
 def _milliseconds(timeout_s: float) -> int:
     """For poll: rounded up, and cut to a day, since poll cannot wait for long."""
     return math.ceil(1000 * min(max(timeout_s, 0.0), 86400.0))
+
+
+def _files_of(task: Task, folder: Path) -> tuple[str, str]:
+    """Where its output and its note go."""
+    return f"{folder}/output-{task.number}", f"{folder}/note-{task.number}"
 
 
 def _place(task: Task, note: str) -> failures.Place:

@@ -118,3 +118,54 @@ def test_every_task_is_taken_once(story):
     slots.run(1e9, {"a": 0.5, "b": 1, "c": 3})
     assert Counter(slots.begun) == Counter(job for job, count in story for _ in range(count))
     assert not slots.queue._shares, "nothing is remembered of jobs that are done"
+
+
+def test_what_is_taken_ahead_is_the_next_and_does_not_count_as_running():
+    slots = Slots(1)
+    slots.add("a", 3)
+    slots.add("b", 1)
+    queue = slots.queue
+    first = queue.take()
+    assert first.number == 0
+    ahead = queue.take_ahead()
+    assert ahead.order.attempt.job_id == "b"  # as it would be once the first has ended
+    assert len(queue) == 2
+    queue.end(first)
+    queue.begin(ahead)
+    assert queue.take().number == 1
+
+
+def test_what_is_put_back_is_the_next_of_its_job():
+    slots = Slots(1)
+    slots.add("a", 3)
+    queue = slots.queue
+    first, ahead = queue.take(), queue.take_ahead()
+    queue.put_back(ahead)
+    assert len(queue) == 2
+    queue.end(first)
+    assert [queue.take().number, queue.take().number] == [1, 2]
+    assert queue.take() is queue.take_ahead() is None
+
+
+def test_a_job_keeps_what_it_has_used_while_one_of_it_is_taken_ahead():
+    slots = Slots(1)
+    slots.add("a", 2)
+    queue = slots.queue
+    first, ahead = queue.take(), queue.take_ahead()
+    slots.now_s = 10.0
+    queue.end(first)
+    slots.add("b", 1)
+    queue.begin(ahead)
+    queue.end(ahead)
+    slots.add("a", 1)
+    slots.add("b", 1)
+    assert [queue.take().order.attempt.job_id for _ in range(3)] == ["b", "a", "b"]
+
+
+def test_nothing_is_left_of_a_job_whose_last_was_taken_ahead_and_forgotten():
+    slots = Slots(1)
+    slots.add("a", 1)
+    ahead = slots.queue.take_ahead()
+    slots.queue.forget(ahead)
+    assert len(slots.queue) == 0
+    assert slots.queue._shares == {}
