@@ -8,7 +8,7 @@ may go through the values of one key, which then stands in both segments.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain
 from typing import Any
 
@@ -46,6 +46,13 @@ def written(
     """
     keys: list[list[Any]]
     held: list[list[Any]]
+    held_of_all: Iterable[Any] = grouped.values()
+    if listed and sum(map(len, grouped.values())) == len(grouped):
+        # One value each: taken out of their lists in the order in which these were made, which is
+        # how they lie in memory, and not in that of partitions.
+        held_of_all, listed = chain.from_iterable(grouped.values()), False
+        if ranges is not None:
+            grouped = dict(zip(grouped, held_of_all, strict=True))
     if ranges is not None:
         keys = ranges.stretches(grouped)
         held = []
@@ -54,7 +61,7 @@ def written(
         held = [[] for _ in range(partitions)]
         homes = partitions_of(hashes_of(grouped, plain), partitions, level)
         add_key, add_held = [some.append for some in keys], [some.append for some in held]
-        for home, key, values in zip(homes, grouped, grouped.values(), strict=True):
+        for home, key, values in zip(homes, grouped, held_of_all, strict=True):
             add_key[home](key)
             add_held[home](values)
         del homes, add_key, add_held

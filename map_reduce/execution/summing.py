@@ -35,8 +35,9 @@ from map_reduce.execution.read import Batch
 from map_reduce.execution.reduce_side import NOTHING, ReduceSide
 from map_reduce.execution.segments import Segment
 
-STRETCHES_PER_LOOK = 8
-"""Batches, or stretches of pairs where map yields them, between two looks at all sums."""
+LOOK_LATER = 2
+"""How many times as much is mapped by the next look at all sums as by this one: so what they take
+is in proportion to all, and what is of another kind is mostly noticed at once."""
 
 _INT = frozenset((int,))
 _INTS = frozenset((int, bool))
@@ -103,7 +104,8 @@ class SumSide(MapSide):
     _counts = False
     """Each pair counts as 1, whatever its value."""
 
-    _look_in = 0
+    _stretches, _look_at = 0, 1
+    """Batches, or stretches of pairs where map yields them; at how many to look at all sums."""
 
     def run_sums(self) -> Sums:
         """Map everything and add up.
@@ -128,10 +130,10 @@ class SumSide(MapSide):
 
     def _glance(self) -> None:
         """Look, if it is time to."""
-        if self._look_in == 0:
+        self._stretches += 1
+        if self._stretches >= self._look_at:
             self._look()
-            self._look_in = STRETCHES_PER_LOOK
-        self._look_in -= 1
+            self._look_at = LOOK_LATER * self._stretches
 
     def _look(self) -> None:
         """Raises NotSums: a sum is no int, or a key needs care."""

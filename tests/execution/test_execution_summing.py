@@ -119,7 +119,7 @@ def test_a_value_that_cannot_be_added_is_an_error_of_reduce_as_ever():
 
 
 def test_a_late_float_is_noticed(monkeypatch):
-    monkeypatch.setattr(summing, "STRETCHES_PER_LOOK", 1)
+    monkeypatch.setattr(summing, "LOOK_LATER", 1)
     pairs = [("a", 1)] * 9 + [("a", 0.1)] * 10
     records = [[pair] for pair in pairs]
     assert run_job([records], identity, total, None, 2) == {"a": sum([1] * 9 + [0.1] * 10)}
@@ -141,7 +141,7 @@ class Plain:
 
 
 def test_a_late_key_that_needs_care_is_noticed(monkeypatch):
-    monkeypatch.setattr(summing, "STRETCHES_PER_LOOK", 1)
+    monkeypatch.setattr(summing, "LOOK_LATER", 1)
     pairs = [("a", 1)] * 9 + [(float("nan"), 1), (float("nan"), 2), ((1, None), 3), ((1, None), 4)]
     records = [[pair] for pair in pairs]
     got = run_job([records, records], identity, total, None, 2)
