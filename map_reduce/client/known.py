@@ -13,13 +13,9 @@ from map_reduce.core.messages import FindSuccessor, Route, identifier_bytes
 from map_reduce.errors import ClusterError, ConfigError, NoNodeError, Unreachable
 from map_reduce.server.access import Access, connect
 from map_reduce.server.configs import NodeConfig
-from map_reduce.server.discovery import (
-    ClusterFile,
-    cluster_file_path,
-    read_cluster_file,
-    write_cluster_file,
-)
+from map_reduce.server.discovery import ClusterFile, read_cluster_file, write_cluster_file
 from map_reduce.server.founding import own_host
+from map_reduce.server.state import cluster_file_path
 from map_reduce.server.trust import credentials
 
 WHOLE_S_MAX = 90.0

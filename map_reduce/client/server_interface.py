@@ -14,20 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from map_reduce.core.identifiers import Member
-from map_reduce.core.messages import GetNode, Node
 from map_reduce.errors import ClusterError, ConfigError, JobError, NoNodeError
-from map_reduce.job import Job, MapFunction, Options, ReduceFunction
 from map_reduce.server.configs import ClusterConfig, NodeConfig
-from map_reduce.server.discovery import Found, find_cluster
 from map_reduce.server.embedded import embed
+from map_reduce.server.state import may_know_a_cluster
 
 if TYPE_CHECKING:  # imported where they are needed, since by then a worker process is starting
     from map_reduce.client.dataset import Dataset
     from map_reduce.client.explain import Explanation
     from map_reduce.client.handle import JobHandle
     from map_reduce.client.job_list import JobInfo
+    from map_reduce.core.identifiers import Member
+    from map_reduce.job import MapFunction, Options, ReduceFunction
     from map_reduce.server.access import Access
+    from map_reduce.server.discovery import Found
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,7 @@ class ServerInterface:
         from map_reduce.client.handle import JobHandle
         from map_reduce.client.inputs import held, read_inputs
         from map_reduce.client.submission import submit
+        from map_reduce.job import Job, Options
 
         began_s = time.monotonic()
         job = Job(map, reduce, combine, name, options or Options(), sort, sort_values, save_as)
@@ -163,6 +164,7 @@ class ServerInterface:
         from map_reduce.client.handle import JobHandle
         from map_reduce.client.inputs import read_input
         from map_reduce.client.submission import store
+        from map_reduce.job import Job, Options
 
         job = Job(no_map, no_reduce, None, name or "dataset", Options(result_ttl_s=ttl_s))
         self._access.check_usable()
@@ -206,6 +208,7 @@ class ServerInterface:
         from map_reduce.client.inputs import held, read_inputs
         from map_reduce.client.sample import sample_of
         from map_reduce.client.submission import submit
+        from map_reduce.job import Job, Options
 
         if not 0 < sample <= 1:
             raise ConfigError(f"sample is {sample!r}; it is a share of the input, as 0.01")
@@ -277,7 +280,10 @@ class ServerInterface:
 
     def _capacity(self) -> tuple[int, dict[Member, float]]:
         """The worker processes of all nodes, and about how many bytes each node owns."""
-        slots, held = 0, dict[Member, float]()
+        from map_reduce.core.messages import GetNode, Node
+
+        slots = 0
+        held: dict[Member, float] = {}
         for member in self._access.members():
             try:
                 node = self._access.peers.request(member.address, GetNode(), Node)
@@ -297,8 +303,7 @@ def _close_in_a_thread(access: Access) -> None:
 
 def _open(address: str | None, certs: str | Path | None, slots: int | None) -> tuple[Access, str]:
     """Find a cluster or embed a node; what was done, for people."""
-    found = find_cluster(address)
-    stale = ""
+    found, stale = _find(address), ""
     if found is not None:
         try:
             return _connect(found, certs)
@@ -312,6 +317,14 @@ def _open(address: str | None, certs: str | Path | None, slots: int | None) -> t
     access = embed(ClusterConfig.from_environment(), config)
     workers = f"{config.slots} worker{'s' if config.slots > 1 else ''}"
     return access, f"no cluster, so this process runs a node of its own with {workers}{stale}"
+
+
+def _find(address: str | None) -> Found | None:
+    if address is None and not may_know_a_cluster():
+        return None
+    from map_reduce.server.discovery import find_cluster  # late: mostly there is none
+
+    return find_cluster(address)
 
 
 def _connect(found: Found, certs: str | Path | None) -> tuple[Access, str]:

@@ -13,7 +13,8 @@ from map_reduce.core.identifiers import Member
 from map_reduce.core.messages import Done, GetNode, JobLine, Node, Ping, Pong, StopNode
 from map_reduce.errors import ClusterError, NoNodeError, Unreachable
 from map_reduce.server.access import Access, connect
-from map_reduce.server.discovery import cluster_file_path, find_cluster, remove_cluster_file
+from map_reduce.server.discovery import find_cluster, remove_cluster_file
+from map_reduce.server.state import cluster_file_path
 from map_reduce.server.trust import credentials
 
 STOP_S_MAX = 5.0

@@ -15,8 +15,6 @@ from map_reduce.core.identifiers import Address
 from map_reduce.errors import ConfigError, NoNodeError
 from map_reduce.server.access import connect
 from map_reduce.server.discovery import (
-    FILE_VARIABLE,
-    cluster_file_path,
     make_cluster_folder,
     read_cluster_file,
     remove_cluster_file,
@@ -24,6 +22,7 @@ from map_reduce.server.discovery import (
 )
 from map_reduce.server.local_cluster import LocalCluster
 from map_reduce.server.node_process import START_S_MAX
+from map_reduce.server.state import FILE_VARIABLE, cluster_file_path
 from map_reduce.server.trust import credentials
 from map_reduce.transport.pyro import PyroTransport
 

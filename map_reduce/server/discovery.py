@@ -17,10 +17,7 @@ import msgspec
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages.base import NOT_DECODABLE
 from map_reduce.errors import ConfigError
-from map_reduce.server.state import state_folder
-
-ADDRESS_VARIABLE = "MAP_REDUCE_ADDRESS"
-FILE_VARIABLE = "MAP_REDUCE_CLUSTER_FILE"
+from map_reduce.server.state import ADDRESS_VARIABLE, FILE_VARIABLE, cluster_file_path
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
@@ -50,13 +47,6 @@ class Found(msgspec.Struct, frozen=True):
     binding: bool  # whether it is an error if nobody answers there
     token_file: Path | None = None  # None: this user's
     certs_folder: Path | None = None
-
-
-def cluster_file_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """``MAP_REDUCE_CLUSTER_FILE``, else ``map-reduce/cluster.json`` in the user's state folder."""
-    if named := environ.get(FILE_VARIABLE):
-        return Path(named)
-    return state_folder(environ) / "cluster.json"
 
 
 def write_cluster_file(content: ClusterFile, path: Path) -> None:

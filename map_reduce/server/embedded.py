@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from map_reduce.core.identifiers import Address
 from map_reduce.server.configs import ClusterConfig, NodeConfig
-from map_reduce.server.worker_pool import Workplace, workplace
+from map_reduce.server.worker_pool import Beginnings, prepare, workplace
 
 if TYPE_CHECKING:
     from map_reduce.server.access import Access
 
-HERE = Address("embedded", 1)
+HOST, PORT = "embedded", 1
 """The name says in error messages where such a node lives; nobody else is in its network."""
 
 
@@ -26,25 +25,29 @@ def embed(cluster: ClusterConfig, config: NodeConfig) -> Access:
     Raises:
         ConfigError: a setting can't be used.
     """
-    config = dataclasses.replace(config, host=HERE.host, port=HERE.port)
+    config = dataclasses.replace(config, host=HOST, port=PORT)
     # As nice as the script that waits for them: there are no neighbours to be answered in time.
-    workers = workplace(HERE, cluster, config, niceness=0)
+    beginnings = prepare(f"{HOST}:{PORT}", cluster, config, niceness=0)
     try:
-        return _access(cluster, config, workers)
+        return _access(cluster, config, beginnings)
     except BaseException:
-        workers.pool.close()
-        workers.scratch.close()
+        beginnings.close()
         raise
 
 
-def _access(cluster: ClusterConfig, config: NodeConfig, workers: Workplace) -> Access:
+def _access(cluster: ClusterConfig, config: NodeConfig, beginnings: Beginnings) -> Access:
     from map_reduce.runtime.peers import Peers  # late: see the module's text
     from map_reduce.server.access import Access
     from map_reduce.server.node import Node
     from map_reduce.transport.memory import MemoryNetwork, MemoryTransport
 
-    network = MemoryNetwork()
-    node = Node(MemoryTransport(network), cluster=cluster, config=config, workers=workers)
+    workers = workplace(beginnings, config)
+    try:
+        network = MemoryNetwork()
+        node = Node(MemoryTransport(network), cluster=cluster, config=config, workers=workers)
+    except BaseException:
+        workers.close()
+        raise
     transport = MemoryTransport(network)
     return Access(
         peers=Peers(transport, timeout_s=cluster.request_timeout_s),

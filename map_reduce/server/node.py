@@ -97,7 +97,7 @@ from map_reduce.server import keep
 from map_reduce.server.configs import ClusterConfig, NodeConfig
 from map_reduce.server.files import sees
 from map_reduce.server.founding import join_or_found
-from map_reduce.server.worker_pool import Workplace, workplace
+from map_reduce.server.worker_pool import Workplace, prepare, workplace
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,9 @@ class Node:
             me=Member(address, kept.incarnation),
             handler=self.handle,
         )
-        scratch, self._pool = workers or workplace(address, cluster, config)
+        if workers is None:
+            workers = workplace(prepare(str(address), cluster, config), config)
+        scratch, self._pool = workers
         self._closers.callback(scratch.close)
         self._closers.callback(self._pool.close)
         self._store = keep.open_blocks(config, scratch)

@@ -1,9 +1,9 @@
 """Where the worker processes of a pool come from: forks of a template, or fresh interpreters.
 
 A fork is a hundred times cheaper, so that is what a worker is wherever it can be as good as fresh:
-while the environment, the import path, the working folder and the standard output are those that
-the template was started with. Where one of them has changed (a script may set a variable between
-two jobs), another template is started, and the former ends with its last worker.
+while the environment, the import path, the working folder, standard output and standard error are
+those that the template was started with. Where one of them has changed (a script may set a variable
+between two jobs), another template is started, and the former ends with its last worker.
 
 A template that ends before it has forked anything, or says that it has other threads (a library
 that starts some as soon as it is imported, from a ``.pth`` file say), cannot be had here: from then
@@ -16,7 +16,7 @@ import contextlib
 import logging
 import threading
 
-from map_reduce.workers.failures import exit_in_words
+from map_reduce.workers.exits import exit_in_words
 from map_reduce.workers.launch import Interpreter, Launch, Process
 from map_reduce.workers.template import HAS_TEMPLATES, Forked, Template
 
@@ -27,11 +27,16 @@ class Births:
     """Starts worker processes, and lets go of them. Safe to use from many threads."""
 
     def __init__(self, launch: Launch) -> None:
-        self._launch = launch
+        self.launch = launch
         self._lock = threading.Lock()
         self._template: Template | None = None  # that the next worker is forked from
         self._former: set[Template] = set()  # that have workers still
         self._possible = HAS_TEMPLATES
+
+    def prepare(self) -> None:
+        """Have the template started, since workers will be wanted soon."""
+        with self._lock, contextlib.suppress(OSError):  # told when a worker is wanted
+            self._usable()
 
     def start(self, connection: int, lifeline: int, errors: int) -> Process:
         """A process that runs ``workers/process.py`` with these descriptors.
@@ -45,7 +50,7 @@ class Births:
                     forked = template.fork(connection, lifeline, errors)
                     template.users += 1
                     return forked
-        return Interpreter(self._launch, connection, lifeline, errors)
+        return Interpreter(self.launch, connection, lifeline, errors)
 
     def let_go(self, process: Process) -> None:
         """It has ended, or nobody waits for its end."""
@@ -85,10 +90,10 @@ class Births:
             else:  # somebody has killed it
                 _log.warning("the template process %s", exit_in_words(status))
                 self._retire(template)
-        elif template is not None and not template.is_as_fresh(self._launch):
+        elif template is not None and not template.is_as_fresh(self.launch):
             self._retire(template)
         if self._template is None and self._possible:
-            self._template = Template(self._launch)
+            self._template = Template(self.launch)
         return self._template
 
     def _retire(self, template: Template) -> None:

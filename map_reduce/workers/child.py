@@ -14,8 +14,7 @@ import tempfile
 
 from map_reduce.errors import ProtocolError
 from map_reduce.workers.births import Births
-from map_reduce.workers.failures import exit_in_words
-from map_reduce.workers.launch import Launch
+from map_reduce.workers.exits import exit_in_words
 from map_reduce.workers.protocol import FromWorker, Ready, ToWorker, daemon_side, framed
 
 END_WAIT_S = 0.5
@@ -31,7 +30,7 @@ class Child:
         OSError: it cannot be started.
     """
 
-    def __init__(self, launch: Launch, births: Births) -> None:
+    def __init__(self, births: Births) -> None:
         self.ready = False
         self.attempts = 0
         self.closed = False
@@ -43,7 +42,7 @@ class Child:
         self._reader = daemon_side()
         self._outgoing = bytearray()
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as given:
-            self._errors = undo.enter_context(tempfile.TemporaryFile(dir=launch.scratch))
+            self._errors = undo.enter_context(tempfile.TemporaryFile(dir=births.launch.scratch))
             self.socket, theirs = socket.socketpair()
             undo.callback(self.socket.close)
             given.callback(theirs.close)

@@ -5,7 +5,6 @@ They read like those that ``execution/failures.py`` writes: what happened, and b
 
 from __future__ import annotations
 
-import signal
 import traceback
 from typing import NamedTuple
 
@@ -26,30 +25,6 @@ from map_reduce.errors import (
 )
 from map_reduce.execution.failures import on, sendable
 from map_reduce.workers.notes import Noted
-from map_reduce.workers.protocol import EXIT_CONNECTION_CLOSED
-
-_SIGNALS = {
-    signal.SIGKILL: "killed by SIGKILL, which is what the kernel does when memory runs out",
-    signal.SIGSEGV: "crashed with SIGSEGV, a fault in native code (an extension module, ctypes)",
-    signal.SIGBUS: "crashed with SIGBUS, a fault in native code, or a mapped file that shrank",
-    signal.SIGABRT: "aborted with SIGABRT, as native code does on finding itself broken",
-    signal.SIGFPE: "crashed with SIGFPE, an arithmetic fault in native code",
-    signal.SIGILL: "crashed with SIGILL: native code that was built for another processor",
-}
-
-
-def exit_in_words(status: int) -> str:
-    """What an exit status, as ``Popen.returncode`` has it, says about how a process ended."""
-    if status == EXIT_CONNECTION_CLOSED:
-        return "the task closed file descriptors that it had not opened, the process's own"
-    if status >= 0:
-        return f"exited with status {status}, as os._exit({status}) does"
-    if -status in _SIGNALS:
-        return _SIGNALS[signal.Signals(-status)]
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
 
 
 class Place(NamedTuple):

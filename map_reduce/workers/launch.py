@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from map_reduce.workers.confinement import Limits, without_secrets
+from map_reduce.workers.confinement import DEFAULT_LIMITS, Limits, without_secrets
 from map_reduce.workers.handle import kill_group
 from map_reduce.workers.user import WorkerUser
 
@@ -38,14 +38,13 @@ class Launch(NamedTuple):
     responsive while its workers compute; it costs the workers nothing on an idle machine.
     """
 
-    node: str
+    node: str  # its address, for messages
     hash_seed: int
-    niceness: int
-    errors: int  # the descriptor that user code's standard error goes to
-    scratch: Path
-    limits: Limits
-    variables: frozenset[str]  # that user code has although they look like secrets
-    user: WorkerUser | None  # None: the node's own
+    scratch: Path  # an existing folder
+    niceness: int = 5
+    limits: Limits = DEFAULT_LIMITS
+    variables: frozenset[str] = frozenset()  # that user code has although they look like secrets
+    user: WorkerUser | None = None  # None: the node's own
 
     def environment(self) -> Mapping[str, str]:
         """Of an interpreter that is started now."""
@@ -56,9 +55,9 @@ class Launch(NamedTuple):
         seed = str(self.hash_seed)
         return {**environ, "PYTHONHASHSEED": seed, _PATH_VARIABLE: "\n".join(path)}
 
-    def arguments(self) -> list[str]:
+    def arguments(self, errors: int) -> list[str]:
         """What a worker process is to know, as ``workers/process.py`` reads it."""
-        return [self.node, str(self.errors), str(self.niceness), *map(str, self.limits)]
+        return [self.node, str(errors), str(self.niceness), *map(str, self.limits)]
 
 
 def start_interpreter(
@@ -69,7 +68,7 @@ def start_interpreter(
     environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
     """Run ``main()`` of a module of this package, with the descriptors ``given`` and a standard
-    error, in a session of its own.
+    error until it is ready, in a session of its own.
 
     Raises:
         OSError: it cannot be started.
@@ -78,15 +77,28 @@ def start_interpreter(
     if launch.user is not None:
         as_user = {"user": launch.user.uid, "group": launch.user.gid, "extra_groups": []}
     boot = _BOOT.replace("{module}", module)
-    return subprocess.Popen(
-        [sys.executable, "-c", boot, *map(str, given), *launch.arguments()],
-        stdin=subprocess.DEVNULL,
-        stderr=errors,
-        pass_fds=(*given, launch.errors),
-        env=environment,
-        start_new_session=True,
-        **as_user,
-    )
+    of_users = _standard_error()
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", boot, *map(str, given), *launch.arguments(of_users)],
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+            pass_fds=(*given, of_users),
+            env=environment,
+            start_new_session=True,
+            **as_user,
+        )
+    finally:
+        os.close(of_users)
+
+
+def _standard_error() -> int:
+    """A descriptor of this process's standard error, or of nowhere where it has none: there goes
+    what user code writes to its own."""
+    try:
+        return os.dup(2)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 class Process(Protocol):

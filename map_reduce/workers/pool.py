@@ -41,12 +41,9 @@ from map_reduce.core.messages import Outcome, Running, StartAttempt
 from map_reduce.errors import Refused
 from map_reduce.ports import LocalInput, Made
 from map_reduce.workers.births import Births
-from map_reduce.workers.confinement import DEFAULT_LIMITS, Limits
 from map_reduce.workers.fair_queue import FairQueue
-from map_reduce.workers.launch import Launch
 from map_reduce.workers.slot import Slot
 from map_reduce.workers.tasks import Task, matches
-from map_reduce.workers.user import WorkerUser
 
 JOIN_WAIT_S = 10.0
 
@@ -64,52 +61,35 @@ class ProcessWorkerPool:
 
     Args:
         slots: processes at most.
-        scratch: an existing folder; attempts' files are made there, and gone after close, but
-            for those that were handed over.
-        node: this node's address, for messages.
-        hash_seed: PYTHONHASHSEED of the processes.
+        births: where the processes come from; the pool closes it. Attempts' files are made in the
+            scratch folder of its launch, and gone after close, but for those that were handed over.
         tasks_per_worker_max: attempts after which a process is replaced.
         warm: processes to start now; the others start when there is work for them.
-        niceness: added to the processes' scheduling priority value, so that daemons on a
-            loaded machine answer in time.
-        limits: what each process may take of the machine.
-        variables: environment variables that user code gets although they look like secrets.
-        user: whom the processes run as, if not as this one.
     """
 
     def __init__(
         self,
         slots: int,
+        births: Births,
         *,
-        scratch: Path,
-        node: str,
-        hash_seed: int,
         tasks_per_worker_max: int,
         warm: int = 1,
-        niceness: int = 5,
-        limits: Limits = DEFAULT_LIMITS,
-        variables: frozenset[str] = frozenset(),
-        user: WorkerUser | None = None,
     ) -> None:
         self.slots = slots
-        self._scratch = scratch
         self._lock = threading.Lock()
         self._queue = FairQueue(time.monotonic)
         self._unreported: set[Task] = set()
         self._numbers = itertools.count()
         self._closed = False
-        self._errors = _standard_error()
         self._reports: SimpleQueue[_Report | None] = SimpleQueue()
         self._reporter = threading.Thread(
             target=self._report_all, name="map-reduce-reports", daemon=True
         )
-        launch = Launch(node, hash_seed, niceness, self._errors, scratch, limits, variables, user)
-        self._births = Births(launch)
+        self._births = births
         self._slots = [
             Slot(
                 index,
-                launch,
-                self._births,
+                births,
                 lock=self._lock,
                 queue=self._queue,
                 finished=self._finished,
@@ -233,8 +213,6 @@ class ProcessWorkerPool:
         self._reporter.join(max(0.0, deadline_s - time.monotonic()))
         if self._reporter.is_alive():
             raise RuntimeError("the callback of an attempt that ended does not return")
-        if first:
-            os.close(self._errors)
 
     def disown(self) -> None:
         """In a forked copy of this process: let go of the worker processes."""
@@ -279,11 +257,3 @@ def _forgetful(pool: ProcessWorkerPool) -> Callable[[], None]:
             forked.disown()
 
     return forget
-
-
-def _standard_error() -> int:
-    """A descriptor of this process's standard error, or of nowhere where it has none."""
-    try:
-        return os.dup(2)
-    except OSError:
-        return os.open(os.devnull, os.O_WRONLY)

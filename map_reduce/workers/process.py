@@ -37,13 +37,13 @@ from map_reduce.execution.failures import sendable
 from map_reduce.execution.gauge import MemoryGauge, bound_of
 from map_reduce.execution.watch import LOOK_INTERVAL_S, Watch
 from map_reduce.workers.confinement import Limits, confine
+from map_reduce.workers.exits import EXIT_CONNECTION_CLOSED
 from map_reduce.workers.failures import escaped
 from map_reduce.workers.leftovers import Surroundings
 from map_reduce.workers.loaded import LoadedByJob
 from map_reduce.workers.memory import bounded, lower_of
 from map_reduce.workers.notes import Note, Noted
 from map_reduce.workers.protocol import (
-    EXIT_CONNECTION_CLOSED,
     Ended,
     Forget,
     FromWorker,

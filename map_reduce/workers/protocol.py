@@ -24,9 +24,6 @@ from map_reduce.ports import LocalInput, LocalSource
 FRAME_BYTES_MAX = 256 << 20
 """A longer frame than this is a mistake. What is large travels as a file, not in here."""
 
-EXIT_CONNECTION_CLOSED = 113
-"""How a worker process exits on finding that user code closed its connection."""
-
 _LENGTH_BYTES = 4
 _RECEIVE_BYTES = 1 << 16
 """At a time. For more, malloc asks the kernel for pages and gives them back, each time."""

@@ -22,7 +22,6 @@ from map_reduce.workers.births import Births
 from map_reduce.workers.child import Child
 from map_reduce.workers.doorbell import Doorbell
 from map_reduce.workers.fair_queue import FairQueue
-from map_reduce.workers.launch import Launch
 from map_reduce.workers.notes import Noted, read_note
 from map_reduce.workers.protocol import (
     Ended,
@@ -70,7 +69,6 @@ class Slot:
     def __init__(
         self,
         index: int,
-        launch: Launch,
         births: Births,
         *,
         lock: threading.Lock,
@@ -87,7 +85,7 @@ class Slot:
         self.expected = False  # there will be work for it soon
         self.closing = False
         self.warmth = 0  # 0 without a process, 1 with one that starts, 2 with one that is ready
-        self._launch = launch
+        self._launch = births.launch
         self._births = births
         self._lock = lock
         self._queue = queue
@@ -380,7 +378,7 @@ class Slot:
         return failures.not_started(task.order, self._launch.node, START_TRIES, why)
 
     def _start_child(self) -> Child:
-        self._child = Child(self._launch, self._births)
+        self._child = Child(self._births)
         self._show_warmth()
         return self._child
 

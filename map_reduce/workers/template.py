@@ -54,6 +54,7 @@ class _Origin(NamedTuple):
     environment: Mapping[str, str]
     folder: str
     output: tuple[int, int] | None
+    errors: tuple[int, int] | None
 
     @classmethod
     def now(cls, launch: Launch) -> _Origin:
@@ -61,11 +62,15 @@ class _Origin(NamedTuple):
             folder = os.getcwd()
         except OSError:
             folder = ""  # it was deleted
-        try:
-            status = os.fstat(1)
-        except OSError:
-            return cls(launch.environment(), folder, None)
-        return cls(launch.environment(), folder, (status.st_dev, status.st_ino))
+        return cls(launch.environment(), folder, _identity(1), _identity(2))
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None  # closed
+    return status.st_dev, status.st_ino
 
 
 class Template:

@@ -19,6 +19,7 @@ import socket
 import sys
 from typing import NoReturn
 
+from map_reduce.workers.exits import EXIT_NOT_ALONE, EXIT_NOT_BORN
 from map_reduce.workers.handle import (
     BORN,
     DESCRIPTORS_PER_FORK,
@@ -29,12 +30,6 @@ from map_reduce.workers.handle import (
     kill_group,
 )
 from map_reduce.workers.process import Orders, die_with, work
-
-EXIT_NOT_ALONE = 114
-"""How the template exits on finding that it has other threads."""
-
-EXIT_NOT_BORN = 115
-"""How a worker exits that could not begin; it has written why to its file for errors."""
 
 
 class _Worker:

@@ -11,12 +11,12 @@ from map_reduce.core.identifiers import Address
 from map_reduce.errors import ConfigError
 from map_reduce.server.discovery import (
     ClusterFile,
-    cluster_file_path,
     find_cluster,
     read_cluster_file,
     remove_cluster_file,
     write_cluster_file,
 )
+from map_reduce.server.state import cluster_file_path
 
 CONTENT = ClusterFile("abc", ("127.0.0.1:9000", "127.0.0.1:9001"), 123)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from map_reduce.core.identifiers import Address
 from map_reduce.server.configs import ClusterConfig, NodeConfig
-from map_reduce.server.worker_pool import NICENESS, workplace
+from map_reduce.server.worker_pool import NICENESS, prepare, workplace
 from map_reduce.workers.confinement import Limits
 
 
@@ -19,10 +18,10 @@ def test_every_setting_of_workers_reaches_them() -> None:
         worker_variables="A, B C",
     )
     assert len(Limits._fields) == 4  # a new one is to be in this test
-    scratch, pool = workplace(Address("127.0.0.1", 1), ClusterConfig(hash_seed=5), config)
-    with contextlib.closing(scratch), contextlib.closing(pool):
-        launch = pool._slots[0]._launch
-    assert pool.slots == 2
+    with contextlib.closing(prepare("127.0.0.1:1", ClusterConfig(hash_seed=5), config)) as begun:
+        launch = begun.births.launch
+        with contextlib.closing(workplace(begun, config).pool) as pool:
+            assert pool.slots == 2
     assert launch.limits == Limits(100, 7, 300, 2)
     assert launch.variables == {"A", "B", "C"}
     assert (launch.hash_seed, launch.user, launch.niceness) == (5, None, NICENESS)

@@ -15,13 +15,14 @@ from pathlib import Path
 import worker_orders
 from worker_orders import NODE, Gate, order, start, telling
 
+from map_reduce.workers.births import Births
+from map_reduce.workers.launch import Launch
 from map_reduce.workers.pool import ProcessWorkerPool
 
 
 def main(work: str, gate: str, scratch: str) -> None:
-    pool = ProcessWorkerPool(
-        2, scratch=Path(scratch), node=NODE, hash_seed=0, tasks_per_worker_max=100, warm=2
-    )
+    births = Births(Launch(NODE, 0, Path(scratch)))
+    pool = ProcessWorkerPool(2, births, tasks_per_worker_max=100, warm=2)
     start(pool, order(telling(Gate(gate), getattr(worker_orders, work)), [0]))
     try:
         for line in sys.stdin:

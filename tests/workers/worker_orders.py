@@ -34,6 +34,8 @@ from map_reduce.core.messages import (
     Work,
 )
 from map_reduce.ports import LocalInput, Made, WorkerPool
+from map_reduce.workers.births import Births
+from map_reduce.workers.launch import Launch
 from map_reduce.workers.pool import ProcessWorkerPool
 
 NODE = "127.0.0.1:4711"
@@ -251,8 +253,9 @@ def files_in(scratch: Path) -> list[Path]:
 def process_pool(scratch: Path, slots: int = 1, **more: Any) -> Iterator[ProcessWorkerPool]:
     """A pool; that it leaves nothing is checked at the end."""
     before = descriptors()
-    settings = {"node": NODE, "hash_seed": 0, "tasks_per_worker_max": 1000, **more}
-    pool = ProcessWorkerPool(slots, scratch=scratch, **settings)
+    of_pool = {name: more.pop(name) for name in ("tasks_per_worker_max", "warm") if name in more}
+    births = Births(Launch(NODE, more.pop("hash_seed", 0), scratch, **more))
+    pool = ProcessWorkerPool(slots, births, **{"tasks_per_worker_max": 1000, **of_pool})
     try:
         yield pool
     finally:
