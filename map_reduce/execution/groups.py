@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -62,8 +62,8 @@ class Groups(dict[Any, list[Any]]):
                 values[:] = [combine(key, values[:])]
 
 
-def _each(counts: list[int] | None, values: list[Any]) -> Iterator[list[Any]]:
+def _each(counts: list[int] | None, values: list[Any]) -> list[list[Any]]:
     """A new list of values for each key."""
     if counts is None:
-        return ([value] for value in values)
-    return (values[first:last] for first, last in pairwise(chain((0,), accumulate(counts))))
+        return [[value] for value in values]
+    return [values[first:last] for first, last in pairwise(chain((0,), accumulate(counts)))]
