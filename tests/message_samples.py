@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -13,6 +13,8 @@ def sample(kind: Any) -> Any:
     plain = {int: 3, str: "ä 1", bytes: b"\x00\xff" * 10, bool: True, float: 0.5, type(None): None}
     if kind in plain:
         return plain[kind]
+    if get_origin(kind) is Literal:
+        return get_args(kind)[-1]
     if get_origin(kind) in (Union, types.UnionType):
         return sample(get_args(kind)[0])
     if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
