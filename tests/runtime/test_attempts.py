@@ -146,6 +146,17 @@ def attempts(world, pool, store, tmp_path):
     made.close()
 
 
+@pytest.fixture
+def tiered(world, pool, tmp_path):
+    """Attempts of a node that keeps what is small in memory, and its store."""
+    (tmp_path / "fetched").mkdir()
+    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
+    store = TieredBlockStore(disk, memory_bytes_max=100)
+    made = attempts_of(world, pool, store, tmp_path / "fetched")
+    yield made, store
+    made.close()
+
+
 def order(task=0, number=0, epoch=1, work=None):
     return StartAttempt(
         attempt=AttemptId("job", "map", task, number),
@@ -209,11 +220,8 @@ def test_a_map_output_is_kept_under_the_attempts_name(attempts, pool, world, sto
     assert store.usage() == (0, 0)
 
 
-def test_a_small_map_output_is_kept_without_a_file_and_found_by_a_new_master(world, pool, tmp_path):
-    (tmp_path / "fetched").mkdir()
-    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
-    store = TieredBlockStore(disk, memory_bytes_max=100)
-    attempts = attempts_of(world, pool, store, tmp_path / "fetched")
+def test_a_small_map_output_is_kept_without_a_file_and_found_by_a_new_master(tiered, world, pool):
+    attempts, store = tiered
     for task, made in enumerate((b"segment", b"")):
         attempts.start(order(task))
         assert pool.arrived.acquire(timeout=WAIT_S)
@@ -224,17 +232,13 @@ def test_a_small_map_output_is_kept_without_a_file_and_found_by_a_new_master(wor
     world.answer = None
     answer = attempts.adopt(adoption(outputs=(OutputKey(0, 0, 1), OutputKey(7, 0, 1))))
     assert answer.lost == (7,)
-    assert disk.usage() == (0, 0)
-    attempts.close()
+    assert store._disk.usage() == (0, 0)
 
 
 def test_small_map_outputs_of_this_node_are_read_by_a_reduce_task_out_of_one_file(
-    world, pool, tmp_path
+    tiered, pool, tmp_path
 ):
-    (tmp_path / "fetched").mkdir()
-    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
-    store = TieredBlockStore(disk, memory_bytes_max=100)
-    attempts = attempts_of(world, pool, store, tmp_path / "fetched")
+    attempts, store = tiered
     large = tmp_path / "large"
     large.write_bytes(b"and a large one")
     store.adopt_bytes(BlockRef("job/map/0.0", 9, b""), b"123456789")
@@ -253,21 +257,16 @@ def test_small_map_outputs_of_this_node_are_read_by_a_reduce_task_out_of_one_fil
         seen.append(path.read_bytes()[offset : offset + length])
     assert seen == [b"3456", b"a large one", b"abc"]
     assert local.sources[0].path == local.sources[2].path
-    attempts.close()
-    assert disk.usage() == (1, 15)
+    assert store._disk.usage() == (1, 15)
 
 
-def test_a_map_output_that_ends_too_early_is_lost(world, pool, tmp_path):
-    (tmp_path / "fetched").mkdir()
-    disk = DiskBlockStore(tmp_path / "blocks", temporary=True)
-    store = TieredBlockStore(disk, memory_bytes_max=100)
-    attempts = attempts_of(world, pool, store, tmp_path / "fetched")
+def test_a_map_output_that_ends_too_early_is_lost(tiered, world):
+    attempts, store = tiered
     store.adopt_bytes(BlockRef("job/map/0.0", 3, b""), b"abc")
     source = Source(ME.address, "job/map/0.0", 0, 4)
     attempts.start(order(work=ReduceWork.of(0, 1, 1, (source,))))
     assert world.arrived.acquire(timeout=WAIT_S)
     assert world.heard[0].outcome.lost_source == source
-    attempts.close()
 
 
 def test_what_this_nodes_own_master_is_told_takes_no_thread(world, pool, store, tmp_path):
