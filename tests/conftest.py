@@ -234,8 +234,14 @@ def _shared_for(item: pytest.Item) -> str:
     return "module" if scopes & {"module", "class"} else ""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _shared_for(item) == "session")
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            # Shared out by file, and what shares something with the session still comes last.
+            last = "-last" if _shared_for(item) == "session" else ""
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}{last}"))
 
 
 @pytest.fixture(scope="module", autouse=True)
