@@ -105,10 +105,11 @@ class WorkerProcess:
         self._node = node
         self._limits = limits
         self._functions = LoadedByJob()
-        self._inbox: SimpleQueue[Run | Forget] = SimpleQueue()
-        # Those that came and have not begun. Who takes one out, to begin it or to give it back,
-        # has it: dict.pop decides.
-        self._waiting: dict[int, Run] = {}
+        self._inbox: SimpleQueue[list[Run] | Forget] = SimpleQueue()
+        # Those that came and have not begun, each in a list of its own. Who takes it out of that,
+        # to begin it or to give it back, has it: list.pop decides. One that was given back may come
+        # once more, in another list: it is not to begin in its former place.
+        self._waiting: dict[int, list[Run]] = {}
         self._running: Run | None = None
         self._tracker = Tracker()
         self._watch = Watch(0.0)
@@ -125,10 +126,13 @@ class WorkerProcess:
             if isinstance(message, Forget):
                 self._functions.forget(message.job_id)
                 continue
-            self._running = message  # before it is taken out: the watcher is to see one of the two
-            if self._waiting.pop(message.number, None) is None:
-                self._running = None
-            elif self._run(message, surroundings):
+            if (run := _taken(message)) is None:
+                continue
+            self._running = (
+                run  # before it is waiting no more: the watcher is to see one of the two
+            )
+            del self._waiting[run.number]
+            if self._run(run, surroundings):
                 break
         while True:  # what came after this attempt is not to begin here: the node will end us
             self._inbox.get()
@@ -164,10 +168,10 @@ class WorkerProcess:
         recycle = _flush() or surroundings.restore() or _mistrusted(outcome)
         try:
             made = bytes(small) if isinstance(outcome, MapOutput) and path is None else None
-            self._connection.send(Ended(outcome, path is not None, recycle, made))
+            self._connection.send(Ended(run.number, outcome, path is not None, recycle, made))
         except ProtocolError as error:
             failed = escaped(error, run.order.attempt, self._node)
-            self._connection.send(Ended(failed, False, recycle))
+            self._connection.send(Ended(run.number, failed, False, recycle))
         return recycle
 
     # -------------------------------------------------------------- the watcher
@@ -203,12 +207,23 @@ class WorkerProcess:
 
     def _hear(self, message: ToWorker) -> None:
         if isinstance(message, Recall):
-            if self._waiting.pop(message.number, None) is not None:
-                self._connection.send(Recalled(message.number))
-            return
-        if isinstance(message, Run):
-            self._waiting[message.number] = message
-        self._inbox.put(message)
+            given_back = _taken(self._waiting.get(message.number, [])) is not None
+            if given_back:
+                del self._waiting[message.number]
+            self._connection.send(Recalled(message.number, given_back))
+        elif isinstance(message, Run):
+            self._waiting[message.number] = waiting = [message]
+            self._inbox.put(waiting)
+        else:
+            self._inbox.put(message)
+
+
+def _taken(waiting: list[Run]) -> Run | None:
+    """The attempt, if nobody has taken it yet."""
+    try:
+        return waiting.pop()
+    except IndexError:
+        return None
 
 
 def _report(run: Run, tracker: Tracker) -> Report:

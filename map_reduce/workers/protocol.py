@@ -65,7 +65,7 @@ class Run(_Frame, frozen=True):
 
 
 class Recall(_Frame, frozen=True):
-    """Give back the attempt of this number, if it has not begun."""
+    """Give back the attempt of this number, if it has not begun. It is always answered."""
 
     number: int
 
@@ -93,19 +93,22 @@ class Report(_Frame, frozen=True):
 
 
 class Recalled(_Frame, frozen=True):
-    """The attempt of this number is given back, and will not begin here."""
+    """The answer to Recall: the attempt is ``given_back``, and will not begin here, or it has
+    begun."""
 
     number: int
+    given_back: bool
 
 
 class Ended(_Frame, frozen=True):
-    """The attempt is over. They end in the order in which they came.
+    """The attempt of this number is over. They end in the order in which they came.
 
     ``output``: there is a file at the path that Run named. ``recycle``: why this process must
     not be used again, empty where it may. ``small``: the output itself, where there is one and no
     file.
     """
 
+    number: int
     outcome: Outcome
     output: bool
     recycle: str

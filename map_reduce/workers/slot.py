@@ -57,7 +57,9 @@ class Slot:
     the present one, so that it needs not wait for this thread. An attempt that was told of and has
     not begun when the process ends, however that ends, has not been made: it is given to the next
     process. Where the present one takes long after all, the process is asked to give back the one
-    behind it, which then waits in the queue again, or goes to a slot that is free.
+    behind it, which then waits in the queue again, or goes to a slot that is free. The question may
+    cross the end of the present one; until it is answered, nobody knows whether the next one has
+    begun, and so nothing further is told.
 
     The public attributes belong to the pool's lock, all else to the slot's thread.
 
@@ -95,7 +97,7 @@ class Slot:
         self._plenty = plenty
         self._brisk = False  # the last attempt was
         self._told: Task | None = None  # what the process was told of ahead
-        self._recalling = False
+        self._recalling = False  # the process was asked to give it back, and has not answered
         self._mail: deque[FromWorker] = deque()
         self._doorbell = Doorbell()
         self._child: Child | None = None
@@ -166,8 +168,10 @@ class Slot:
             self._start_soon = False
             with contextlib.suppress(OSError):  # told when an attempt cannot start one either
                 self._start_child()
-        self._wait(None)
-        self._mail.clear()  # nothing that an idle process may say is of interest
+        said = [*self._mail, *self._wait(None)]
+        self._mail.clear()  # all that may matter is an answer that came after the last end
+        if any(isinstance(message, Recalled) for message in said):
+            self._recalling = False
         if self._child is not None and self._child.closed:
             pid = self._child.pid
             _log.warning("worker process %d is gone while idle: %s", pid, self._end_child())
@@ -232,7 +236,7 @@ class Slot:
                 self.ahead = None
                 self._again(ahead)
         else:
-            self._told, self._recalling = ahead, False
+            self._told = ahead
 
     def _recall(self, is_long: bool) -> None:
         """Ask the process to give back the next attempt, if it has to wait or is not wanted."""
@@ -242,12 +246,18 @@ class Slot:
             self._recalling = True
             self._child.send(Recall(self._told.number))
 
-    def _take_back(self, recalled: Recalled) -> None:
-        if self._told is not None and recalled.number == self._told.number:
-            ahead, self._told = self._told, None
+    def _hear_answer(self, answer: Recalled, task: Task) -> bool:
+        """Of a recall. Whether the present attempt was given back, and so has not begun: the
+        question has crossed the end of the one before."""
+        self._recalling = False
+        if (ahead := self._told) is None:
+            return answer.given_back and answer.number == task.number
+        if answer.given_back:
+            self._told = None
             with self._lock:
                 self.ahead = None
                 self._again(ahead)
+        return False
 
     def _supervise(self, task: Task) -> tuple[Outcome | None, Made]:
         """See it through in the process, which was told of it."""
@@ -258,7 +268,8 @@ class Slot:
         child.attempts += 1
         began_s = time.monotonic()
         deadline_s = began_s + task.order.timeout_s
-        self._look_ahead()
+        if not self._recalling:
+            self._look_ahead()
         while True:
             until_s = deadline_s
             if self._told is not None and not self._recalling:
@@ -266,15 +277,22 @@ class Slot:
             message = self._next_message(until_s - time.monotonic())
             if isinstance(message, Report):
                 self._note_progress(task, message)
-            elif isinstance(message, Recalled) and message.number == task.number:
-                if self._is_unwanted(task):
-                    return None, None
-                self._tell(task)  # the question crossed the end of the one before
-                began_s = time.monotonic()
-                deadline_s = began_s + task.order.timeout_s
             elif isinstance(message, Recalled):
-                self._take_back(message)
+                is_late = self._told is None
+                if self._hear_answer(message, task):
+                    if self._is_unwanted(task):
+                        return None, None
+                    self._tell(task)
+                    began_s = time.monotonic()
+                    deadline_s = began_s + task.order.timeout_s
+                if is_late:
+                    self._look_ahead()
             elif isinstance(message, Ended):
+                if message.number != task.number:
+                    raise ProtocolError(
+                        f"the worker process answered for attempt {message.number}, "
+                        f"while it was to run {task.number}"
+                    )
                 self._brisk = time.monotonic() - began_s < BRISK_S
                 made = self._deliver(task, message, output)
                 if task.order.careful:
@@ -387,7 +405,7 @@ class Slot:
         if self._child is None:
             return ""
         child, self._child = self._child, None
-        self._told, self._brisk = None, False
+        self._told, self._brisk, self._recalling = None, False, False
         self._mail.clear()
         self._show_warmth()
         return child.end()

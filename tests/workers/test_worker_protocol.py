@@ -21,6 +21,7 @@ from map_reduce.workers.protocol import (
     Forget,
     FromWorker,
     Ready,
+    Recalled,
     Report,
     Run,
     daemon_side,
@@ -33,7 +34,8 @@ COUNTS = st.integers(0, 2**63)
 MESSAGES: st.SearchStrategy[FromWorker] = st.one_of(
     st.just(Ready()),
     st.builds(Report, COUNTS, COUNTS, COUNTS, st.text()),
-    st.builds(Ended, st.just(Checked()), st.booleans(), st.text()),
+    st.builds(Ended, COUNTS, st.just(Checked()), st.booleans(), st.text()),
+    st.builds(Recalled, COUNTS, st.booleans()),
 )
 
 
@@ -72,7 +74,7 @@ def test_messages_arrive_whole_however_the_stream_is_cut(
         msgspec.msgpack.encode(["Run", 1]),
         msgspec.msgpack.encode(["Forget", "job"]),
         msgspec.msgpack.encode(["Report", "one", 2, 3, ""]),
-        msgspec.msgpack.encode(["Ended", ["Done"], False, ""]),
+        msgspec.msgpack.encode(["Ended", 1, ["Done"], False, ""]),
     ],
 )
 def test_what_a_worker_may_not_say_is_a_protocol_error(body: bytes) -> None:
