@@ -64,7 +64,7 @@ def _jsonl() -> Line:
 def _text() -> Line:
     def line(key: Any, value: Any) -> str:
         named = str(key)
-        text = f"{named}\t{value}"
+        text = f"{named}\t{value!s}"
         if "\n" in text or "\r" in text:
             raise unfit("a line of text", key, value, "it has a line end")
         if "\t" in named:
@@ -106,17 +106,24 @@ def _columns(given: Any) -> Iterator[Any]:
         yield given
 
 
+def has_lines(text: str, count: int) -> bool:
+    """Whether it is read as so many lines: none of them has a line end within."""
+    return text.count("\n") == count and "\r" not in text
+
+
 def _lines() -> Line:
     def line(key: Any, value: Any) -> str:
-        if isinstance(value, str):
-            return value + "\n"
+        lines = (value,) if isinstance(value, str) else value
         try:
-            if not isinstance(value, list | tuple):
+            if not isinstance(lines, list | tuple):
                 raise TypeError(f"it is of type {type(value).__name__}")
-            return "\n".join([*value, ""])
+            text = "\n".join([*lines, ""])
         except TypeError as error:
             what = f"neither a str nor a list of them: {error}"
             raise unfit("lines", key, value, what) from error
+        if not has_lines(text, len(lines)):
+            raise unfit("lines", key, value, "it has a line end")
+        return text
 
     return line
 

@@ -11,6 +11,7 @@ another name of the same file, where the file system allows it.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,11 +81,22 @@ def save_written(
     def write(part: OutputPart, path: Path) -> None:
         path.write_bytes(part.inline)
         if part.ref is not None:
-            mode = path.stat().st_mode
+            own = path.stat()
             access.blocks.fetch(part.ref, path)
-            path.chmod(mode)  # it may be another name of a file of the node's
+            found = path.stat()  # it may be another name of a file of the node's
+            if (found.st_uid, found.st_gid) != (own.st_uid, own.st_gid):
+                _make_own(path)
+            path.chmod(own.st_mode)
 
     return _written(parts, write, folder, format)
+
+
+def _make_own(path: Path) -> None:
+    """Put a file of this process's in its place: the node's workers, who made it, are others."""
+    with open(path, "rb") as made:
+        path.unlink()
+        with open(path, "wb") as own:
+            shutil.copyfileobj(made, own)
 
 
 T = TypeVar("T")

@@ -205,6 +205,7 @@ class _Attempt:
     def _run_guarded(self, guard: Guard) -> tuple[Outcome, Path | None]:
         """From the start, leaving out what cannot be processed."""
         self._counted.clear()
+        self._output.unlink(missing_ok=True)  # of the run that failed
         self._guard = guard
         return self._run()
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from map_reduce.core.messages import OutputPart
 from map_reduce.execution.results import ResultWriter
-from map_reduce.formats import encoded, line_of
+from map_reduce.formats import encoded, has_lines, line_of
 
 Form = Literal["jsonl", "text", "csv", "lines"]
 
@@ -34,7 +34,10 @@ class Formatted:
         if self._joins and type(result) is list:  # at once, as that is a call for each key
             try:
                 text = "\n".join(result) + "\n" if result else ""
+                fits = has_lines(text, len(result))
             except TypeError:
+                fits = False
+            if not fits:
                 text = self._line(key, result)  # which says what is wrong
         else:
             text = self._line(key, result)

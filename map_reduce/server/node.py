@@ -164,9 +164,7 @@ class Node:
             me=Member(address, kept.incarnation),
             handler=self.handle,
         )
-        if workers is None:
-            workers = workplace(prepare(str(address), cluster, config), config)
-        scratch, self._pool = workers
+        scratch, self._pool = workers or self._workplace(address)
         self._closers.callback(scratch.close)
         self._closers.callback(self._pool.close)
         self._store = keep.open_blocks(config, scratch)
@@ -271,6 +269,14 @@ class Node:
             silence_s=cluster.silent_after_s,
             pause_s_max=max(2.0, 2 * (cluster.stabilize_interval_s + cluster.request_timeout_s)),
         )
+
+    def _workplace(self, address: Address) -> Workplace:
+        beginnings = prepare(str(address), self.cluster, self.config)
+        try:
+            return workplace(beginnings, self.config)
+        except BaseException:
+            beginnings.close()
+            raise
 
     def _enter(self, join: Sequence[Address], found: bool) -> None:
         """Start answering, and become a member."""

@@ -206,9 +206,9 @@ class ProcessWorkerPool:
                     slot.ring()
         deadline_s = time.monotonic() + JOIN_WAIT_S
         ended = [slot.join(max(0.0, deadline_s - time.monotonic())) for slot in self._slots]
+        self._births.close()
         if not all(ended):
             raise RuntimeError("a worker process could not be ended: the kernel holds it")
-        self._births.close()
         self._reports.put(None)
         self._reporter.join(max(0.0, deadline_s - time.monotonic()))
         if self._reporter.is_alive():

@@ -128,9 +128,9 @@ class WorkerProcess:
                 continue
             if (run := _taken(message)) is None:
                 continue
-            self._running = (
-                run  # before it is waiting no more: the watcher is to see one of the two
-            )
+            # So that nothing is reported of it that was said of the one before.
+            self._tracker, self._watch = Tracker(), Watch(time.monotonic())
+            self._running = run  # before it waits no more: the watcher is to see one of the two
             del self._waiting[run.number]
             if self._run(run, surroundings):
                 break
@@ -142,11 +142,10 @@ class WorkerProcess:
     def _run(self, run: Run, surroundings: Surroundings) -> str:
         """Why this process must not be used again; empty where it may."""
         cpu_s, began_s = time.process_time(), time.monotonic()
-        self._watch = watch = Watch(began_s)
+        tracker, watch = self._tracker, self._watch
         note: Note | None = None
         small = bytearray()
         try:
-            self._tracker = tracker = Tracker()
             if run.order.careful:
                 note = Note(run.note_path())
                 tracker.note = _writing(note)

@@ -59,7 +59,8 @@ class Slot:
     process. Where the present one takes long after all, the process is asked to give back the one
     behind it, which then waits in the queue again, or goes to a slot that is free. The question may
     cross the end of the present one; until it is answered, nobody knows whether the next one has
-    begun, and so nothing further is told.
+    begun, and so nothing further is told. A process whose code holds the interpreter's lock answers
+    when that lets go: so long, the next one waits behind it.
 
     The public attributes belong to the pool's lock, all else to the slot's thread.
 
@@ -183,6 +184,9 @@ class Slot:
         try:
             if task is self._told:
                 self._told = None
+                if self._is_unwanted(task):  # the bell that said so may have been heard before
+                    self._replace_child()
+                    return None, None
             else:
                 failed = self._make_ready(task)
                 if failed is not None or self._is_unwanted(task):
@@ -285,7 +289,7 @@ class Slot:
                     self._tell(task)
                     began_s = time.monotonic()
                     deadline_s = began_s + task.order.timeout_s
-                if is_late:
+                if is_late and time.monotonic() - began_s < LONG_S:
                     self._look_ahead()
             elif isinstance(message, Ended):
                 if message.number != task.number:

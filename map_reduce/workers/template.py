@@ -55,6 +55,7 @@ class _Origin(NamedTuple):
     folder: str
     output: tuple[int, int] | None
     errors: tuple[int, int] | None
+    umask: bytes
 
     @classmethod
     def now(cls, launch: Launch) -> _Origin:
@@ -62,7 +63,7 @@ class _Origin(NamedTuple):
             folder = os.getcwd()
         except OSError:
             folder = ""  # it was deleted
-        return cls(launch.environment(), folder, _identity(1), _identity(2))
+        return cls(launch.environment(), folder, _identity(1), _identity(2), _umask())
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:
@@ -71,6 +72,12 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
     except OSError:
         return None  # closed
     return status.st_dev, status.st_ino
+
+
+def _umask() -> bytes:
+    """The mask of this process; to ask os.umask would be to change it for all threads."""
+    with open("/proc/self/status", "rb") as status:
+        return next((line for line in status if line.startswith(b"Umask:")), b"")
 
 
 class Template:

@@ -86,6 +86,8 @@ class TemplateProcess:
     def serve(self) -> None:
         """Until the node closes its end."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        # A node's program may have blocked it, and that is inherited.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
         for end in (self._hear, self._requests.fileno()):
             self._poller.register(end, select.POLLIN)

@@ -81,6 +81,8 @@ def test_json_lines_come_back_as_they_were(tmp_path_factory, parts):
         ("csv", ("key", [[1], 2]), "cannot be a list"),
         ("lines", ("key", {"a": 1}), "neither a str nor a list of them: it is of type dict"),
         ("lines", ("key", ["a", 5]), "list of them: .* int found"),
+        ("lines", ("key", "two\nlines"), "line end"),
+        ("lines", ("key", ["a", "b\r"]), "line end"),
         ("pickle", ("key", threading.Lock()), "lock.*'key'"),
     ],
 )

@@ -79,7 +79,8 @@ def test_what_an_interpreter_takes_over_at_its_start_is_up_to_date(
     scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def around(index: int, item: Any) -> Any:
-        yield "here", (os.environ.get("OF_THE_TEST"), os.getcwd())
+        os.umask(umask := os.umask(0o77))
+        yield "here", (os.environ.get("OF_THE_TEST"), os.getcwd(), umask)
 
     with two_workers(scratch) as pool:
         former = template_of(process_of(pool))
@@ -90,8 +91,27 @@ def test_what_an_interpreter_takes_over_at_its_start_is_up_to_date(
         kill_idle(pool)
         assert is_there(former)  # as long as it has a worker
         kill_idle(pool)
-        assert run(pool, around, [0]) == {"here": [("here", str(tmp_path))]}
+        os.umask(restored := os.umask(0o27))
+        assert run(pool, around, [0]) == {"here": [("here", str(tmp_path), restored)]}
+        kill_idle(pool)
+        os.umask(0o27)
+        try:
+            assert run(pool, around, [0]) == {"here": [("here", str(tmp_path), 0o27)]}
+        finally:
+            os.umask(restored)
         wait_until_gone(former)
+
+
+def test_a_node_whose_program_has_blocked_sigchld_hears_of_ends(scratch: Path) -> None:
+    def leave(index: int, item: Any) -> Any:
+        os._exit(3)
+
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        with process_pool(scratch) as pool:
+            assert "status 3" in start(pool, order(leave, [0])).failed().failure.message
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def test_where_the_template_is_killed_its_workers_work_on_and_others_come_from_another(

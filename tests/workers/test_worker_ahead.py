@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -173,6 +174,47 @@ def test_a_job_is_stopped_with_all_that_its_processes_were_told_of(
     assert pool.busy() == 0
     assert process_of(pool) != pid
     assert all(ended.is_empty for ended in (present, *ends))
+
+
+def test_a_next_one_that_is_stopped_just_as_it_begins_is_ended(
+    pool: ProcessWorkerPool,
+    gate: Gate,
+    way_on: Gate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The slot's thread comes late: it finds the bell rung and the end of the one before at once.
+    Nothing wakes it again, as what has begun never lets go of the interpreter."""
+    begun = Gate(tmp_path / "begun")
+    here = begun.path
+
+    def hold_the_lock(index: int, item: Any) -> Any:
+        with open(here, "w") as file:
+            file.write(str(os.getpid()))
+        re.match("(a+)+$", "a" * 60 + "b")
+        return []
+
+    pids = []
+    wait = slot.Slot._wait
+
+    def wait_late(self: slot.Slot, timeout_s: float | None) -> Any:
+        if self._told is not None and not pids:
+            gate.wait()
+            let_on(way_on)
+            pids.append(int(begun.wait()))
+            pool.stop("job", "whole", 0)
+        return wait(self, timeout_s)
+
+    start(pool, order(held(gate, way_on), [0], task=100))
+    gate.wait()
+    present = start(pool, order(held(gate, way_on), [0], task=101))
+    stopped = start(pool, order(hold_the_lock, [0], task=0))
+    ends = [start(pool, order(where, [0], task=number)) for number in (1, 2)]
+    monkeypatch.setattr(slot.Slot, "_wait", wait_late)
+    let_on(way_on)
+    assert [pid_of(present.outcome())] == pids
+    assert pids[0] not in {pid_of(ended.outcome()) for ended in ends}
+    assert stopped.is_empty
 
 
 @pytest.mark.slow
