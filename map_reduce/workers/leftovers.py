@@ -16,6 +16,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from map_reduce.workers.descriptors import identity_of
+
 DESCRIPTORS_LEAKED_MAX = 100
 """Files that tasks may leave open in a process before it is replaced."""
 
@@ -31,7 +33,7 @@ class Surroundings:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._threads = set(threading.enumerate())
-        self._streams = [_identity(descriptor) for descriptor in range(3)]
+        self._streams = [identity_of(descriptor) for descriptor in range(3)]
         self._descriptor = _lowest_free_descriptor()
 
     def restore(self) -> str:
@@ -55,7 +57,7 @@ class Surroundings:
                 return f"thread {thread.name!r} goes on"
         if _has_children():
             return "child processes go on"
-        if [_identity(descriptor) for descriptor in range(3)] != self._streams:
+        if [identity_of(descriptor) for descriptor in range(3)] != self._streams:
             return "standard input, output or error was closed or replaced"
         if _lowest_free_descriptor() > self._descriptor + DESCRIPTORS_LEAKED_MAX:
             return f"more than {DESCRIPTORS_LEAKED_MAX} files were left open"
@@ -78,14 +80,6 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _identity(descriptor: int) -> tuple[int, int] | None:
-    try:
-        status = os.fstat(descriptor)
-    except OSError:
-        return None  # closed
-    return status.st_dev, status.st_ino
 
 
 def _lowest_free_descriptor() -> int:

@@ -37,6 +37,7 @@ from map_reduce.execution.failures import sendable
 from map_reduce.execution.gauge import MemoryGauge, bound_of
 from map_reduce.execution.watch import LOOK_INTERVAL_S, Watch
 from map_reduce.workers.confinement import Limits, confine
+from map_reduce.workers.descriptors import identity_of
 from map_reduce.workers.exits import EXIT_CONNECTION_CLOSED
 from map_reduce.workers.failures import escaped
 from map_reduce.workers.leftovers import Surroundings
@@ -68,24 +69,17 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self._number = sock.fileno()
-        self._identity = self._look()
+        self._identity = identity_of(self._number)
         self._lock = threading.Lock()
         # A child that user code forks must not keep the connection open past our death.
         os.register_at_fork(after_in_child=sock.close)
-
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            status = os.fstat(self._number)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
 
     def check(self) -> None:
         """End the process where user code has closed our descriptor.
 
         That is so, too, in a forked child of user code that comes back out of it.
         """
-        if self._look() != self._identity:
+        if identity_of(self._number) != self._identity:
             os._exit(EXIT_CONNECTION_CLOSED)
 
     def send(self, message: FromWorker) -> None:

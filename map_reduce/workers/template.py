@@ -36,6 +36,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from map_reduce.workers.descriptors import identity_of
 from map_reduce.workers.handle import BORN, ENDED, FORK, KILL, SAID_BYTES_MAX, SERVING
 from map_reduce.workers.launch import Launch, start_interpreter
 
@@ -63,15 +64,7 @@ class _Origin(NamedTuple):
             folder = os.getcwd()
         except OSError:
             folder = ""  # it was deleted
-        return cls(launch.environment(), folder, _identity(1), _identity(2), _umask())
-
-
-def _identity(descriptor: int) -> tuple[int, int] | None:
-    try:
-        status = os.fstat(descriptor)
-    except OSError:
-        return None  # closed
-    return status.st_dev, status.st_ino
+        return cls(launch.environment(), folder, identity_of(1), identity_of(2), _umask())
 
 
 def _umask() -> bytes:
