@@ -16,6 +16,11 @@ COPY requirements.txt requirements-dev.txt ./
 # cryptography, pinned among the tools: a container can make certificates too (compose.yaml).
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt \
     && pip install --no-cache-dir --disable-pip-version-check -c requirements-dev.txt cryptography
+# The compiled part is optional (docs/decisions/0011-compiled-loops.md): without a compiler to be had,
+# the package does the same without it.
+RUN command -v gcc >/dev/null \
+    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev; } \
+    || echo 'No C compiler: going on without the compiled part.'
 COPY LICENSE README.md pyproject.toml setup.py ./
 COPY map_reduce ./map_reduce
 RUN pip install --no-cache-dir --disable-pip-version-check --no-deps . \

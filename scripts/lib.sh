@@ -122,7 +122,8 @@ environment_version() {
 # What an environment of this Python version would be installed from.
 stamp_of() {
     printf '%s %s ' "$1" "$ROOT"
-    (cd "$ROOT" && cat pyproject.toml setup.py requirements.txt requirements-dev.txt | cksum)
+    (cd "$ROOT" && cat pyproject.toml setup.py map_reduce/_kernel.c requirements.txt \
+        requirements-dev.txt | cksum)
 }
 
 # Whether VENV's interpreter runs, and is of the version of PYTHON where that is given.

@@ -38,8 +38,10 @@ def clone(tmp_path: Path) -> Path:
     """A folder with the scripts and what they read, and no environment yet."""
     clone = tmp_path / "a clone"
     shutil.copytree(ROOT / "scripts", clone / "scripts")
-    for name in ("pyproject.toml", "setup.py", "requirements.txt", "requirements-dev.txt"):
-        shutil.copy(ROOT / name, clone)
+    (clone / "map_reduce").mkdir()
+    for name in ("pyproject.toml", "setup.py", "map_reduce/_kernel.c", "requirements.txt"):
+        shutil.copy(ROOT / name, clone / name)
+    shutil.copy(ROOT / "requirements-dev.txt", clone)
     return clone
 
 

@@ -27,6 +27,7 @@ import msgspec
 from map_reduce.client.inputs import FileInput, stat_file, unreadable
 from map_reduce.core.messages import FileStamp, FileText, TextFormat
 from map_reduce.errors import InputChangedError, InputEncodingError, InputUnreadableError
+from map_reduce.kernel import count_line_ends
 
 SPLITS_PER_SLOT = 4
 """How many splits a slot sees, as far as the two bounds below allow."""
@@ -122,7 +123,7 @@ def file_blocks(files: FileInput, slots: int) -> Iterator[TextBlock]:
         for data in _whole_lines(pieces):
             yield TextBlock(data, path, start, first_line, format_)
             start += len(data)
-            first_line += data.count(b"\n")
+            first_line += count_line_ends(data, 0, len(data))
 
 
 def _line_starts(path: str, file: BinaryIO, size: int, pieces: int) -> list[tuple[int, int]]:
@@ -143,7 +144,7 @@ def _line_starts(path: str, file: BinaryIO, size: int, pieces: int) -> list[tupl
             end = buffer.find(b"\n", max(counted, target - 1 - position), read) + 1
             if not end:
                 break
-            lines += buffer.count(b"\n", counted, end)
+            lines += count_line_ends(buffer, counted, end)
             counted = end
             if position + end >= size:
                 return starts
@@ -152,7 +153,7 @@ def _line_starts(path: str, file: BinaryIO, size: int, pieces: int) -> list[tupl
             if part >= pieces:
                 return starts
             target = part * size // pieces
-        lines += buffer.count(b"\n", counted, read)
+        lines += count_line_ends(buffer, counted, read)
         position += read
         if position >= size:
             return starts

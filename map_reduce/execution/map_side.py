@@ -42,6 +42,7 @@ from map_reduce.execution.groups import Groups
 from map_reduce.execution.read import Batch, name_of
 from map_reduce.execution.spill import Spiller, never
 from map_reduce.execution.tracker import Note, Stretch, Tracker
+from map_reduce.kernel import append_pairs
 
 PAIRS_PER_SWEEP = 1 << 18
 """Pairs between two looks at which lists have grown long; more where there are many keys."""
@@ -161,12 +162,21 @@ class MapSide:
     def _group_each(self, batch: Batch) -> None:
         """Map the records of a batch, and group their pairs."""
         groups, map_ = self.groups, self._functions.map
+        records = zip(batch.keys, self._rest, strict=True)
         pair = NO_PAIR
         try:
-            for number, record in zip(batch.keys, self._rest, strict=True):
-                for pair in map_(number, record):
-                    key, value = pair + ()  # noqa: RUF005  see above
-                    groups[key].append(value)
+            if append_pairs is None:
+                for number, record in records:
+                    for pair in map_(number, record):
+                        key, value = pair + ()  # noqa: RUF005  see above
+                        groups[key].append(value)
+            else:
+                for number, record in records:
+                    pairs = map_(number, record)
+                    if (done := append_pairs(groups, pairs)) is not None:
+                        for pair in islice(pairs, done, None):
+                            key, value = pair + ()  # noqa: RUF005
+                            groups[key].append(value)
         except BaseException as error:
             if is_other_pair(pair):
                 raise NotPlain from error

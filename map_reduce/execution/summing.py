@@ -34,6 +34,7 @@ from map_reduce.execution.map_side import NO_PAIR, MapSide, is_other_pair
 from map_reduce.execution.read import Batch
 from map_reduce.execution.reduce_side import NOTHING, ReduceSide
 from map_reduce.execution.segments import Segment
+from map_reduce.kernel import add_pairs
 
 LOOK_LATER = 2
 """How many times as much is mapped by the next look at all sums as by this one: so what they take
@@ -155,8 +156,16 @@ class SumSide(MapSide):
         sums, map_ = self.sums, self._functions.map
         pair = NO_PAIR
         records = zip(batch.keys, self._rest, strict=True)
+        each = 1 if self._counts else None
         try:
-            if self._counts:
+            if add_pairs is not None:
+                for number, record in records:
+                    pairs = map_(number, record)
+                    if (done := add_pairs(sums, pairs, each)) is not None:
+                        for pair in islice(pairs, done, None):
+                            key, value = pair + ()  # noqa: RUF005  see map_side.py
+                            sums[key] += value if each is None else each
+            elif self._counts:
                 for number, record in records:
                     for pair in map_(number, record):
                         key, _ = pair + ()  # noqa: RUF005  see map_side.py

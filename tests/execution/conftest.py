@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from map_reduce.execution import map_side
+from map_reduce import kernel
+from map_reduce.execution import map_side, read, summing
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -13,4 +16,17 @@ def two_records_at_first():
     some of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_side, "RECORDS_AT_FIRST", 2)
+        yield
+
+
+@pytest.fixture(
+    autouse=True, scope="module", params=["compiled", "python"] if kernel.COMPILED else ["python"]
+)
+def loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With the compiled loops, where there are any, and without."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(map_side, "append_pairs", None)
+            patch.setattr(summing, "add_pairs", None)
+            patch.setattr(read, "lines_of", kernel.python_lines_of)
         yield
