@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from map_reduce.client import items as items_module
+from map_reduce.client import line_starts
 from map_reduce.client import text as text_module
 from map_reduce.client.inputs import read_input
 from map_reduce.client.items import item_chunks
@@ -49,7 +50,7 @@ def test_lines_of_files(texts, encoding, piece_bytes, read_bytes):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         for bound in ("SPLIT_BYTES_MIN", "SPLIT_BYTES_MAX", "BLOCK_BYTES_MIN", "BLOCK_BYTES_MAX"):
             patch.setattr(text_module, bound, piece_bytes)
-        patch.setattr(text_module, "_READ_BYTES", read_bytes)
+        patch.setattr(line_starts, "READ_BYTES", read_bytes)
         expected, paths = [], []
         for number, text in enumerate(texts):
             data = text.encode(encoding, "ignore")

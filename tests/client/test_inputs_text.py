@@ -6,12 +6,14 @@ import gzip
 import lzma
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from map_reduce.client import line_starts
 from map_reduce.client import text as text_module
 from map_reduce.client.inputs import read_input
 from map_reduce.client.text import file_blocks, file_plan
@@ -49,7 +51,8 @@ def small(monkeypatch):
 def shrink(patch, piece_bytes, read_bytes):
     for name in ("SPLIT_BYTES_MIN", "SPLIT_BYTES_MAX", "BLOCK_BYTES_MIN", "BLOCK_BYTES_MAX"):
         patch.setattr(text_module, name, piece_bytes)
-    patch.setattr(text_module, "_READ_BYTES", read_bytes)
+    patch.setattr(line_starts, "READ_BYTES", read_bytes)
+    patch.setattr(line_starts, "BYTES_PER_THREAD_MIN", piece_bytes)
 
 
 @given(
@@ -210,12 +213,83 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 
 def test_a_file_that_shrinks_meanwhile(small, tmp_path, monkeypatch):
     path = write(tmp_path, "a", b"x" * 100)
-    real = text_module._line_starts
+    real = text_module.line_starts
 
     def shrunk(*arguments):
         os.truncate(path, 20)
         return real(*arguments)
 
-    monkeypatch.setattr(text_module, "_line_starts", shrunk)
+    monkeypatch.setattr(text_module, "line_starts", shrunk)
+    with pytest.raises(InputChangedError, match="became shorter"):
+        file_plan(read_input(path), 2)
+
+
+@pytest.fixture
+def four_processors(monkeypatch):
+    monkeypatch.setattr(line_starts, "processors", lambda: 4)
+
+
+def test_lines_are_counted_by_several_at_a_time(small, four_processors, tmp_path, monkeypatch):
+    """All threads there may be are in it at once, or this waits for them in vain."""
+    path = write(tmp_path, "a", b"line\n" * 1000)
+    together = threading.Barrier(4, timeout=60)
+    here = threading.local()
+    real = line_starts.count_line_ends
+
+    def counted(*arguments):
+        if not hasattr(here, "met"):
+            here.met = together.wait()
+        return real(*arguments)
+
+    monkeypatch.setattr(line_starts, "count_line_ends", counted)
+    splits = file_plan(read_input(path), 2).splits
+    assert len(splits) > 100
+    assert all(split.first_line * 5 == split.start for split in splits)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_an_error_in_any_of_the_threads_is_one_of_all(
+    small, four_processors, tmp_path, monkeypatch, error
+):
+    path = write(tmp_path, "a", b"line\n" * 1000)
+    real = line_starts.count_line_ends
+    began = threading.Barrier(2, timeout=60)
+    here = threading.local()
+
+    def counted(*arguments):
+        if threading.current_thread().name == "count-lines-1":
+            began.wait()
+            raise error
+        if threading.current_thread() is threading.main_thread() and not hasattr(here, "met"):
+            here.met = began.wait()
+        return real(*arguments)
+
+    monkeypatch.setattr(line_starts, "count_line_ends", counted)
+    with pytest.raises(InputUnreadableError if error.args else MemoryError):
+        file_plan(read_input(path), 2)
+
+
+def test_where_there_are_no_threads_to_be_had_one_counts(
+    small, four_processors, tmp_path, monkeypatch
+):
+    path = write(tmp_path, "a", b"line\n" * 1000)
+    expected = file_plan(read_input(path), 2)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert file_plan(read_input(path), 2) == expected
+
+
+def test_a_file_that_shrinks_while_it_is_counted(small, four_processors, tmp_path, monkeypatch):
+    path = write(tmp_path, "a", b"line\n" * 1000)
+    real = line_starts.count_line_ends
+
+    def counted(*arguments):
+        os.truncate(path, 20)
+        return real(*arguments)
+
+    monkeypatch.setattr(line_starts, "count_line_ends", counted)
     with pytest.raises(InputChangedError, match="became shorter"):
         file_plan(read_input(path), 2)
