@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from map_reduce.core.messages import OutputPart
+from map_reduce.execution.pickles import PIECE_BYTES
 from map_reduce.execution.results import ResultWriter
-from map_reduce.formats import encoded, has_lines, line_of
+from map_reduce.formats import encoded, line_of
 
 Form = Literal["jsonl", "text", "csv", "lines"]
 
@@ -27,20 +28,9 @@ class Formatted:
         self.reduce = reduce
         self.form = form
         self._line = line_of(form)
-        self._joins = form == "lines"
 
     def __call__(self, key: Any, values: Any) -> str:
-        result = self.reduce(key, values)
-        if self._joins and type(result) is list:  # at once, as that is a call for each key
-            try:
-                text = "\n".join(result) + "\n" if result else ""
-                fits = has_lines(text, len(result))
-            except TypeError:
-                fits = False
-            if not fits:
-                text = self._line(key, result)  # which says what is wrong
-        else:
-            text = self._line(key, result)
+        text = self._line(key, self.reduce(key, values))
         if not text.isascii():
             encoded([text])  # raises where it has no bytes
         return text
@@ -64,6 +54,32 @@ class TextWriter(ResultWriter):
     def __init__(self, path: Path, form: Form) -> None:
         super().__init__(path)
         self._form = form
+        self._texts: list[bytes] = []
+        self._keys_of_texts = 0
+
+    def add(self, keys: int, text: bytes) -> None:
+        """Take the text of some keys, which is written out after those of ``values``."""
+        self._texts.append(text)
+        self._keys_of_texts += keys
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._texts and super().is_empty
+
+    def settle(self) -> None:
+        """As of a ResultWriter."""
+        if sum(map(len, self._texts)) >= PIECE_BYTES:
+            self.flush()
+        super().settle()
+
+    def flush(self) -> None:
+        """As of a ResultWriter."""
+        super().flush()
+        if self._texts:
+            self._put(b"".join(self._texts))
+            self.records += self._keys_of_texts
+            self._texts.clear()
+            self._keys_of_texts = 0
 
     def _encoded(self, keys: list[Any], values: list[Any]) -> bytes:
         return encoded(values)

@@ -19,10 +19,12 @@ from typing import Any
 
 from map_reduce.errors import BadKeyError, ConfigError, MapReduceError, ReduceError
 from map_reduce.execution.failures import Spot, Stopped, shown
+from map_reduce.execution.formatted import TextWriter, format_of, unformatted
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.gauge import Gauge, Pace
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import PLAIN, fingerprint_of, hashes_of
+from map_reduce.execution.lines import UnfitError, write_lines
 from map_reduce.execution.overflow import Overflow, readable
 from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.segments import HASHES, Header, Segment
@@ -33,6 +35,8 @@ NOTHING: Mapping[Any, Any] = {}
 
 KEYS_AT_FIRST, KEYS_AT_A_TIME_MAX = 1 << 10, 1 << 14
 """Keys that are reduced between two looks at how much memory the results take."""
+
+_ENDS_A_LOOP = "StopIteration: raised in reduce, by next() where nothing is left"
 
 
 class ReduceSide:
@@ -129,7 +133,7 @@ class ReduceSide:
                 self._group(parted, level + 1, first, last, shares[part])
 
     def _relieve(self, groups: Groups, overflow: Overflow) -> None:
-        if self.results.keys:
+        if not self.results.is_empty:
             self.results.flush()
             if self._gauge.is_eased():
                 return
@@ -157,12 +161,18 @@ class ReduceSide:
         )
 
     def _reduce(self, groups: Groups, bytes_before: int, bytes_to: int) -> None:
-        """Reduce all keys, some at a time, and write out results as they become many."""
+        """Reduce all keys, in order where the job sorts."""
         keys, lists = list(groups), list(groups.values())
         if self._functions.sorts:
             keys = sorted_keys(groups)
             lists = list(map(groups.__getitem__, keys))
         groups.clear()
+        self._reduce_all(keys, lists, bytes_before, bytes_to)
+
+    def _reduce_all(
+        self, keys: list[Any], lists: list[list[Any]], bytes_before: int, bytes_to: int
+    ) -> None:
+        """Reduce some keys at a time, and write out results as they become many."""
         total, read = len(keys), bytes_to - bytes_before
         done = 0
         while done < total:
@@ -185,16 +195,31 @@ class ReduceSide:
     ) -> None:
         taken = iter(keys)
         stretch = self._enter(keys, taken, bytes_before, bytes_to)
+        if self._note is None and format_of(self._functions.reduce) == "lines":
+            self._write_lines(keys, taken, lists, stretch)
+            return
         noted = taken if self._note is None else self._noting(taken, self._note)
         try:
             values = list(map(self._functions.reduce, noted, lists))
         except BaseException as error:
             raise self._stop(keys, stretch.position(), original=error) from error
         if len(values) != len(keys):  # list() took it for the end
-            told = "StopIteration: raised in reduce, by next() where nothing is left"
-            raise self._stop(keys, len(values), told, StopIteration())
+            raise self._stop(keys, len(values), _ENDS_A_LOOP, StopIteration())
         self.results.keys.extend(keys)
         self.results.values.extend(values)
+
+    def _write_lines(
+        self, keys: list[Any], taken: Iterator[Any], lists: list[list[Any]], stretch: Stretch
+    ) -> None:
+        assert isinstance(self.results, TextWriter)
+        try:
+            write_lines(unformatted(self._functions.reduce), keys, taken, lists, self.results.add)
+        except UnfitError as unfit:
+            raise self._stop(keys, unfit.at, original=unfit.error) from unfit.error
+        except StopIteration:
+            raise self._stop(keys, stretch.position(), _ENDS_A_LOOP, StopIteration()) from None
+        except BaseException as error:
+            raise self._stop(keys, stretch.position(), original=error) from error
 
     def _enter(
         self, keys: list[Any], taken: Iterator[Any], bytes_before: int, bytes_to: int

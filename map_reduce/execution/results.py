@@ -50,6 +50,11 @@ class ResultWriter:
         self._file: BinaryIO | None = None
         self._digest = new_digest()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held that is not written yet."""
+        return not self.keys
+
     def settle(self) -> None:
         """Write out what there is, if it is enough for a part. Raises as :meth:`flush`."""
         if len(self.keys) >= PART_RECORDS_MAX:
@@ -78,6 +83,9 @@ class ResultWriter:
             raise
         except Exception as error:  # a user's __reduce__ may raise anything
             raise _unpicklable(keys, values, error) from error
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
         self.bytes += len(data)
         if self._file is None:
             if self.bytes <= INLINE_BYTES_MAX:
