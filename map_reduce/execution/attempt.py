@@ -57,6 +57,7 @@ from map_reduce.execution.lasting import KEPT
 from map_reduce.execution.map_output import MapOutputWriter
 from map_reduce.execution.map_side import MapSide, NotPlain
 from map_reduce.execution.origins import origins, source_names
+from map_reduce.execution.pair_sides import PairReduceSide, PairSide, goes_by_pairs
 from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
 from map_reduce.execution.results import INLINE_BYTES_MAX, ResultWriter
@@ -261,16 +262,17 @@ class _Attempt:
             except NotSums:
                 self._counted.clear()  # so in the ordinary way, from the start
                 spiller.forget()
-        side = self._side(MapSide, work, spiller)
+        by_pairs = isinstance(work, MapWork) and goes_by_pairs(self._functions)
+        side = self._side(PairSide if by_pairs else MapSide, work, spiller)
         try:
-            groups = side.run()
+            held = side.run()
         except NotPlain:
             self._counted.clear()
             spiller.forget()
             side = self._side(MapSide, work, spiller)
             side.plain = False
-            groups = side.run()
-        return side, spiller.segments(groups, plain=not groups.irregular)
+            held = side.run()
+        return side, spiller.segments(held, plain=not side.groups.irregular)
 
     def _side(self, kind: type[Side], work: MapWork | WholeWork, spiller: Spiller) -> Side:
         batches = KEPT.batches(work.split, partial(batches_of, work.split, self._local.split))
@@ -305,6 +307,8 @@ class _Attempt:
             folder = self._output.parent
             if self._guard is not None:
                 yield GuardedReduceSide(*given, folder, self._guard)
+            elif self._functions.sorts:
+                yield PairReduceSide(*given, folder)
             elif reduces_by_adding(unformatted(self._functions.reduce)):
                 yield SumReduceSide(*given, folder)
             else:

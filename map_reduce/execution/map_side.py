@@ -40,7 +40,7 @@ from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.gauge import Pace
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.read import Batch, name_of
-from map_reduce.execution.spill import Spiller, never
+from map_reduce.execution.spill import Held, Spiller, never
 from map_reduce.execution.tracker import Note, Stretch, Tracker
 from map_reduce.kernel import append_pairs
 
@@ -102,8 +102,8 @@ class MapSide:
         self._rest: Iterator[Any] = iter([])
         self._keys: Iterator[Any] = iter([])  # what a map of C's takes them from
 
-    def run(self) -> Groups:
-        """Map everything, and combine where there is a combiner.
+    def run(self) -> Held:
+        """Map everything, and combine where there is a combiner. Gives the groups.
 
         Raises:
             NotPlain: the split is to be mapped again, with care.

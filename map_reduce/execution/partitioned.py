@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from map_reduce.errors import BadKeyError, BadPairError
 from map_reduce.execution.failures import Stopped, shown
 from map_reduce.execution.keys import hashes_of, partitions_of
+from map_reduce.execution.pairs import Pairs, grouped
 from map_reduce.execution.pickles import at_a_time, pickles
 from map_reduce.execution.segments import encoded
 from map_reduce.execution.sorting import Ranges
@@ -24,7 +25,7 @@ VALUES_MAX = 1 << 16
 
 
 def written(
-    grouped: dict[Any, Any],
+    groups: dict[Any, Any],
     partitions: int,
     *,
     plain: bool,
@@ -36,7 +37,7 @@ def written(
     and its number of values.
 
     Args:
-        grouped: for each key a list of values or, where not ``listed``, its only value.
+        groups: for each key a list of values or, where not ``listed``, its only value.
         plain: each key is known to be its own form.
         level: how often the keys have been told apart by their hashes before.
         ranges: what decides the partition of a key; None: its hash.
@@ -46,22 +47,22 @@ def written(
     """
     keys: list[list[Any]]
     held: list[list[Any]]
-    held_of_all: Iterable[Any] = grouped.values()
-    if listed and sum(map(len, grouped.values())) == len(grouped):
+    held_of_all: Iterable[Any] = groups.values()
+    if listed and sum(map(len, groups.values())) == len(groups):
         # One value each: taken out of their lists in the order in which these were made, which is
         # how they lie in memory, and not in that of partitions.
-        held_of_all, listed = chain.from_iterable(grouped.values()), False
+        held_of_all, listed = chain.from_iterable(groups.values()), False
         if ranges is not None:
-            grouped = dict(zip(grouped, held_of_all, strict=True))
+            groups = dict(zip(groups, held_of_all, strict=True))
     if ranges is not None:
-        keys = ranges.stretches(grouped)
+        keys = ranges.stretches(groups)
         held = []
     else:
         keys = [[] for _ in range(partitions)]
         held = [[] for _ in range(partitions)]
-        homes = partitions_of(hashes_of(grouped, plain), partitions, level)
+        homes = partitions_of(hashes_of(groups, plain), partitions, level)
         add_key, add_held = [some.append for some in keys], [some.append for some in held]
-        for home, key, values in zip(homes, grouped, held_of_all, strict=True):
+        for home, key, values in zip(homes, groups, held_of_all, strict=True):
             add_key[home](key)
             add_held[home](values)
         del homes, add_key, add_held
@@ -69,7 +70,7 @@ def written(
         if not keys[partition]:
             continue
         pieces = _pieces if listed else _single
-        of_keys = held[partition] if held else list(map(grouped.__getitem__, keys[partition]))
+        of_keys = held[partition] if held else list(map(groups.__getitem__, keys[partition]))
         for piece in pieces(keys[partition], of_keys):
             yield partition, _encoded(partition, *piece), len(piece[2])
         keys[partition] = []
@@ -77,12 +78,20 @@ def written(
             held[partition] = []
 
 
+def written_in_order(pairs: Pairs, ranges: Ranges) -> Iterator[tuple[int, bytes, int]]:
+    """The same of pairs that are sorted."""
+    cuts = ranges.cuts(pairs.keys)
+    for partition, (first, last) in enumerate(pairwise(cuts)):
+        for keys, _, values in _single(pairs.keys[first:last], pairs.values[first:last]):
+            yield partition, _encoded(partition, *grouped(keys), values), len(values)
+
+
 _Piece = tuple[list[Any], list[int], list[Any]]
 """Keys, how many values each has, and all these values."""
 
 
 def _single(keys: list[Any], values: list[Any]) -> Iterator[_Piece]:
-    """Where each key has one value."""
+    """Where each key is there for one value."""
     first = 0
     while first < len(keys):
         most = min(at_a_time(values, first, VALUES_MAX), at_a_time(keys, first, VALUES_MAX))

@@ -84,6 +84,14 @@ class Ranges:
             Stopped: two keys have no order.
         """
         ordered = sorted_keys(keys)
+        return [ordered[first:last] for first, last in pairwise(self.cuts(ordered))]
+
+    def cuts(self, ordered: list[Any]) -> list[int]:
+        """Where, in keys that are in order, each partition begins, and the last one ends.
+
+        Raises:
+            Stopped: a key and a bound have no order.
+        """
 
         def ends(ranked: Key | None) -> list[int]:
             found = [0]
@@ -93,10 +101,9 @@ class Ranges:
             return [*found, len(ordered)]
 
         try:
-            cuts = by_rank(ends, ordered + self._bounds)
+            return by_rank(ends, ordered + self._bounds)
         except IncomparableError as error:
             raise Unsortable(error) from error
-        return [ordered[first:last] for first, last in pairwise(cuts)]
 
 
 def sorted_keys(keys: Iterable[Any]) -> list[Any]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from map_reduce.execution.gauge import Gauge, Pace, Unbounded
-from map_reduce.execution.partitioned import written
+from map_reduce.execution.pairs import Pairs
+from map_reduce.execution.partitioned import written, written_in_order
 from map_reduce.execution.segments import HEADER, Header, Segment, decoded, header_of
 from map_reduce.execution.sorting import Ranges
 
@@ -82,6 +83,10 @@ def decoded_whole(data: bytes) -> tuple[Header, Segment, str]:
     return header, decoded(header, body, "what was put on disk"), "this task"
 
 
+Held = dict[Any, Any] | Pairs
+"""What a map holds: groups, or pairs that are sorted."""
+
+
 class Spiller:
     """When a map puts its groups on disk, and where.
 
@@ -97,7 +102,7 @@ class Spiller:
     def pace(self, first: int, most: int) -> Pace:
         return Pace(self.gauge, first, most)
 
-    def spill(self, groups: dict[Any, Any], *, plain: bool, listed: bool = True) -> None:
+    def spill(self, groups: Held, *, plain: bool = True, listed: bool = True) -> None:
         """Write a run of them, and empty them.
 
         Raises:
@@ -114,7 +119,7 @@ class Spiller:
         self.values = 0
 
     def segments(
-        self, groups: dict[Any, Any], *, plain: bool, listed: bool = True
+        self, groups: Held, *, plain: bool = True, listed: bool = True
     ) -> Iterator[tuple[int, bytes]]:
         """All that was put on disk and these groups, which are used up: segments by partition,
         each with its partition before it. Raises as :meth:`spill`."""
@@ -128,13 +133,15 @@ class Spiller:
             yield from self._written(groups, plain, listed)
             groups.clear()
 
-    def _written(
-        self, groups: dict[Any, Any], plain: bool, listed: bool
-    ) -> Iterator[tuple[int, bytes]]:
-        partitions = self.runs.partitions
-        for partition, data, values in written(
-            groups, partitions, plain=plain, listed=listed, ranges=self._ranges
-        ):
+    def _written(self, groups: Held, plain: bool, listed: bool) -> Iterator[tuple[int, bytes]]:
+        ranges = self._ranges
+        if isinstance(groups, Pairs):
+            assert ranges is not None
+            made = written_in_order(groups, ranges)
+        else:
+            partitions = self.runs.partitions
+            made = written(groups, partitions, plain=plain, listed=listed, ranges=ranges)
+        for partition, data, values in made:
             self.values += values
             yield partition, data
 

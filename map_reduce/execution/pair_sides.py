@@ -1,0 +1,207 @@
+"""A shortcut for jobs that sort, and have mostly different keys.
+
+Where nothing is combined, pairs need not be grouped before they are sorted (``pairs.py``)::
+
+    map task       map ─▶ keys, values ─▶ sort ─▶ segments by ranges of keys
+    reduce task    segments ─▶ keys, values ─▶ sort: a merge of runs ─▶ neighbours are one ─▶ reduce
+
+A task leaves it for the ordinary way as soon as there is a reason to: keys that need care, keys
+that come again and again, on the reduce side also memory that runs short. The map side makes groups
+of its pairs then, and goes on with these (``map_side.py``); where that fails, the split is mapped
+once more, to find out which record is to be named. The reduce side hands on the segments that it
+holds (``reduce_side.py``). The ordinary way is the twin that this is tested against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, chain, pairwise
+from typing import Any
+
+from map_reduce.execution.failures import Stopped
+from map_reduce.execution.functions import LoadedFunctions
+from map_reduce.execution.map_side import NO_PAIR, MapSide, NotPlain, is_other_pair
+from map_reduce.execution.pairs import (
+    KEYS_SHARE_MIN,
+    SAMPLE,
+    NotInOrder,
+    Pairs,
+    are_in_one_order,
+    are_mostly_different,
+    grouped,
+)
+from map_reduce.execution.read import Batch
+from map_reduce.execution.reduce_side import NOTHING, ReduceSide
+from map_reduce.execution.segments import Segment
+from map_reduce.execution.spill import Held
+
+LOOK_LATER = 4
+"""How many times as many pairs there are by the next look at how many keys are different."""
+
+
+def goes_by_pairs(functions: LoadedFunctions) -> bool:
+    """Whether a map side of pairs will do."""
+    return functions.sorts and functions.combine is None
+
+
+class PairSide(MapSide):
+    """A MapSide that holds pairs, unless they are better grouped."""
+
+    _look_at = SAMPLE
+    """At how many pairs to look how many keys are different."""
+
+    pairs: Pairs | None
+
+    def run(self) -> Held:
+        """Map everything. Gives sorted pairs, or groups. Raises as of a MapSide."""
+        self.pairs = Pairs()
+        self._collect()
+        return self.groups if self.pairs is None else self._sorted(self.pairs)
+
+    def _spill(self) -> None:
+        if self.pairs is None or self._sorted(self.pairs) is not self.pairs:
+            super()._spill()
+            return
+        self._spiller.spill(self.pairs)
+        self._look_at = SAMPLE
+
+    def _sorted(self, pairs: Pairs) -> Held:
+        """They, or groups where that is not possible."""
+        try:
+            pairs.sort()
+        except NotInOrder:
+            self._regroup(pairs)
+            return self.groups
+        return pairs
+
+    def _regroup(self, pairs: Pairs) -> None:
+        """Go on with groups. Raises NotPlain: a key cannot be grouped by."""
+        self.pairs, groups = None, self.groups
+        try:
+            for key, value in zip(pairs.keys, pairs.values, strict=True):
+                groups[key].append(value)
+        except MemoryError:
+            raise
+        except Exception as error:  # a user's __hash__ or __eq__ may raise anything
+            raise NotPlain from error
+
+    def _group_each(self, batch: Batch) -> None:
+        """Map the records of a batch, and keep their pairs."""
+        if self.pairs is None:
+            super()._group_each(batch)
+            return
+        more, map_ = Pairs(), self._functions.map
+        add_key, add_value = more.keys.append, more.values.append
+        pair = NO_PAIR
+        try:
+            for number, record in zip(batch.keys, self._rest, strict=True):
+                for pair in map_(number, record):
+                    key, value = pair + ()  # noqa: RUF005  see map_side.py
+                    add_key(key)
+                    add_value(value)
+        except BaseException as error:
+            if is_other_pair(pair):
+                raise NotPlain from error
+            self._keep(more)  # whose keys come before this
+            raise self._stopped(error, pair) from error
+        self._keep(more)
+
+    def _group(self, pairs: Iterable[Any]) -> bool:
+        """Whether there was any pair."""
+        if self.pairs is None:
+            return super()._group(pairs)
+        more = Pairs()
+        add_key, add_value = more.keys.append, more.values.append
+        pair = NO_PAIR
+        try:
+            for pair in pairs:
+                key, value = pair + ()  # noqa: RUF005
+                add_key(key)
+                add_value(value)
+        except BaseException as error:
+            if self._reading or isinstance(error, Stopped):
+                raise
+            self._keep(more)
+            if is_other_pair(pair):
+                if self.pairs is not None:
+                    self._regroup(self.pairs)
+                return self._group_slowly(chain((pair,), pairs))
+            raise self._stopped(error, pair) from error
+        self._keep(more)
+        return pair is not NO_PAIR
+
+    def _keep(self, more: Pairs) -> None:
+        """Add these. Raises NotPlain."""
+        pairs = self.pairs
+        assert pairs is not None
+        pairs.keys += more.keys
+        pairs.values += more.values
+        if not are_in_one_order(more.keys):
+            self._regroup(pairs)
+        elif len(pairs) >= self._look_at:
+            self._look_at = LOOK_LATER * len(pairs)
+            if not are_mostly_different(pairs.keys):
+                self._regroup(pairs)
+
+
+class PairReduceSide(ReduceSide):
+    """A ReduceSide that sorts pairs, where that will do."""
+
+    def _group(
+        self,
+        segments: Iterator[tuple[int, Segment]],
+        level: int,
+        before: int,
+        to: int | None = None,
+        carried: Mapping[Any, Any] = NOTHING,
+    ) -> None:
+        held: list[tuple[int, Segment]] = []
+        fit = not carried
+        while fit and (following := next(segments, None)) is not None:
+            held.append(following)
+            held_bytes, segment = following
+            fit = _is_of_different_keys(segment) and not self._gauge.is_filled(held_bytes)
+        pairs = _sorted_pairs(held) if fit else None
+        if pairs is None:
+            super()._group(chain(_taken(held), segments), level, before, to, carried)
+        else:
+            held.clear()
+            self._reduce_pairs(pairs, before, self.bytes_in if to is None else to)
+
+    def _reduce_pairs(self, pairs: Pairs, bytes_before: int, bytes_to: int) -> None:
+        keys, counts = grouped(pairs.keys)
+        values = pairs.values
+        if len(keys) == len(values):
+            lists = [[value] for value in values]
+        else:
+            ends = accumulate(counts, initial=0)
+            lists = [values[first:last] for first, last in pairwise(ends)]
+        pairs.clear()
+        self._reduce_all(keys, lists, bytes_before, bytes_to)
+
+
+def _is_of_different_keys(segment: Segment) -> bool:
+    keys, counts, values = segment
+    few = counts is not None and len(keys) < KEYS_SHARE_MIN * len(values)
+    return not few and are_in_one_order(keys)
+
+
+def _sorted_pairs(held: list[tuple[int, Segment]]) -> Pairs | None:
+    """Those of these segments; None where they are to be grouped in the ordinary way."""
+    pairs = Pairs()
+    for _, segment in held:
+        pairs.take(segment)
+    if not are_mostly_different(pairs.keys):
+        return None
+    try:
+        pairs.sort()
+    except NotInOrder:
+        return None
+    return pairs
+
+
+def _taken(held: list[tuple[int, Segment]]) -> Iterator[tuple[int, Segment]]:
+    """Each in turn, and freed."""
+    held.reverse()
+    while held:
+        yield held.pop()

@@ -1,0 +1,106 @@
+"""Pairs in the order of their keys, without a dict.
+
+A job that sorts has mostly different keys. To group them first, by a list and an entry in a dict
+for each, is then most of the work, and tells what the sorted keys tell anyway: equal ones are
+neighbours::
+
+    keys     "b"  "a"  "c"  "a"            "a"  "a"  "b"  "c"
+    values    1    2    3    4     sort     2    4    1    3
+                                            └── one ──┘
+
+What that takes is an order in which neither more nor less is equal than for a dict, so it is done
+for keys of a few types only (:func:`are_in_one_order`): those that stand for themselves, whose
+hashes are the same in every process, and whose ``<`` is the one order (``ordering.py``). The sort
+is stable. So the values of a key stay in the order in which they came, and what is kept of equal
+keys (``1``, ``True``, ``1.0``) is the first, as in ``groups.py``, which is what everything here is
+tested against.
+
+The positions are sorted, by the keys, and then keys and values are picked by these: that is
+quicker than to sort pairs, and makes no object that the garbage collector has to look at.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, compress, count, islice, pairwise, repeat
+from operator import eq, itemgetter, ne
+from typing import Any
+
+from map_reduce.execution.segments import Segment
+from map_reduce.ordering import ranks_of
+
+_KINDS = frozenset((str, bytes, int, bool, float, tuple))
+
+SAMPLE = 1 << 12
+
+KEYS_SHARE_MIN = 0.5
+"""With fewer keys than this share of the pairs, they are better grouped by a dict."""
+
+
+class NotInOrder(Exception):
+    """There are keys among these that must be grouped in the ordinary way."""
+
+
+class Pairs:
+    """Pairs by any keys that are in one order: ``values[i]`` belongs to ``keys[i]``."""
+
+    __slots__ = ("keys", "values")
+
+    def __init__(self) -> None:
+        self.keys: list[Any] = []
+        self.values: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, segment: Segment) -> None:
+        """Add a segment's."""
+        keys, counts, values = segment
+        self.keys += keys if counts is None else chain.from_iterable(map(repeat, keys, counts))
+        self.values += values
+
+    def sort(self) -> None:
+        """By keys; those with equal keys stay in the order in which they came.
+
+        Raises:
+            NotInOrder: some keys cannot be compared, or are in no one order. Nothing is changed.
+        """
+        keys = self.keys
+        if not are_in_one_order(keys):
+            raise NotInOrder
+        try:
+            order = sorted(range(len(keys)), key=keys.__getitem__)
+        except TypeError as error:
+            raise NotInOrder from error
+        if len(order) > 1:  # of one, itemgetter would give the item itself
+            pick = itemgetter(*order)
+            self.keys, self.values = list(pick(keys)), list(pick(self.values))
+
+    def clear(self) -> None:
+        """Free them."""
+        self.keys, self.values = [], []
+
+
+def are_in_one_order(keys: list[Any]) -> bool:
+    """Whether, of these keys, those that are neither smaller nor larger than one another are one
+    key, and each stands for itself. May say so of keys that cannot be compared, which is for the
+    sort to find out; may say no where it is so nevertheless."""
+    return _KINDS.issuperset(map(type, keys)) and (not keys or ranks_of(keys) is None)
+
+
+def are_mostly_different(keys: list[Any]) -> bool:
+    """Whether there are so many keys among these that a dict is no help; told by some of them.
+
+    Of a share of them, taken from everywhere, the same share of what stands twice meets its like.
+    """
+    sample = keys[:: max(1, len(keys) // SAMPLE)]
+    twice = len(sample) - len(set(sample))
+    return twice * len(keys) <= (1 - KEYS_SHARE_MIN) * len(sample) ** 2
+
+
+def grouped(keys: list[Any]) -> tuple[list[Any], list[int]]:
+    """The different keys among ``keys``, which are in order, and how often each is there."""
+    if not any(map(eq, keys, islice(keys, 1, None))):
+        return keys, [1] * len(keys)
+    firsts = [0, *compress(count(1), map(ne, keys, islice(keys, 1, None)))]
+    counts = [last - first for first, last in pairwise([*firsts, len(keys)])]
+    return list(map(keys.__getitem__, firsts)), counts
