@@ -220,31 +220,57 @@ append_one(PyObject *groups, PyObject *key, PyObject *value)
     return PyList_Append(values, value) < 0 ? -1 : 1;
 }
 
-/* Take in pairs of a list while they are plain; ``each`` stands for the values, where not NULL, and
- * ints are what values have to be where ``sums`` is true. None: all; else how many. */
+/* Take in a pair: 1; 0: it is not plain; -1: an exception. ``each`` stands for the value, where not
+ * NULL, and an int is what the value has to be where ``sums`` is true. */
+static int
+take_one(PyObject *dict, PyObject *pair, PyObject *each, int sums)
+{
+    if (!is_plain_pair(pair)) {
+        return 0;
+    }
+    PyObject *key = PyTuple_GET_ITEM(pair, 0);
+    PyObject *value = each == NULL ? PyTuple_GET_ITEM(pair, 1) : each;
+    if (!sums) {
+        return append_one(dict, key, value);
+    }
+    return PyLong_CheckExact(value) ? add_one(dict, key, value) : 0;
+}
+
+/* Take in the pairs of an iterator, up to the first that is not plain, which is given in a tuple, or
+ * to its end: their number. */
+static PyObject *
+take_from(PyObject *dict, PyObject *pairs, PyObject *each, int sums)
+{
+    Py_ssize_t done = 0;
+    PyObject *pair;
+    while ((pair = PyIter_Next(pairs)) != NULL) {
+        int taken = take_one(dict, pair, each, sums);
+        if (taken == 0) {
+            PyObject *odd = PyTuple_Pack(1, pair);
+            Py_DECREF(pair);
+            return odd;
+        }
+        Py_DECREF(pair);
+        if (taken < 0) {
+            return NULL;
+        }
+        done++;
+    }
+    return PyErr_Occurred() ? NULL : PyLong_FromSsize_t(done);
+}
+
+/* The same of a list, other than which nothing is looked at: None: all of it, else how many. */
 static PyObject *
 take_in(PyObject *dict, PyObject *pairs, PyObject *each, int sums)
 {
-    if (!PyDict_Check(dict)) {
-        PyErr_SetString(PyExc_TypeError, "pairs are taken into a dict");
-        return NULL;
-    }
     if (!PyList_CheckExact(pairs)) {
         return PyLong_FromLong(0);
     }
     Py_ssize_t done = 0;
     for (; done < PyList_GET_SIZE(pairs); done++) {
         PyObject *pair = PyList_GET_ITEM(pairs, done);
-        if (!is_plain_pair(pair)) {
-            return PyLong_FromSsize_t(done);
-        }
-        PyObject *value = each == NULL ? PyTuple_GET_ITEM(pair, 1) : each;
-        if (sums && !PyLong_CheckExact(value)) {
-            return PyLong_FromSsize_t(done);
-        }
         Py_INCREF(pair);
-        int taken = sums ? add_one(dict, PyTuple_GET_ITEM(pair, 0), value)
-                         : append_one(dict, PyTuple_GET_ITEM(pair, 0), value);
+        int taken = take_one(dict, pair, each, sums);
         Py_DECREF(pair);
         if (taken < 0) {
             return NULL;
@@ -256,6 +282,25 @@ take_in(PyObject *dict, PyObject *pairs, PyObject *each, int sums)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+taken(PyObject *const *args, Py_ssize_t nargs, int sums,
+      PyObject *(*take)(PyObject *, PyObject *, PyObject *, int))
+{
+    if (nargs != 2 && !(sums && nargs == 3)) {
+        PyErr_SetString(PyExc_TypeError, "a dict and pairs are taken, and a number to add for each");
+        return NULL;
+    }
+    if (!PyDict_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "pairs are taken into a dict");
+        return NULL;
+    }
+    if (take == take_from && !PyIter_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "pairs are taken from an iterator");
+        return NULL;
+    }
+    return take(args[0], args[1], nargs == 3 && args[2] != Py_None ? args[2] : NULL, sums);
+}
+
 PyDoc_STRVAR(add_pairs_doc,
 "add_pairs(sums, pairs, each=None)\n--\n\nAdd the values of a list of pairs to the sums of their "
 "keys, or each of that number.\n\nNone: all are; else the number of the first that is left to do, "
@@ -264,12 +309,7 @@ PyDoc_STRVAR(add_pairs_doc,
 static PyObject *
 add_pairs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs < 2 || nargs > 3) {
-        PyErr_SetString(PyExc_TypeError, "add_pairs takes sums, pairs and, it may be, a number");
-        return NULL;
-    }
-    PyObject *each = nargs == 3 && args[2] != Py_None ? args[2] : NULL;
-    return take_in(args[0], args[1], each, 1);
+    return taken(args, nargs, 1, take_in);
 }
 
 PyDoc_STRVAR(append_pairs_doc,
@@ -279,11 +319,27 @@ PyDoc_STRVAR(append_pairs_doc,
 static PyObject *
 append_pairs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "append_pairs takes groups and pairs");
-        return NULL;
-    }
-    return take_in(args[0], args[1], NULL, 0);
+    return taken(args, nargs, 0, take_in);
+}
+
+PyDoc_STRVAR(add_from_doc,
+"add_from(sums, pairs, each=None)\n--\n\nThe same as add_pairs with an iterator.\n\n"
+"It gives the number of pairs, or a tuple of the one that is left to do before all that follow.");
+
+static PyObject *
+add_from(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    return taken(args, nargs, 1, take_from);
+}
+
+PyDoc_STRVAR(append_from_doc,
+"append_from(groups, pairs)\n--\n\nThe same as append_pairs with an iterator.\n\n"
+"It gives the number of pairs, or a tuple of the one that is left to do before all that follow.");
+
+static PyObject *
+append_from(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    return taken(args, nargs, 0, take_from);
 }
 
 /* ------------------------------------------------------------------ the module */
@@ -295,6 +351,8 @@ static PyMethodDef functions[] = {
     {"lines_of", lines_of, METH_O, lines_of_doc},
     FAST(add_pairs),
     FAST(append_pairs),
+    FAST(add_from),
+    FAST(append_from),
     {NULL, NULL, 0, NULL},
 };
 

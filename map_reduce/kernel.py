@@ -10,17 +10,20 @@ Nothing else in the package may tell whether it is there, apart from this module
     lines_of             to decode, to look for ``\\r\\n``, to split
     add_pairs            the loops of ``execution/summing.py`` and ``execution/map_side.py``
     append_pairs         themselves: a function of Python's would cost more than it saves
+    add_from             the same, where map yields its pairs, or they have to be combined
+    append_from
 
-The last two take in the pairs that map gave for one record, as far as they are plain: exact tuples
-of two in an exact list, their keys str, bytes, int, or tuples of these, their values, where they
-are added up, ints. What else there may be, they leave to the loops that are there without them,
-from the first such pair on. So there is one place where pairs are judged, and errors told.
+The last four take in pairs, those of a list that map gave for a record or of an iterator, as far
+as they are plain: exact tuples of two, their keys str, bytes, int, or tuples of these, their
+values, where they are added up, ints. What else there may be, they leave to the loops that are
+there without them, from the first such pair on. So there is one place where pairs are judged, and
+errors told.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 try:
@@ -67,12 +70,21 @@ Gives how many they were; None: all."""
 AppendPairs = Callable[[dict[Any, list[Any]], Any], "int | None"]
 """The same with ``groups[key].append(value)``."""
 
+AddFrom = Callable[[dict[Any, Any], Iterator[Any], "int | None"], "int | tuple[Any]"]
+"""As AddPairs, up to the first pair that is not plain, which it gives in a tuple, or to the end of
+the iterator: then how many there were."""
+
+AppendFrom = Callable[[dict[Any, list[Any]], Iterator[Any]], "int | tuple[Any]"]
+
 add_pairs: AddPairs | None
 append_pairs: AppendPairs | None
+add_from: AddFrom | None
+append_from: AppendFrom | None
 
 if COMPILED:
     count_line_ends, lines_of = _kernel.count_line_ends, _kernel.lines_of
     add_pairs, append_pairs = _kernel.add_pairs, _kernel.append_pairs
+    add_from, append_from = _kernel.add_from, _kernel.append_from
 else:
     count_line_ends, lines_of = python_count_line_ends, python_lines_of
-    add_pairs = append_pairs = None
+    add_pairs = append_pairs = add_from = append_from = None

@@ -175,6 +175,51 @@ def test_pairs_are_added_up_to_the_first_that_is_not_plain(lists, each):
         assert list(map(repr, got.items())) == list(map(repr, expected.items()))
 
 
+def from_all(function, of_dict, given_, *each):
+    """Take in what an iterator gives, and leave out what is not plain; that is given back."""
+    odd = []
+    rest = iter(given_)
+    while type(done := function(of_dict, rest, *each)) is tuple:
+        odd += done
+    assert done <= len(given_)
+    return odd
+
+
+@compiled
+@given(lists_of_pairs, st.sampled_from([None, 1, 10]))
+def test_from_an_iterator_it_is_the_same_up_to_each_pair_that_is_not_plain(lists, each):
+    all_pairs = [pair for some in lists for pair in some]
+    for fits, function, given_each in (
+        (fits_any, kernel.append_from, ()),
+        (fits_int if each is None else fits_any, kernel.add_from, (each,)),
+    ):
+        got: dict = {}
+        expected: dict = {}
+        odd = [pair for pair in all_pairs if leading([pair], fits) is not None]
+        assert list(map(id, from_all(function, got, all_pairs, *given_each))) == list(map(id, odd))
+        for pair in all_pairs:
+            if leading([pair], fits) is None and not given_each:
+                expected.setdefault(pair[0], []).append(pair[1])
+            elif leading([pair], fits) is None:
+                expected[pair[0]] = expected.get(pair[0], 0) + (pair[1] if each is None else each)
+        assert list(map(repr, got.items())) == list(map(repr, expected.items()))
+
+
+@compiled
+def test_an_error_of_the_iterator_is_passed_on():
+    def failing():
+        yield "a", 1
+        raise KeyError("here")
+
+    for function in (kernel.append_from, kernel.add_from):
+        of_dict: dict = {}
+        with pytest.raises(KeyError, match="here"):
+            function(of_dict, failing())
+        assert of_dict in ({"a": 1}, {"a": [1]})
+        with pytest.raises(TypeError, match="iterator"):
+            function({}, [("a", 1)])
+
+
 @compiled
 @pytest.mark.parametrize("given_", [(("a", 1),), iter([("a", 1)]), None, "ab", {("a", 1): 1}])
 def test_what_is_no_list_is_left_alone(given_):
@@ -232,19 +277,21 @@ def test_comparing_keys_may_do_anything(function):
 
 
 @compiled
-@pytest.mark.parametrize("function", [kernel.append_pairs, kernel.add_pairs])
+@pytest.mark.parametrize("function", ["append_pairs", "add_pairs", "append_from", "add_from"])
 def test_an_error_in_comparing_keys_is_passed_on(function):
     def act():
         raise KeyboardInterrupt
 
+    given_ = [("a", 1), ("b", 2)]
+    of_dict = {Meddler("b", act): None}
     with pytest.raises(KeyboardInterrupt):
-        function({Meddler("b", act): None}, [("a", 1), ("b", 2)])
+        getattr(kernel, function)(of_dict, iter(given_) if "from" in function else given_)
 
 
 @compiled
 def test_no_reference_is_lost_or_kept():
     key, value, big = "a key of its own", object(), 1 << 70
-    lists = [[(key, value)], [(key, big), (key, big)], [("other", big), None]]
+    lists = [[(key, value)], [(key, big), (key, big)], [("other", big), None, (key, big)]]
     held = [sys.getrefcount(thing) for thing in (key, value, big)]
     for _ in range(1000):
         groups: dict = {}
@@ -253,6 +300,8 @@ def test_no_reference_is_lost_or_kept():
             kernel.append_pairs(groups, some)
             kernel.add_pairs(sums, some)
             kernel.add_pairs(sums, some, big)
+            from_all(kernel.append_from, groups, some)
+            from_all(kernel.add_from, sums, some)
         kernel.lines_of(b"a\n\xc3\xa4\nb")
         outcome_of(kernel.lines_of, b"a\n\xff\n")
         outcome_of(kernel.count_line_ends, b"a", 0, 2)

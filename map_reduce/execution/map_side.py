@@ -42,7 +42,7 @@ from map_reduce.execution.groups import Groups
 from map_reduce.execution.read import Batch, name_of
 from map_reduce.execution.spill import Held, Spiller, never
 from map_reduce.execution.tracker import Note, Stretch, Tracker
-from map_reduce.kernel import append_pairs
+from map_reduce.kernel import append_from, append_pairs
 
 PAIRS_PER_SWEEP = 1 << 18
 """Pairs between two looks at which lists have grown long; more where there are many keys."""
@@ -182,11 +182,16 @@ class MapSide:
                 raise NotPlain from error
             raise self._stopped(error, pair) from error
 
-    def _group(self, pairs: Iterable[Any]) -> bool:
+    def _group(self, pairs: Iterator[Any]) -> bool:
         """Whether there was any pair."""
         groups = self.groups
         pair = NO_PAIR
         try:
+            if append_from is not None:
+                done = append_from(groups, pairs)
+                if isinstance(done, int):
+                    return done > 0
+                pairs = chain(done, pairs)
             for pair in pairs:
                 key, value = pair + ()  # noqa: RUF005  see above
                 groups[key].append(value)

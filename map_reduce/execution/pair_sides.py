@@ -14,7 +14,7 @@ holds (``reduce_side.py``). The ordinary way is the twin that this is tested aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -106,7 +106,7 @@ class PairSide(MapSide):
             raise self._stopped(error, pair) from error
         self._keep(more)
 
-    def _group(self, pairs: Iterable[Any]) -> bool:
+    def _group(self, pairs: Iterator[Any]) -> bool:
         """Whether there was any pair."""
         if self.pairs is None:
             return super()._group(pairs)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import builtins
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from types import CodeType, FunctionType
 from typing import Any
@@ -34,7 +34,7 @@ from map_reduce.execution.map_side import NO_PAIR, MapSide, is_other_pair
 from map_reduce.execution.read import Batch
 from map_reduce.execution.reduce_side import NOTHING, ReduceSide
 from map_reduce.execution.segments import Segment
-from map_reduce.kernel import add_pairs
+from map_reduce.kernel import add_from, add_pairs
 
 LOOK_LATER = 2
 """How many times as much is mapped by the next look at all sums as by this one: so what they take
@@ -179,11 +179,17 @@ class SumSide(MapSide):
             raise self._reason(error, pair) from error
         self._glance()
 
-    def _group(self, pairs: Iterable[Any]) -> bool:
+    def _group(self, pairs: Iterator[Any]) -> bool:
         """Whether there was any pair."""
         sums = self.sums
         pair = NO_PAIR
         try:
+            if add_from is not None:
+                done = add_from(sums, pairs, 1 if self._counts else None)
+                if isinstance(done, int):
+                    self._glance()
+                    return done > 0
+                pairs = chain(done, pairs)
             if self._counts:
                 for pair in pairs:
                     key, _ = pair + ()  # noqa: RUF005

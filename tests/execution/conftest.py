@@ -26,7 +26,8 @@ def loops(request: pytest.FixtureRequest) -> Iterator[None]:
     """With the compiled loops, where there are any, and without."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "python":
-            patch.setattr(map_side, "append_pairs", None)
-            patch.setattr(summing, "add_pairs", None)
+            for module, name in ((map_side, "append"), (summing, "add")):
+                patch.setattr(module, f"{name}_pairs", None)
+                patch.setattr(module, f"{name}_from", None)
             patch.setattr(read, "lines_of", kernel.python_lines_of)
         yield
