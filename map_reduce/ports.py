@@ -25,6 +25,26 @@ Handler = Callable[[Request], Message]
 """Answers a request at once: it never waits and never makes a remote call."""
 
 
+class Hold(Protocol):
+    """A request whose answer has nothing new to tell yet. The transport waits in the node's stead,
+    and has it answered once there is news or ``hold_s`` seconds are over."""
+
+    hold_s: float
+
+    def wake_by(self, wake: Callable[[], object]) -> None:
+        """Have ``wake`` called, once, when there is news: at once where there is some already.
+
+        From any thread; after :meth:`end` no more. It must not wait.
+        """
+
+    def end(self) -> None:
+        """The wait is over, however it ended. Harmless when repeated."""
+
+
+ToHold = Callable[[Request], Hold | None]
+"""Says at once whether a request is to be held before it is answered; None: it is not."""
+
+
 class Clock(Protocol):
     """The time that deadlines and leases are reckoned by."""
 
@@ -49,11 +69,18 @@ class Transport(Protocol):
             ConfigError: the address is not this machine's, or not loopback.
         """
 
-    def serve(self, handler: Handler) -> None:
-        """Start answering in background threads with ``handler``, which is called concurrently."""
+    def serve(self, handler: Handler, to_hold: ToHold | None = None) -> None:
+        """Start answering in background threads with ``handler``, which is called concurrently.
+
+        What ``to_hold`` holds is answered when there is news, or its time is over. An asker that
+        goes away ends that wait.
+        """
 
     def call(self, peer: Address, request: Request, timeout_s: float) -> Message:
         """Send and return the reply.
+
+        A request of ``messages.HELD`` says for how long its answer may be held. For so long the
+        reply may come later, if the peer shows signs of life meanwhile.
 
         Raises:
             Unreachable: no reply within ``timeout_s``; the request may have been carried out.

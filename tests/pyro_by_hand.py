@@ -105,6 +105,13 @@ def prove_as_daemon(sock: socket.socket, secret: bytes = TOKEN.secret) -> None:
     sock.recv(65536)
 
 
+def greet_well(sock: socket.socket) -> None:
+    """The answering side of a whole greeting, and of a request that is not looked at."""
+    prove_as_daemon(sock)
+    sock.sendall(Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token"))
+    sock.recv(65536)
+
+
 PING_REQUEST = Request("", None, Ping())
 PIECE_REQUEST = Request("", None, GetPiece("a block", 0, 1))
 CALL = b"cmap_reduce\nrpc\n"

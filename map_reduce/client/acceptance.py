@@ -7,7 +7,8 @@ master has written there, nobody ever can.
 
 So a submission ends when the record was written: the master says in which epoch it is master, and
 it is master of epoch 1 once a majority has accepted that. That takes a millisecond and runs beside
-the job. Where it takes longer, the client looks at the members itself.
+the job; it answers then, if it may hold its answer for so long. Where it takes longer, the client
+looks at the members itself.
 """
 
 from __future__ import annotations
@@ -58,9 +59,11 @@ def _await(
 ) -> bool:
     wait_s = POLL_S
     while True:
-        hearing.listen()
-        if _has_master(source):
+        hold_s = hearing.listen(POLL_S_MAX)
+        if _has_master(source, hold_s):
             return True
+        if hearing.was_held:
+            wait_s = POLL_S_MAX
         if wait_s >= POLL_S_MAX:
             if _is_written(access, birth.record()):
                 return True
@@ -91,9 +94,9 @@ def gone_members(access: Access, birth: Birth) -> tuple[Replica, ...]:
     )
 
 
-def _has_master(source: JobSource) -> bool:
+def _has_master(source: JobSource, hold_s: float) -> bool:
     try:
-        return source.status().epoch > 0
+        return source.status(hold_s=hold_s, begun=False).epoch > 0
     except ClusterError as error:  # those that should know it are not there now, or not yet told
         log.info("not accepted yet: %s", error)
         return False

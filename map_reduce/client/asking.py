@@ -1,9 +1,16 @@
-"""Finding somebody who can tell of a job: its master, or whoever watches over it."""
+"""Finding somebody who can tell of a job: its master, or whoever watches over it.
+
+Who waits for news of a job has its master hold the answer: the node that is asked first, if it was
+the master when it last answered. All others are asked for what they know now.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+
+import msgspec
 
 from map_reduce.core.chord.replication import replica_group
 from map_reduce.core.identifiers import Address, Member, identifier_of
@@ -36,9 +43,23 @@ class JobSource:
         self._access = access
         self._job_id = job_id
         self._best: Address | None = None if master is None else master.address
+        self._best_is_master = master is not None
+        self.asked_s = 0.0
+        """When the request was sent that was answered last."""
 
-    def status(self, first_part: int = 0, tally: bool = False) -> JobStatus:
+    def status(
+        self,
+        first_part: int = 0,
+        tally: bool = False,
+        *,
+        hold_s: float = 0.0,
+        begun: bool = True,
+    ) -> JobStatus:
         """What the master says, or else whoever knows most.
+
+        Args:
+            hold_s: how long the master may hold its answer until the job has ended or, where it is
+                not known yet to have ``begun``, until then. It may answer earlier in any case.
 
         Raises:
             JobLostError: nodes answer, and none knows the job.
@@ -46,7 +67,8 @@ class JobSource:
         """
         pause = threading.Event()  # never set: a sleep that Ctrl-C ends at once
         for _ in range(BUSY_TRIES_MAX):
-            status = self._ask_round(GetJob(self._job_id, first_part, tally))
+            message = GetJob(self._job_id, first_part, tally, hold_s, begun)
+            status = self._ask_round(message)
             if status is not None:
                 return status
             pause.wait(BUSY_WAIT_S)
@@ -68,7 +90,7 @@ class JobSource:
                 continue
             tried.add(address)
             try:
-                reply = self._access.peers.request(address, message, JobStatus, Busy, NoJob)
+                reply = self._ask_one(address, message)
             except ClusterError as error:
                 problems.append(str(error))
                 continue
@@ -78,7 +100,7 @@ class JobSource:
                 continue
             is_master = reply.master is not None and reply.master.address == address
             if is_master or reply.progress.phase in ENDED:
-                self._best = address
+                self._best, self._best_is_master = address, is_master
                 return reply
             if found is None or reply.epoch > found.epoch:
                 found = reply
@@ -94,6 +116,18 @@ class JobSource:
                 "were released, or kept for as long as they should be. Submit the job again"
             )
         raise Unreachable(f"job {self._job_id}: nobody answers; {'; '.join(problems)}")
+
+    def _ask_one(self, address: Address, message: GetJob) -> JobStatus | Busy | NoJob:
+        may_hold = self._best_is_master and address == self._best
+        if not may_hold:
+            message = msgspec.structs.replace(message, hold_s=0.0)
+        self.asked_s = time.monotonic()
+        try:
+            return self._access.peers.request(address, message, JobStatus, Busy, NoJob)
+        except ClusterError:
+            if may_hold:
+                self._best_is_master = False  # asked for a sign of life first, from now on
+            raise
 
     def tell(self, message: CancelJob | ReleaseJob) -> bool:
         """Have somebody who knows the job see to it; False where nobody does.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sys
 import threading
@@ -20,6 +21,7 @@ from map_reduce.client.report import JobReport
 from map_reduce.client.results import Pairs, dict_of, form_of, pieces_of, splits_of
 from map_reduce.client.submission import Submitted
 from map_reduce.core.messages import (
+    HOLD_S_MAX,
     CancelJob,
     JobStatus,
     OutputPart,
@@ -45,9 +47,9 @@ SILENCE_S_MAX = 15.0
 master died is known to others all the time."""
 
 POLL_S_MIN, POLL_S_MAX, POLL_SHARE = 0.001, 0.2, 0.05
-"""The pause between two questions is a share of the time waited so far, within bounds: so a
-short job is not kept waiting, and a long one not asked for without end. A node in this very process
-tells when the job has ended; it is asked every ``POLL_S_MAX``, for the progress bar."""
+"""Where no node tells when the job has ended, the pause between two questions is a share of the
+time waited so far, within bounds: so a short job is not kept waiting, and a long one not asked for
+without end. A progress bar is made anew every ``POLL_S_MAX``."""
 
 
 StatusOrNone = TypeVar("StatusOrNone", JobStatus, JobStatus | None)
@@ -319,8 +321,9 @@ class JobHandle(InRing):
             with contextlib.suppress(IndexError):  # another thread does the same
                 self._reads.pop().let_go()
 
-    def _ask(self, first_part: int = 0, *, tally: bool = False) -> JobStatus:
-        """How the job is. Of one that has ended, the first parts are asked for once."""
+    def _ask(self, first_part: int = 0, *, tally: bool = False, hold_s: float = 0.0) -> JobStatus:
+        """How the job is, or where it has not ended, will be up to ``hold_s`` later. Of one that
+        has ended, the first parts are asked for once."""
         if self._ended is not None and not first_part:
             return self._ended
         if self._released:
@@ -329,9 +332,10 @@ class JobHandle(InRing):
             self._access.check_usable()
         except ClusterError as error:
             raise JobLostError(f"job {self.id} cannot be followed: {error}") from error
-        reply = self._source.status(first_part, tally)
-        self._time.saw(reply.progress.phase in ENDED, time.monotonic())
-        if reply.progress.phase in ENDED and not first_part:
+        reply = self._source.status(first_part, tally, hold_s=hold_s)
+        ended = reply.progress.phase in ENDED
+        self._time.saw(ended, self._source.asked_s, time.monotonic())
+        if ended and not first_part:
             self._ended = reply
             self._let_go_of_inputs()
         return reply
@@ -371,32 +375,33 @@ class JobHandle(InRing):
         return JobTimeoutError(f"job {self.id} has not ended within {timeout_s:g} s; it goes on")
 
     def _wait(self, start_s: float, timeout_s: float | None) -> JobStatus:
-        heard_s = time.monotonic()
+        until_s = math.inf if timeout_s is None else start_s + timeout_s
+        lost_s: float | None = None  # since when nobody could be asked
         bar_of_job = Bar(self.name, self._show_progress)
+        seen_every_s = POLL_S_MAX if bar_of_job.is_shown else HOLD_S_MAX
         with bar_of_job as bar, self._access.hearing(self.id) as hearing:
             while True:
-                now_s = time.monotonic()
-                hearing.listen()
+                hold_s = hearing.listen(min(seen_every_s, until_s - time.monotonic()))
                 try:
-                    status = self._ask()
+                    status = self._ask(hold_s=hold_s)
                 except (ClusterError, JobLostError) as error:
-                    if now_s - heard_s > SILENCE_S_MAX or not self._access.is_open:
+                    now_s = time.monotonic()
+                    lost_s = lost_s or now_s
+                    if now_s - lost_s > SILENCE_S_MAX or not self._access.is_open:
                         raise JobLostError(
-                            f"job {self.id} has been out of reach for {now_s - heard_s:.0f} s "
+                            f"job {self.id} has been out of reach for {now_s - lost_s:.0f} s "
                             f"({error})"
                         ) from error
                 else:
-                    heard_s = now_s
+                    lost_s = None
                     if status.progress.phase in ENDED:
                         return status
                     bar.show(JobProgress.of(status.progress))
-                waited_s = now_s - start_s
-                if timeout_s is not None and waited_s >= timeout_s:
+                now_s = time.monotonic()
+                if now_s >= until_s:
                     raise self._out_of_time(timeout_s)
-                pause_s_max = POLL_S_MAX
-                if timeout_s is not None:
-                    pause_s_max = min(pause_s_max, max(0.0, timeout_s - waited_s))
-                pause_s = min(max(POLL_S_MIN, waited_s * POLL_SHARE), pause_s_max)
+                pause_s_max = min(POLL_S_MAX, until_s - now_s)
+                pause_s = min(max(POLL_S_MIN, (now_s - start_s) * POLL_SHARE), pause_s_max)
                 hearing.pause(pause_s, pause_s_max)
 
     def _unreleased(self, timeout_s: float | None) -> JobStatus | None:

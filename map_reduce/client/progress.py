@@ -15,7 +15,8 @@ BAR_DELAY_S = 0.4
 
 
 GAP_S_MAX = 0.5
-"""A client that has not asked for longer has not seen when the job ended."""
+"""A client that for longer has neither asked nor waited for an answer has not seen when the job
+ended."""
 
 
 class JobProgress(NamedTuple):
@@ -66,12 +67,16 @@ class TimeSeen:
         self._began_s = began_s
         self._running_s = began_s  # when it was last known not to have ended
         self._ended_s: float | None = None
+        self._gap_s = 0.0  # before the answer that it has ended was waited for
 
-    def saw(self, ended: bool, now_s: float) -> None:
+    def saw(self, ended: bool, asked_s: float, now_s: float) -> None:
+        """Note an answer. It may have been held until the end, so that the end is seen when the
+        answer comes, however long ago it was asked for."""
         if not ended:
             self._running_s = now_s
         elif self._ended_s is None:
             self._ended_s = now_s
+            self._gap_s = asked_s - (asked_s if self._running_s is None else self._running_s)
 
     def until_end_s(self, progress: Progress) -> float:
         """Exact where the client was there when it ended, or else what its last master says."""
@@ -80,7 +85,7 @@ class TimeSeen:
         if self._ended_s is None:
             return self._running_s - self._began_s
         seen_s = self._ended_s - self._began_s
-        return seen_s if self._ended_s - self._running_s <= GAP_S_MAX else progress.elapsed_s
+        return seen_s if self._gap_s <= GAP_S_MAX else progress.elapsed_s
 
 
 def _fraction(progress: Progress) -> float:
@@ -109,6 +114,11 @@ class Bar:
         out = sys.stderr  # None where it was closed
         self._shown = out is not None and (out.isatty() if shown is None else shown)
         self._bar: Any = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a bar once the job has taken long enough."""
+        return self._shown
 
     def is_due(self, elapsed_s: float) -> bool:
         """Whether a job that has taken so long has a bar."""

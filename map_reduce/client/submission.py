@@ -44,6 +44,7 @@ from map_reduce.core.chord.placement import CHOICES, Placement
 from map_reduce.core.digests import digest_of
 from map_reduce.core.identifiers import Member, distance, identifier_of
 from map_reduce.core.messages import (
+    HOLD_S_MAX,
     SPEC_BYTES_MAX,
     BlockItems,
     BlockRef,
@@ -375,9 +376,9 @@ class _Submission:
         self, member: Member, check_id: str, hearing: Hearing, deadline_s: float
     ) -> CheckVerdict:
         pause_s = CHECK_POLL_S_MIN
-        while time.monotonic() < deadline_s:
-            hearing.listen()
-            verdict = self._access.peers.request(member.address, GetCheck(check_id), CheckVerdict)
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            message = GetCheck(check_id, hearing.listen(min(left_s, HOLD_S_MAX)))
+            verdict = self._access.peers.request(member.address, message, CheckVerdict)
             if verdict.ready:
                 return verdict
             hearing.pause(pause_s, max(0.0, deadline_s - time.monotonic()))

@@ -202,6 +202,12 @@ class Attempts:
         with self._lock:
             return self._checks.get(check_id) or No(f"check {check_id} is not known here")
 
+    def has_verdict(self, check_id: str) -> bool:
+        """Whether the verdict is not to be waited for: it is ready, or will never be."""
+        with self._lock:
+            check = self._checks.get(check_id)
+        return check is None or check.ready
+
     # ------------------------------------------------------------------ the way of an attempt
 
     @property

@@ -92,12 +92,18 @@ class Masters:
         if lease is not None and job.was_master:
             note = f"was master in epoch {lease.epoch - 1}; {lease.master} has taken over"
         self.watcher.left(job.job_id, lease, note)
+        self._around.changes.note(job.job_id)
 
     def status(self, message: GetJob) -> Message:
         job = self._job(message.job_id)
         if job is None:
             return self.watcher.status(message)
         return job.status(message.first_part, message.tally)
+
+    def has_news(self, message: GetJob) -> bool:
+        """Whether the answer is not to be waited for: see the message."""
+        job = self._job(message.job_id)
+        return job is None or job.ended_s is not None or (job.is_claimed and not message.begun)
 
     def cancel(self, job_id: str) -> Message:
         """An ended job stays as it is."""
@@ -133,8 +139,12 @@ class Masters:
             job = self._jobs.pop(job_id, None)
             self._released.discard(job_id)
         if job is not None:
-            job.drop()
+            self._drop(job)
         self._around.tell_nodes(EndJob(job_id, blocks=True))
+
+    def _drop(self, job: JobMaster) -> None:
+        job.drop()
+        self._around.changes.note(job.job_id)
 
     def attempt_ended(self, message: AttemptEnded) -> Message:
         event = events.AttemptEnded(message.attempt, message.node, message.outcome)
@@ -187,7 +197,7 @@ class Masters:
             with self._lock:
                 job = self._jobs.pop(job_id, None)
             if job is not None:
-                job.drop()
+                self._drop(job)
 
     def forget_expired(self) -> None:
         """Release jobs whose results nobody fetched in time, or that were to be released."""

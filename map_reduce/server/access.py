@@ -7,6 +7,7 @@ The cluster is either elsewhere (:func:`connect`) or a ring of one inside this v
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import random
 import threading
@@ -35,7 +36,10 @@ CONNECT_TIMEOUT_S = 3.0
 
 
 class Hearing:
-    """What a waiting thread has of it.
+    """What a waiting thread has of changes: it listens, asks, and pauses before it asks again.
+
+    Where nobody in this process tells of them, the node that is asked holds its answer until there
+    is something new, as long as it may and has room for that.
 
     Args:
         event: set at each change.
@@ -45,15 +49,27 @@ class Hearing:
     def __init__(self, event: threading.Event, *, told: bool) -> None:
         self._event = event
         self._told = told
+        self._held_by_s = math.inf  # what is answered later than that was held for all its time
 
-    def listen(self) -> None:
-        """From now on a change ends the next pause. To be called before asking."""
+    def listen(self, hold_s_max: float) -> float:
+        """From now on a change ends the next pause. To be called before asking; for how long the
+        node that is asked may hold its answer."""
         self._event.clear()
+        hold_s = 0.0 if self._told else max(0.0, hold_s_max)
+        self._held_by_s = time.monotonic() + hold_s if hold_s else math.inf
+        return hold_s
+
+    @property
+    def was_held(self) -> bool:
+        """Whether the answer was waited for as long as it might be held, so that it is worth asking
+        again at once."""
+        return time.monotonic() >= self._held_by_s
 
     def pause(self, pause_s: float, pause_s_max: float) -> None:
         """Until it is worth asking again: after ``pause_s`` where nobody tells of changes; else at
         the next one, or after ``pause_s_max``."""
-        self._event.wait(pause_s_max if self._told else pause_s)
+        if not self.was_held:
+            self._event.wait(pause_s_max if self._told else pause_s)
 
 
 class Access:
@@ -131,8 +147,8 @@ class Access:
 
     @contextmanager
     def hearing(self, name: str) -> Iterator[Hearing]:
-        """Hear of changes of a job, or a check, as far as this client is told of them: where its
-        node is in this process."""
+        """Hear of changes of a job, or a check: from the node in this process, or else from the
+        nodes that are asked."""
         if self._node is None:
             yield Hearing(threading.Event(), told=False)
         else:

@@ -10,7 +10,8 @@
             care for records · watching the masters of other nodes' jobs
 
 A handler answers from local state and never waits, whichever part it belongs to; all waiting is
-done by the loops and by the threads of Masters and Attempts.
+done by the loops and by the threads of Masters and Attempts. Where a client wants its request held
+until there is news, it is the transport that waits (``runtime/holds.py``).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ from map_reduce.runtime.attempts import Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.changes import Changes
 from map_reduce.runtime.directory import Directory
+from map_reduce.runtime.holds import Holds
 from map_reduce.runtime.inquiry import inquire
 from map_reduce.runtime.masters import Masters
 from map_reduce.runtime.own_replica import OwnReplica
@@ -257,6 +259,7 @@ class Node:
         )
         self._masters = Masters(around, self._store, result_ttl_s=config.result_ttl_s)
         self._closers.callback(self._masters.close)
+        self._holds = Holds(self.changes, self._masters.has_news, self._attempts.has_verdict)
         self._answers = self._answer_table()
 
     def _ring_member(self, me: Member) -> RingMember:
@@ -305,14 +308,14 @@ class Node:
         for end in (self.repair.hand_over, repairs.close, self.repair.stop):
             self._closers.callback(end)
         self._closers.callback(care.leave, self.config.handover_s_max)
-        for end in (cares.close, care.stop):
+        for end in (cares.close, care.stop, self._holds.close):
             self._closers.callback(end)
 
     def _begin(self, seeds: Sequence[Address]) -> None:
         """Be the first of a ring. Should one of ``seeds`` begin one too, the two become one."""
         self.peers.cluster_id = self.config.cluster_id or uuid.uuid4().hex
         self._ring.create(seeds)
-        self._transport.serve(self.handle)
+        self._transport.serve(self.handle, self._holds.to_hold)
 
     def _join(self, seeds: Sequence[Address]) -> None:
         self.peers.cluster_id = self._agree_with(seeds)
@@ -321,7 +324,7 @@ class Node:
                 f"{' and '.join(map(str, seeds))} are of the cluster {self.peers.cluster_id}, and "
                 f"MR_CLUSTER_ID says that this node is of {self.config.cluster_id}"
             )
-        self._transport.serve(self.handle)
+        self._transport.serve(self.handle, self._holds.to_hold)
         self._ring.join(seeds)
 
     def _agree_with(self, seeds: Sequence[Address]) -> str:

@@ -5,7 +5,7 @@ object by accident and an oversized or ill-typed message fails here as it would 
 
 A handler runs in a thread of the answering transport, not in the caller's, since no call may
 outlive its deadline even if a handler does. Such threads are made as they are needed, kept for
-the next request, and end at close.
+the next request, and end at close. While a request is held, it is the caller's thread that waits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import Message, Request
 from map_reduce.core.roles import THIS_PROCESS
 from map_reduce.errors import ConfigError, NotListening, PortTakenError, Unreachable
-from map_reduce.ports import Handler
+from map_reduce.ports import Handler, ToHold
 from map_reduce.transport import wire
-from map_reduce.transport.answering import answer
+from map_reduce.transport.answering import answer, hold_of
 
 log = logging.getLogger("map_reduce.transport")
 
@@ -105,6 +105,7 @@ class MemoryTransport:
         self._handlers_max = request_handlers_max
         self._address: Address | None = None
         self._handler: Handler | None = None
+        self._to_hold: ToHold | None = None
         self._lock = threading.Lock()
         self.closed = False
         self._waiting: queue.SimpleQueue[_Exchange | None] = queue.SimpleQueue()
@@ -125,7 +126,7 @@ class MemoryTransport:
         self._address = self._network.bind(address, self)
         return self._address
 
-    def serve(self, handler: Handler) -> None:
+    def serve(self, handler: Handler, to_hold: ToHold | None = None) -> None:
         """As the port says.
 
         Raises:
@@ -133,6 +134,7 @@ class MemoryTransport:
         """
         if self._address is None:
             raise ConfigError("serve() before listen(): there is no address to answer at")
+        self._to_hold = to_hold
         self._handler = handler
         self._network.changed()
 
@@ -141,14 +143,19 @@ class MemoryTransport:
         deadline = time.monotonic() + timeout_s
         exchange = _Exchange(wire.encode_request(request))
         answering = self._network.find(peer, deadline, self)
-        answering.take(exchange)
         with self._lock:
             self._asked.add(exchange)
-        if not self.closed:
-            exchange.ended.wait(max(0.0, deadline - time.monotonic()))
-        with self._lock:
-            self._asked.discard(exchange)
-        answering.leave(exchange)
+            if self.closed:
+                exchange.ended.set()
+        try:
+            deadline += answering.await_news(request, exchange)
+            answering.take(exchange)
+            if not self.closed:
+                exchange.ended.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            with self._lock:
+                self._asked.discard(exchange)
+            answering.leave(exchange)
         if exchange.reply is not None:
             return wire.decode_reply(exchange.reply)
         if self.closed:
@@ -159,6 +166,25 @@ class MemoryTransport:
             f"{peer}: no reply to {type(request.body).__name__} within {timeout_s:g} s; "
             "it may be carried out nevertheless"
         )
+
+    def await_news(self, request: Request, exchange: _Exchange) -> float:
+        """Wait for as long as the request is held, or until either transport is closed; for how
+        many seconds that was. Called by the asking transport."""
+        hold = hold_of(self._to_hold, request)
+        if hold is None:
+            return 0.0
+        start_s = time.monotonic()
+        with self._lock:
+            self._open.add(exchange)
+            if self.closed:
+                exchange.ended.set()
+        try:
+            hold.wake_by(exchange.ended.set)
+            exchange.ended.wait(hold.hold_s)
+        finally:
+            hold.end()
+        exchange.ended.clear()  # whoever was closed says so by itself
+        return time.monotonic() - start_s
 
     def take(self, exchange: _Exchange) -> None:
         """Have this transport's handler answer; called by the asking transport.

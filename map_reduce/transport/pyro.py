@@ -13,6 +13,8 @@ The rules, besides those that the modules of the two sides state:
   any byte of the reply came: the peer restarted, or dropped it as idle or in favour of another.
   It is over a new connection, and the last. The first request may have been carried out: every
   message is made so that repeating it is harmless.
+- A reply that may be held may come as much later, as long as the peer shows that it is there
+  (pyro_holding.py). Where such a connection ends after the deadline, there is no second try.
 - Requests of ``messages.BULK`` go to the peer's bulk daemon. Its port is learnt on greeting the
   control daemon and remembered until that port refuses, or does not know the token.
 - Before anything is asked or answered, each end of a connection has proved to the other that it
@@ -42,12 +44,13 @@ from map_reduce.errors import (
     ProtocolError,
     Unreachable,
 )
-from map_reduce.ports import Handler
+from map_reduce.ports import Handler, ToHold
 from map_reduce.transport import wire
 from map_reduce.transport.credentials import Credentials, Token
 from map_reduce.transport.pyro_channel import Cut
 from map_reduce.transport.pyro_daemon import NodeDaemon
 from map_reduce.transport.pyro_greeting import CONTROL, PROTOCOL, BulkPlane, GreetingRefused
+from map_reduce.transport.pyro_holding import SIGN_OF_LIFE_S, hold_s_of
 from map_reduce.transport.pyro_pool import Connection, ConnectionPool
 from map_reduce.transport.pyro_server import Limits
 from map_reduce.transport.resolver import Resolver
@@ -136,7 +139,7 @@ class PyroTransport:
             ]
             return self._address
 
-    def serve(self, handler: Handler) -> None:
+    def serve(self, handler: Handler, to_hold: ToHold | None = None) -> None:
         """As the port says.
 
         Raises:
@@ -146,7 +149,7 @@ class PyroTransport:
             if not self._daemons or self._loops or self._closed:
                 raise ConfigError("serve() comes once, after listen() and before close()")
             for daemon in self._daemons:
-                daemon.answer_with(handler)
+                daemon.answer_with(handler, to_hold)
                 name = f"{daemon.transportServer.name} loop"
                 loop = threading.Thread(target=daemon.requestLoop, name=name, daemon=True)
                 loop.start()
@@ -177,6 +180,7 @@ class PyroTransport:
         deadline = time.monotonic() + timeout_s
         data = wire.encode_request(request)
         name = type(request.body).__name__
+        hold_s = hold_s_of(request.body)
         if self._closed:
             raise Unreachable(f"{peer}: this node's own transport is closed")
         if isinstance(self._credentials, Token) and not peer.is_loopback:
@@ -188,11 +192,12 @@ class PyroTransport:
             if isinstance(request.body, BULK):
                 reply = self._ask_bulk(peer, data, deadline)
             else:
-                reply = self._ask(peer, CONTROL, data, deadline)
+                reply = self._ask(peer, CONTROL, data, deadline, hold_s)
         except TimeoutError as error:
-            raise Unreachable(
-                f"{peer}: no reply to {name} within {timeout_s:g} s ({error})"
-            ) from error
+            within = f"within {timeout_s:g} s"
+            if hold_s:
+                within = f"nor a sign of life for {timeout_s + SIGN_OF_LIFE_S:g} s"
+            raise Unreachable(f"{peer}: no reply to {name} {within} ({error})") from error
         except ConnectionRefusedError as error:
             raise NotListening(f"{peer}: nobody listens there (connection refused)") from error
         except OSError as error:
@@ -204,21 +209,25 @@ class PyroTransport:
         except ProtocolError as error:
             raise ProtocolError(f"{peer}, asked for {name}: {error}") from error
 
-    def _ask(self, address: Address, plane: str, data: bytes, deadline: float) -> memoryview:
+    def _ask(
+        self, address: Address, plane: str, data: bytes, deadline: float, hold_s: float = 0.0
+    ) -> memoryview:
         """Ask over a kept connection, or else, or when that has ended, over a new one."""
         kept = self._pool.take(address)
         if kept is not None:
             try:
-                return self._ask_over(kept, data, deadline)
+                return self._ask_over(kept, data, deadline, hold_s)
             except Cut as error:
-                if error.midway or self._closed:
+                if error.midway or self._closed or time.monotonic() >= deadline:
                     raise
                 self._pool.drop_idle(address)
-        return self._ask_over(self._open(address, plane, deadline), data, deadline)
+        return self._ask_over(self._open(address, plane, deadline), data, deadline, hold_s)
 
-    def _ask_over(self, connection: Connection, data: bytes, deadline: float) -> memoryview:
+    def _ask_over(
+        self, connection: Connection, data: bytes, deadline: float, hold_s: float
+    ) -> memoryview:
         try:
-            reply = connection.ask(data, deadline)
+            reply = connection.ask(data, deadline, hold_s)
         except BaseException:  # a KeyboardInterrupt too leaves a reply in it that nobody expects
             self._pool.drop(connection)
             raise

@@ -4,7 +4,7 @@ A frame of Pyro4 is a header of 24 bytes (``Pyro4.message.Message``, which packs
 annotations, and a body. Of what the header can say we speak a small part, and everything else
 is refused *before any byte after the header is read*:
 
-    kind          CONNECT, CONNECTOK, CONNECTFAIL, INVOKE, RESULT, as the reader expects
+    kind          CONNECT, CONNECTOK, CONNECTFAIL, INVOKE, RESULT, PING, as the reader expects
     flags         none: not compressed, batched, one-way, streamed, kept serialized, an exception
     serializer    ours (pyro_serializer.py), so no other is ever asked to decode
     annotations   none

@@ -13,15 +13,18 @@ import logging
 import socket
 import ssl
 import time
+from functools import partial
 
 from Pyro4 import core, message, util
 
+from map_reduce.core.messages import Request
 from map_reduce.core.roles import Caller
 from map_reduce.errors import ProtocolError
-from map_reduce.ports import Handler
-from map_reduce.transport.answering import answer
+from map_reduce.ports import Handler, ToHold
+from map_reduce.transport.answering import Wait, answer, hold_of
 from map_reduce.transport.credentials import Credentials
 from map_reduce.transport.pyro_greeting import Rejected, let_in, send_text
+from map_reduce.transport.pyro_holding import await_news
 from map_reduce.transport.pyro_serializer import (
     OBJECT_ID,
     RESULT_HEAD,
@@ -38,9 +41,9 @@ class Rpc:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
 
-    def rpc(self, data: memoryview, caller: Caller) -> bytes:
-        """The reply to an encoded request, encoded (``wire.py``). Never raises."""
-        return answer(self._handler, data, caller)
+    def rpc(self, data: memoryview, caller: Caller, wait: Wait) -> bytes:
+        """The reply to an encoded request, encoded (``wire.py``). Raises what ``wait`` does."""
+        return answer(self._handler, data, caller, wait)
 
 
 core.expose(Rpc)
@@ -68,6 +71,7 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
         self._plane = plane
         self._welcome = welcome
         self._serializer = OpaqueSerializer()
+        self._to_hold: ToHold | None = None
         super().__init__(*listener.getsockname()[:2])
         self.objectsById.clear()  # of Pyro.Daemon
 
@@ -79,9 +83,10 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
     def transportServer(self, offered: object) -> None:
         """Pyro4 brings its own server when it starts and None when it ends; ours stays."""
 
-    def answer_with(self, handler: Handler) -> None:
+    def answer_with(self, handler: Handler, to_hold: ToHold | None) -> None:
         """Expose the handler. Not by ``register``, which would also tell every serializer of
         this process, ours or not, to send such objects as proxies."""
+        self._to_hold = to_hold
         self.objectsById[OBJECT_ID] = Rpc(handler)
 
     def _handshake(self, conn: ServedChannel, denied_reason: str | None = None) -> bool:
@@ -122,8 +127,14 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
         except AttributeError as error:
             raise ProtocolError(f"a call of {method!r}: {error}") from error
         assert conn.caller is not None  # set by the greeting
-        reply = call(*arguments, conn.caller)
+        reply = call(*arguments, conn.caller, partial(self._wait, conn, frame.sequence))
         conn.enter(Stage.SENDING)
         deadline = time.monotonic() + limits.frame_s_max
         conn.send(message.MSG_RESULT, frame.sequence, RESULT_HEAD, reply, deadline)
         conn.enter(Stage.IDLE)
+
+    def _wait(self, conn: ServedChannel, sequence: int, request: Request) -> None:
+        """Until the request is to be answered. Raises as :meth:`handleRequest`."""
+        hold = hold_of(self._to_hold, request)
+        if hold is not None:
+            await_news(conn, sequence, hold, self._limits.frame_s_max)

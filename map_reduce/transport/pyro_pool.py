@@ -23,8 +23,9 @@ from Pyro4 import message
 from map_reduce.core.identifiers import Address
 from map_reduce.errors import ProtocolError
 from map_reduce.transport.credentials import Credentials
-from map_reduce.transport.pyro_channel import Channel, Cut
+from map_reduce.transport.pyro_channel import Channel, Cut, Frame
 from map_reduce.transport.pyro_greeting import BulkPlane, introduce
+from map_reduce.transport.pyro_holding import SIGN_OF_LIFE_S
 from map_reduce.transport.pyro_serializer import (
     METHOD,
     OBJECT_ID,
@@ -33,6 +34,7 @@ from map_reduce.transport.pyro_serializer import (
 )
 from map_reduce.transport.resolver import Resolver
 
+_REPLY_OR_SIGN = (message.MSG_RESULT, message.MSG_PING)
 _CALL_HEAD = call_head(OBJECT_ID, METHOD)
 PEERS_REMEMBERED_MAX = 4096
 CONNECTION_S_MAX = 3600.0  # then it is made anew, with the certificates of that time
@@ -49,16 +51,23 @@ class Connection(Channel):
         self._sequence = 0
         self.welcome = ""
 
-    def ask(self, data: bytes, deadline: float) -> memoryview:
+    def ask(self, data: bytes, deadline: float, hold_s: float = 0.0) -> memoryview:
         """Send an encoded request and return the encoded reply.
+
+        Args:
+            hold_s: for so much longer the answer may be held, with signs of life meanwhile.
 
         Raises:
             TimeoutError, Cut: as the channel does. The connection is of no use any more.
             ProtocolError: what came back is no reply.
         """
         self._sequence = (self._sequence + 1) & 0xFFFF
+        silence_s_max = deadline - time.monotonic() + SIGN_OF_LIFE_S
         self.send(message.MSG_INVOKE, self._sequence, _CALL_HEAD, data, deadline)
-        frame = self.receive((message.MSG_RESULT,), deadline)
+        if hold_s:
+            frame = self._receive_held(deadline + hold_s, silence_s_max)
+        else:
+            frame = self.receive((message.MSG_RESULT,), deadline)
         if frame.sequence != self._sequence:
             raise ProtocolError(f"reply {frame.sequence} to request {self._sequence}")
         reply = self._serializer.loads(frame.body)
@@ -66,6 +75,13 @@ class Connection(Channel):
             raise ProtocolError("a greeting instead of a result")
         self.used_at = time.monotonic()
         return reply
+
+    def _receive_held(self, deadline: float, silence_s_max: float) -> Frame:
+        while True:
+            heard_by = time.monotonic() + silence_s_max
+            frame = self.receive(_REPLY_OR_SIGN, min(deadline, heard_by))
+            if frame.kind != message.MSG_PING:
+                return frame
 
 
 class ConnectionPool:

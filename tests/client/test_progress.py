@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from map_reduce.client.progress import Bar, JobProgress
+from map_reduce.client.progress import GAP_S_MAX, Bar, JobProgress, TimeSeen
 from map_reduce.core.messages import Progress
 
 
@@ -42,6 +42,25 @@ def test_reduce_tasks_count_for_the_rest():
 def test_the_end():
     assert of(phase="done").fraction == 1.0
     assert of(phase="failed", elapsed_s=1.0).remaining_s is None
+
+
+TOLD = Progress(phase="done", elapsed_s=7.0)
+"""By the last master: of its own part alone, if there was another before."""
+
+
+def test_who_waited_for_the_answer_until_the_end_knows_how_long_it_took():
+    time = TimeSeen(100.0)
+    time.saw(False, 100.5, 100.5)
+    time.saw(True, 100.6, 190.0)  # held until then
+    assert time.until_end_s(TOLD) == 90.0
+
+
+def test_who_was_away_does_not():
+    time = TimeSeen(100.0)
+    time.saw(False, 100.5, 100.5)
+    time.saw(True, 101.0 + GAP_S_MAX, 190.0)
+    assert time.until_end_s(TOLD) == 7.0
+    assert TimeSeen(None).until_end_s(TOLD) == 7.0
 
 
 def test_no_bar_where_the_output_is_no_terminal(capsys):

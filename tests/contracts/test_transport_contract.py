@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import pytest
-from certificate_folders import make_folder
 from message_samples import sample
+from transport_world import ALICE, PATIENCE_S, World, ask
 
-from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
     MESSAGES,
     BlockRef,
@@ -32,53 +28,10 @@ from map_reduce.core.messages import (
 )
 from map_reduce.errors import ConfigError, PortTakenError, ProtocolError, Unreachable
 from map_reduce.ports import Handler, Transport
-from map_reduce.transport.credentials import Certificates, Credentials, Token
-from map_reduce.transport.memory import EMBEDDED, MemoryNetwork, MemoryTransport
-from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.wire import MESSAGE_BYTES_MAX
 
-PATIENCE_S = 30.0  # of calls that are expected to be answered at once
 PIECE_BYTES = 1 << 20
-ALICE = Member(Address("127.0.0.1", 1), 7)
 REF = BlockRef("a block", PIECE_BYTES, b"digest")
-
-
-@dataclass
-class World:
-    """Makes transports of one kind, and closes them."""
-
-    make: Callable[[], Transport]
-    anywhere: Address  # listening there takes a free port
-    made: list[Transport] = field(default_factory=list)
-
-    def transport(self) -> Transport:
-        self.made.append(self.make())
-        return self.made[-1]
-
-    def node(self, handler: Handler, address: Address | None = None) -> tuple[Transport, Address]:
-        transport = self.transport()
-        where = transport.listen(address or self.anywhere)
-        transport.serve(handler)
-        return transport, where
-
-
-@pytest.fixture(params=["memory", "pyro with a token", "pyro with certificates"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    if request.param == "memory":
-        network = MemoryNetwork()
-        world = World(lambda: MemoryTransport(network), EMBEDDED)
-    else:
-        proof: Credentials = Token(bytes(32))
-        if request.param.endswith("certificates"):
-            proof = Certificates(make_folder(tmp_path / "node"))
-        world = World(lambda: PyroTransport(proof), Address("127.0.0.1", 0))
-    yield world
-    for transport in world.made:
-        transport.close()
-
-
-def ask(body: Message) -> Request:
-    return Request("a cluster", ALICE, body)
 
 
 def always(reply: Message) -> Handler:

@@ -134,7 +134,7 @@ def seen(
     answers: dict[Replica, Replica | None], listed: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> bool:
     """Whether a job is accepted that nobody begins, where the members of its record are so."""
-    monkeypatch.setattr(acceptance, "_has_master", lambda source: False)
+    monkeypatch.setattr(acceptance, "_has_master", lambda source, hold_s: False)
     monkeypatch.setattr(acceptance, "_is_written", lambda access, record: False)
     monkeypatch.setattr(acceptance, "POLL_S", acceptance.POLL_S_MAX)
     monkeypatch.setattr(acceptance, "ACCEPT_S_MAX", 0.0)

@@ -27,7 +27,7 @@ def test_a_change_between_asking_and_pausing_ends_the_pause() -> None:
     changes = Changes()
     with changes.hearing("a job") as event:
         hearing = Hearing(event, told=True)
-        hearing.listen()
+        hearing.listen(LONG_S)
         changes.note("a job")
         hearing.pause(0.0, LONG_S)
         assert event.is_set()
@@ -37,7 +37,7 @@ def test_a_change_before_asking_does_not() -> None:
     event = Event()
     event.set()
     hearing = Hearing(event, told=True)
-    hearing.listen()
+    hearing.listen(LONG_S)
     hearing.pause(0.0, LONG_S)
     assert not event.is_set()
 
@@ -47,6 +47,25 @@ def test_who_is_told_waits_longer_than_who_is_not() -> None:
     Hearing(told, told=True).pause(1.0, 2.0)
     Hearing(untold, told=False).pause(1.0, 2.0)
     assert (told.waited_s, untold.waited_s) == ([2.0], [1.0])
+
+
+def test_nodes_hold_their_answers_where_nobody_here_tells() -> None:
+    assert Hearing(Event(), told=True).listen(LONG_S) == 0.0
+    assert Hearing(Event(), told=False).listen(LONG_S) == LONG_S
+    assert Hearing(Event(), told=False).listen(-1.0) == 0.0
+
+
+def test_who_waited_for_the_answer_for_as_long_as_it_might_take_asks_again_at_once() -> None:
+    event = Event()
+    hearing = Hearing(event, told=False)
+    hearing.listen(1e-9)
+    while not hearing.was_held:
+        pass
+    hearing.pause(1.0, 2.0)
+    assert event.waited_s == []
+    hearing.listen(LONG_S)  # and is answered earlier: the node has no room
+    hearing.pause(1.0, 2.0)
+    assert event.waited_s == [1.0]
 
 
 def test_changes_of_other_names_wake_nobody_and_nothing_is_kept_of_who_has_gone() -> None:

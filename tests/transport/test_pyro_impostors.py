@@ -23,6 +23,7 @@ from pyro_by_hand import (
     RESULT,
     Hand,
     Impostor,
+    greet_well,
     prove_as_daemon,
 )
 
@@ -31,12 +32,6 @@ from map_reduce.errors import ProtocolError, Unreachable
 from map_reduce.transport import wire
 from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.pyro_channel import BODY_BYTES_MAX
-
-
-def greet_well(sock: socket.socket) -> None:
-    prove_as_daemon(sock)
-    sock.sendall(Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token"))
-    sock.recv(65536)
 
 
 def instead_of_a_greeting(answer: bytes, proves: bool) -> Callable[[socket.socket], None]:

@@ -186,12 +186,20 @@ MESSAGES: tuple[type[Message], ...] = tuple(_all_messages(Message))
 BULK: tuple[type[Message], ...] = (PutPiece, GetPiece)
 """Requests that travel on the bulk plane, where they cannot delay the others."""
 
+HELD = (GetJob, GetCheck)
+"""Requests whose answer may be held back, for their ``hold_s``, until there is something new."""
+
+HOLD_S_MAX = 60.0
+"""So long a node holds an answer back at most, whatever is asked for."""
+
 __all__ = [
     "BAD_RECORDS_KEPT_MAX",
     "BOUNDS_BYTES_MAX",
     "BULK",
     "COUNTERS_MAX",
     "COUNT_MAX",
+    "HELD",
+    "HOLD_S_MAX",
     "MESSAGES",
     "NO_BALLOT",
     "OVER",

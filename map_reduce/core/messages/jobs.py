@@ -90,11 +90,16 @@ class GetJob(Message, frozen=True):
     """How is this job? Any node may be asked. -> JobStatus, NoJob, Busy (ask again)
 
     ``tally``: tell what was counted and left out so far. Once the job has ended it is told anyway.
+
+    ``hold_s``: the job's master may hold the answer back for so long, until there is news: that the
+    job has ended or, for who does not know yet that it has ``begun``, that it has a master.
     """
 
     job_id: str
     first_part: int = 0  # of the result: an answer holds as many as fit a message
     tally: bool = False
+    hold_s: Seconds = 0.0
+    begun: bool = False
 
 
 class CancelJob(Message, frozen=True):

@@ -6,7 +6,7 @@ import msgspec
 
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages.attempts import Sampled, SampleWork
-from map_reduce.core.messages.base import Message
+from map_reduce.core.messages.base import Message, Seconds
 from map_reduce.core.messages.figures import Figures
 from map_reduce.core.messages.jobs import Failure, Functions, Progress
 
@@ -39,9 +39,10 @@ class CheckFunctions(Message, frozen=True):
 
 
 class GetCheck(Message, frozen=True):
-    """-> CheckVerdict"""
+    """-> CheckVerdict, which may be held back for ``hold_s`` until it is ready"""
 
     check_id: str
+    hold_s: Seconds = 0.0
 
 
 class CheckVerdict(Message, frozen=True):
