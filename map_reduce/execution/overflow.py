@@ -27,7 +27,8 @@ from typing import Any
 from map_reduce.execution.gauge import Gauge
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.keys import PRIMES
-from map_reduce.execution.partitioned import written
+from map_reduce.execution.pairs import Pairs
+from map_reduce.execution.partitioned import written, written_in_order
 from map_reduce.execution.sorting import Ranges
 from map_reduce.execution.spill import Runs
 from map_reduce.execution.stored_values import StoredValues, ValueFile
@@ -104,6 +105,19 @@ class Overflow:
         groups.clear()
         groups.update(stored)
         groups.irregular.update(irregular)
+        self._gauge.relieved()
+
+    def run_in_order(self, pairs: Pairs) -> None:
+        """Put pairs on disk, which are sorted. Their keys may be those of runs before, too.
+
+        Raises:
+            Stopped: as of :meth:`relieve`; or two keys have no order.
+            OSError: a file cannot be written.
+        """
+        if self.ranges is None:
+            self.ranges = Ranges.cut(pairs.keys, PARTS)
+        self.runs.add((part, data) for part, data, _ in written_in_order(pairs, self.ranges))
+        pairs.clear()
         self._gauge.relieved()
 
     def _store(self, groups: Groups, *, all_keys: bool) -> None:

@@ -5,28 +5,33 @@ Where nothing is combined, pairs need not be grouped before they are sorted (``p
     map task       map ─▶ keys, values ─▶ sort ─▶ segments by ranges of keys
     reduce task    segments ─▶ keys, values ─▶ sort: a merge of runs ─▶ neighbours are one ─▶ reduce
 
-A task leaves it for the ordinary way as soon as there is a reason to: keys that need care, keys
-that come again and again, on the reduce side also memory that runs short. The map side makes groups
-of its pairs then, and goes on with these (``map_side.py``); where that fails, the split is mapped
-once more, to find out which record is to be named. The reduce side hands on the segments that it
-holds (``reduce_side.py``). The ordinary way is the twin that this is tested against.
+Where memory runs short, either side puts the pairs that it holds on disk as a run, sorted, and the
+reduce side does the same again with each of the parts that it is cut into (``overflow.py``).
+
+A task leaves this for the ordinary way as soon as there is a reason to: keys that need care, or
+that come again and again. The map side makes groups of its pairs then, and goes on with these
+(``map_side.py``); where that fails, the split is mapped once more, to find out which record is to
+be named. The reduce side groups the segments that it holds, and what comes (``reduce_side.py``).
+The ordinary way is the twin that this is tested against.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from map_reduce.execution.failures import Stopped
 from map_reduce.execution.functions import LoadedFunctions
+from map_reduce.execution.groups import Groups
 from map_reduce.execution.map_side import NO_PAIR, MapSide, NotPlain, is_other_pair
+from map_reduce.execution.overflow import RANGE_LEVELS_MAX, Overflow
 from map_reduce.execution.pairs import (
     KEYS_SHARE_MIN,
     SAMPLE,
     NotInOrder,
     Pairs,
-    are_in_one_order,
     are_mostly_different,
     grouped,
 )
@@ -90,8 +95,10 @@ class PairSide(MapSide):
         if self.pairs is None:
             super()._group_each(batch)
             return
-        more, map_ = Pairs(), self._functions.map
-        add_key, add_value = more.keys.append, more.values.append
+        map_ = self._functions.map
+        keys: list[Any] = []
+        values: list[Any] = []
+        add_key, add_value = keys.append, values.append
         pair = NO_PAIR
         try:
             for number, record in zip(batch.keys, self._rest, strict=True):
@@ -102,16 +109,17 @@ class PairSide(MapSide):
         except BaseException as error:
             if is_other_pair(pair):
                 raise NotPlain from error
-            self._keep(more)  # whose keys come before this
+            self._keep(keys, values)  # whose keys come before this
             raise self._stopped(error, pair) from error
-        self._keep(more)
+        self._keep(keys, values)
 
     def _group(self, pairs: Iterator[Any]) -> bool:
         """Whether there was any pair."""
         if self.pairs is None:
             return super()._group(pairs)
-        more = Pairs()
-        add_key, add_value = more.keys.append, more.values.append
+        keys: list[Any] = []
+        values: list[Any] = []
+        add_key, add_value = keys.append, values.append
         pair = NO_PAIR
         try:
             for pair in pairs:
@@ -121,22 +129,20 @@ class PairSide(MapSide):
         except BaseException as error:
             if self._reading or isinstance(error, Stopped):
                 raise
-            self._keep(more)
+            self._keep(keys, values)
             if is_other_pair(pair):
                 if self.pairs is not None:
                     self._regroup(self.pairs)
                 return self._group_slowly(chain((pair,), pairs))
             raise self._stopped(error, pair) from error
-        self._keep(more)
+        self._keep(keys, values)
         return pair is not NO_PAIR
 
-    def _keep(self, more: Pairs) -> None:
-        """Add these. Raises NotPlain."""
+    def _keep(self, keys: list[Any], values: list[Any]) -> None:
+        """Add these pairs. Raises NotPlain."""
         pairs = self.pairs
         assert pairs is not None
-        pairs.keys += more.keys
-        pairs.values += more.values
-        if not are_in_one_order(more.keys):
+        if not pairs.add(keys, values):
             self._regroup(pairs)
         elif len(pairs) >= self._look_at:
             self._look_at = LOOK_LATER * len(pairs)
@@ -155,18 +161,49 @@ class PairReduceSide(ReduceSide):
         to: int | None = None,
         carried: Mapping[Any, Any] = NOTHING,
     ) -> None:
-        held: list[tuple[int, Segment]] = []
-        fit = not carried
-        while fit and (following := next(segments, None)) is not None:
+        if carried or level >= RANGE_LEVELS_MAX:
+            super()._group(segments, level, before, to, carried)
+            return
+        with closing(self._overflow(level)) as overflow:
+            pairs, rest = self._gather_pairs(segments, overflow)
+            if pairs is not None and not overflow.runs.runs:
+                self._reduce_pairs(pairs, before, self.bytes_in if to is None else to)
+                return
+            groups = Groups()
+            if pairs is not None:
+                overflow.run_in_order(pairs)
+            else:
+                self._gather(rest, groups, overflow)
+            self._reduce_gathered(groups, overflow, before, to)
+
+    def _gather_pairs(
+        self, segments: Iterator[tuple[int, Segment]], overflow: Overflow
+    ) -> tuple[Pairs | None, Iterator[tuple[int, Segment]]]:
+        """Hold the pairs of the segments, some on disk where not all fit.
+
+        Returns:
+            Those that are not on disk, sorted; or None, and the segments that are to be grouped.
+        """
+        pairs = Pairs()
+        held: list[tuple[int, Segment]] = []  # the same, to be handed on
+        for following in segments:
             held.append(following)
             held_bytes, segment = following
-            fit = _is_of_different_keys(segment) and not self._gauge.is_filled(held_bytes)
-        pairs = _sorted_pairs(held) if fit else None
-        if pairs is None:
-            super()._group(chain(_taken(held), segments), level, before, to, carried)
-        else:
-            held.clear()
-            self._reduce_pairs(pairs, before, self.bytes_in if to is None else to)
+            fit = _is_of_different_keys(segment) and pairs.take(segment)
+            filled = self._gauge.is_filled(held_bytes)
+            if fit and filled and not self._is_eased_by_results():
+                different = are_mostly_different(pairs.keys)
+                fit = _are_sorted(pairs)
+                if fit:
+                    held.clear()
+                    overflow.run_in_order(pairs)
+                    if not different:
+                        return None, segments
+            if not fit:
+                return None, chain(_taken(held), segments)
+        if are_mostly_different(pairs.keys) and _are_sorted(pairs):
+            return pairs, segments
+        return None, _taken(held)
 
     def _reduce_pairs(self, pairs: Pairs, bytes_before: int, bytes_to: int) -> None:
         keys, counts = grouped(pairs.keys)
@@ -181,23 +218,16 @@ class PairReduceSide(ReduceSide):
 
 
 def _is_of_different_keys(segment: Segment) -> bool:
-    keys, counts, values = segment
-    few = counts is not None and len(keys) < KEYS_SHARE_MIN * len(values)
-    return not few and are_in_one_order(keys)
+    return segment.counts is None or len(segment.keys) >= KEYS_SHARE_MIN * len(segment.values)
 
 
-def _sorted_pairs(held: list[tuple[int, Segment]]) -> Pairs | None:
-    """Those of these segments; None where they are to be grouped in the ordinary way."""
-    pairs = Pairs()
-    for _, segment in held:
-        pairs.take(segment)
-    if not are_mostly_different(pairs.keys):
-        return None
+def _are_sorted(pairs: Pairs) -> bool:
+    """Sort them, if they can be."""
     try:
         pairs.sort()
     except NotInOrder:
-        return None
-    return pairs
+        return False
+    return True
 
 
 def _taken(held: list[tuple[int, Segment]]) -> Iterator[tuple[int, Segment]]:

@@ -9,26 +9,33 @@ neighbours::
                                             └── one ──┘
 
 What that takes is an order in which neither more nor less is equal than for a dict, so it is done
-for keys of a few types only (:func:`are_in_one_order`): those that stand for themselves, whose
+for keys of a few types only (:func:`_are_in_one_order`): those that stand for themselves, whose
 hashes are the same in every process, and whose ``<`` is the one order (``ordering.py``). The sort
 is stable. So the values of a key stay in the order in which they came, and what is kept of equal
 keys (``1``, ``True``, ``1.0``) is the first, as in ``groups.py``, which is what everything here is
 tested against.
 
 The positions are sorted, by the keys, and then keys and values are picked by these: that is
-quicker than to sort pairs, and makes no object that the garbage collector has to look at.
+quicker than to sort pairs, and makes no object that the garbage collector has to look at. Where
+there are many, so that what the positions take up matters (52 bytes a pair, against 24), keys and
+values are sorted each for themselves: both by the keys, which a sort asks for in the order of the
+list.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, compress, count, islice, pairwise, repeat
 from operator import eq, itemgetter, ne
 from typing import Any
 
 from map_reduce.execution.segments import Segment
-from map_reduce.ordering import ranks_of
+from map_reduce.ordering import PLAIN, ranks_of
 
 _KINDS = frozenset((str, bytes, int, bool, float, tuple))
+
+PICKED_MAX = 1 << 18
+"""Of more pairs, the positions would take up too much."""
 
 SAMPLE = 1 << 12
 
@@ -41,22 +48,32 @@ class NotInOrder(Exception):
 
 
 class Pairs:
-    """Pairs by any keys that are in one order: ``values[i]`` belongs to ``keys[i]``."""
+    """Pairs by any keys: ``values[i]`` belongs to ``keys[i]``."""
 
-    __slots__ = ("keys", "values")
+    __slots__ = ("_kinds", "keys", "values")
 
     def __init__(self) -> None:
         self.keys: list[Any] = []
         self.values: list[Any] = []
+        self._kinds: set[type] = set()  # of the keys
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, segment: Segment) -> None:
-        """Add a segment's."""
-        keys, counts, values = segment
-        self.keys += keys if counts is None else chain.from_iterable(map(repeat, keys, counts))
+    def add(self, keys: list[Any], values: list[Any]) -> bool:
+        """Add some. Whether their keys are in one order, so far as they alone tell."""
+        kinds = set(map(type, keys))
+        self._kinds |= kinds
+        self.keys += keys
         self.values += values
+        return _are_in_one_order(keys, kinds)
+
+    def take(self, segment: Segment) -> bool:
+        """Add a segment's, which :meth:`add` tells about."""
+        keys, counts, values = segment
+        if counts is not None:
+            keys = list(chain.from_iterable(map(repeat, keys, counts)))
+        return self.add(keys, values)
 
     def sort(self) -> None:
         """By keys; those with equal keys stay in the order in which they came.
@@ -65,9 +82,14 @@ class Pairs:
             NotInOrder: some keys cannot be compared, or are in no one order. Nothing is changed.
         """
         keys = self.keys
-        if not are_in_one_order(keys):
+        if not _are_in_one_order(keys, self._kinds):
             raise NotInOrder
         try:
+            if len(keys) > PICKED_MAX:
+                ordered = sorted(keys)
+                self.values.sort(key=partial(next, iter(keys)))
+                self.keys = ordered
+                return
             order = sorted(range(len(keys)), key=keys.__getitem__)
         except TypeError as error:
             raise NotInOrder from error
@@ -80,11 +102,16 @@ class Pairs:
         self.keys, self.values = [], []
 
 
-def are_in_one_order(keys: list[Any]) -> bool:
+def _are_in_one_order(keys: list[Any], kinds: set[type]) -> bool:
     """Whether, of these keys, those that are neither smaller nor larger than one another are one
     key, and each stands for itself. May say so of keys that cannot be compared, which is for the
-    sort to find out; may say no where it is so nevertheless."""
-    return _KINDS.issuperset(map(type, keys)) and (not keys or ranks_of(keys) is None)
+    sort to find out; may say no where it is so nevertheless.
+
+    ``kinds``: all their types.
+    """
+    if len(kinds) <= 1 and kinds <= PLAIN:
+        return True
+    return kinds <= _KINDS and ranks_of(keys) is None
 
 
 def are_mostly_different(keys: list[Any]) -> bool:

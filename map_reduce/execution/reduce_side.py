@@ -103,41 +103,60 @@ class ReduceSide:
             before, to: bytes of input before these segments and after them, for progress.
             carried: further keys with all their values, to be reduced with these.
         """
-        sorts = self._functions.sorts
         groups = Groups()
-        with closing(Overflow(self._gauge, self._folder, level, sorts)) as overflow:
-            for held_bytes, segment in segments:
-                try:
-                    groups.take(*segment)
-                except MapReduceError:
-                    raise
-                except Exception as error:  # a user's __eq__ or __hash__
-                    raise Stopped(ReduceError, "while grouping keys", original=error) from error
-                if self._gauge.is_filled(held_bytes):
-                    self._relieve(groups, overflow)
-            to = self.bytes_in if to is None else to
-            runs = overflow.runs
-            if runs.runs:
-                overflow.run(groups)
-            self.spilled_bytes += overflow.bytes
-            readable(groups)
-            groups.update(carried)
-            shares = _shares(groups, overflow.ranges, runs.partitions)
-            self._reduce(groups, before, before if runs.runs else to)
-            done = 0
-            for part in range(runs.partitions if runs.runs else 0):
-                first = before + (to - before) * done // runs.bytes
-                done += runs.bytes_of(part)
-                last = before + (to - before) * done // runs.bytes
-                parted = ((header.body_bytes, segment) for header, segment, _ in runs.decoded(part))
-                self._group(parted, level + 1, first, last, shares[part])
+        with closing(self._overflow(level)) as overflow:
+            self._gather(segments, groups, overflow)
+            self._reduce_gathered(groups, overflow, before, to, carried)
 
-    def _relieve(self, groups: Groups, overflow: Overflow) -> None:
-        if not self.results.is_empty:
-            self.results.flush()
-            if self._gauge.is_eased():
-                return
-        overflow.relieve(groups)
+    def _overflow(self, level: int) -> Overflow:
+        return Overflow(self._gauge, self._folder, level, self._functions.sorts)
+
+    def _gather(
+        self, segments: Iterator[tuple[int, Segment]], groups: Groups, overflow: Overflow
+    ) -> None:
+        """Group the segments, some on disk where not all fit."""
+        for held_bytes, segment in segments:
+            try:
+                groups.take(*segment)
+            except MapReduceError:
+                raise
+            except Exception as error:  # a user's __eq__ or __hash__
+                raise Stopped(ReduceError, "while grouping keys", original=error) from error
+            if self._gauge.is_filled(held_bytes) and not self._is_eased_by_results():
+                overflow.relieve(groups)
+
+    def _reduce_gathered(
+        self,
+        groups: Groups,
+        overflow: Overflow,
+        before: int,
+        to: int | None = None,
+        carried: Mapping[Any, Any] = NOTHING,
+    ) -> None:
+        """Reduce these groups, and what is on disk; the arguments are those of ``_group``."""
+        to = self.bytes_in if to is None else to
+        runs = overflow.runs
+        if runs.runs:
+            overflow.run(groups)
+        self.spilled_bytes += overflow.bytes
+        readable(groups)
+        groups.update(carried)
+        shares = _shares(groups, overflow.ranges, runs.partitions)
+        self._reduce(groups, before, before if runs.runs else to)
+        done = 0
+        for part in range(runs.partitions if runs.runs else 0):
+            first = before + (to - before) * done // runs.bytes
+            done += runs.bytes_of(part)
+            last = before + (to - before) * done // runs.bytes
+            parted = ((header.body_bytes, segment) for header, segment, _ in runs.decoded(part))
+            self._group(parted, overflow.level + 1, first, last, shares[part])
+
+    def _is_eased_by_results(self) -> bool:
+        """Write out the results that are held, if any; whether that made room enough."""
+        if self.results.is_empty:
+            return False
+        self.results.flush()
+        return self._gauge.is_eased()
 
     def _check_hashes(self, header: Header, segment: Segment, source: str) -> None:
         keys = segment.keys

@@ -77,6 +77,12 @@ class Ranges:
         keys = sorted_keys(groups)
         return cls(_quantiles(keys, [1] * len(keys), ranges))
 
+    @classmethod
+    def cut(cls, ordered: list[Any], ranges: int) -> Ranges:
+        """So many, each with about as many of these: keys in order, some perhaps several times."""
+        firsts = [len(ordered) * cut // ranges for cut in range(1, ranges)] if ordered else []
+        return cls([ordered[first] for first in firsts])
+
     def stretches(self, keys: Iterable[Any]) -> list[list[Any]]:
         """The keys of each partition, in order.
 

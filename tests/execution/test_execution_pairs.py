@@ -59,6 +59,7 @@ def often():
         patch.setattr("map_reduce.execution.reduce_side.KEYS_AT_FIRST", 2)
         patch.setattr(partitioned, "VALUES_MAX", 3)
         patch.setattr(pairs, "SAMPLE", 8)
+        patch.setattr(pairs, "PICKED_MAX", 4)
         patch.setattr(pair_sides, "SAMPLE", 8)
         patch.setattr(PairSide, "_look_at", 8)
         yield
@@ -216,11 +217,19 @@ def test_what_is_counted_counts_once_where_a_split_is_mapped_again(taken):
     assert taken["map"] == [NotPlain] * 2
 
 
-def test_segments_that_came_too_late_to_be_sorted_are_all_reduced():
-    """The gauge is over at the third of four; those before it are not lost."""
-    splits = [[[(f"{n}{split}", split)] for n in range(3)] for split in range(4)]
+def test_pairs_that_do_not_fit_are_sorted_part_by_part(taken):
+    splits = [[[(f"{n:03}", split)] for n in range(split, 200, 4)] for split in range(4)]
+    gauge = Tight(5)
+    told = run(splits, prepared(lists, kept, None, True), [], lambda: gauge, 1)
+    assert told[-1][0] == repr([(f"{n:03}", [n % 4]) for n in range(200)])
+    assert taken["reduce"] > 10
+    assert gauge.reliefs > 10
+
+
+def test_what_is_held_when_keys_begin_to_come_again_is_not_lost(taken):
+    splits = [[[(f"{n}", split)] for n in range(20)] for split in range(9)]
     told = run(splits, prepared(lists, kept, None, True), [], partial(Tight, 3), 1)
-    assert told[-1][0].count("[") == 13
+    assert told[-1][0] == repr(sorted((f"{n}", list(range(9))) for n in range(20)))
 
 
 # ---------------------------------------------------------------------- pairs

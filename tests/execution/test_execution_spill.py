@@ -35,6 +35,7 @@ from map_reduce.execution.gauge import (
 )
 from map_reduce.execution.pickles import dump_lists
 from map_reduce.execution.reduce_side import position_of
+from map_reduce.execution.spill import Runs
 from map_reduce.execution.stored_values import Values
 
 
@@ -373,11 +374,21 @@ def test_a_process_that_begins_past_its_bound_gets_a_step():
     assert gauge.is_over()
 
 
-@pytest.mark.parametrize("combine", [None, total])
-def test_what_is_held_stays_near_the_bound(monkeypatch, combine):
-    """Measured by the interpreter's count of objects, which is the same in every run."""
+@pytest.mark.parametrize(("combine", "sorts"), [(None, False), (total, False), (None, True)])
+def test_what_is_held_stays_near_the_bound(monkeypatch, combine, sorts):
+    """Measured by the interpreter's count of objects, which is the same in every run. What is put
+    on disk is so about once by the map tasks, and once by the reduce task."""
     monkeypatch.setattr(partitioned, "VALUES_MAX", 256)
-    bound, peak = 2_000_000, 0
+    bound, peak, on_disk = 2_000_000, 0, 0
+    add = Runs.add
+
+    def counted(runs, segments) -> None:
+        nonlocal on_disk
+        on_disk -= runs.bytes
+        add(runs, segments)
+        on_disk += runs.bytes
+
+    monkeypatch.setattr(Runs, "add", counted)
     before = sys.getallocatedblocks()
 
     def held() -> int:
@@ -393,13 +404,15 @@ def test_what_is_held_stays_near_the_bound(monkeypatch, combine):
     def reduce(key, values):
         return [*values, key]
 
-    functions = LoadedFunctions(map, reduce, combine)
+    functions = LoadedFunctions(map, reduce, combine, sorts)
     gauge = MemoryGauge(bound, held, lambda: False)
     splits = [[first * 1000 for first in range(15)], [first * 1000 for first in range(15, 30)]]
     found = dict(run(functions, splits, 1, gauge))
     assert len(found) == 31_000
     assert found["key 1500"] == ([3000, "key 1500"] if combine else [1500, 1500, "key 1500"])
     assert peak < 1.5 * bound
+    keys = [key for first in range(30) for key in range(first * 1000, first * 1000 + 2000)]
+    assert 0 < on_disk < 1.7 * len(dump_lists([f"key {key}" for key in keys], keys))
 
 
 def test_the_gauge_looks_once_enough_is_held_to_matter():
