@@ -214,6 +214,7 @@ class PairReduceSide(ReduceSide):
             ends = accumulate(counts, initial=0)
             lists = [values[first:last] for first, last in pairwise(ends)]
         pairs.clear()
+        del values  # each is freed once it is reduced
         self._reduce_all(keys, lists, bytes_before, bytes_to)
 
 
