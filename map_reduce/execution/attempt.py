@@ -307,10 +307,10 @@ class _Attempt:
             folder = self._output.parent
             if self._guard is not None:
                 yield GuardedReduceSide(*given, folder, self._guard)
-            elif self._functions.sorts:
-                yield PairReduceSide(*given, folder)
             elif reduces_by_adding(unformatted(self._functions.reduce)):
                 yield SumReduceSide(*given, folder)
+            elif self._functions.sorts:
+                yield PairReduceSide(*given, folder)
             else:
                 yield ReduceSide(*given, folder)
 

@@ -16,7 +16,8 @@ each key in their order:
                            └─ many keys ──▶ 32 parts on disk ──▶ each again ─┘
 
 In a job that sorts, the parts are ranges of keys, and are reduced in order; keys whose values are
-on disk are reduced with the part whose range they are in.
+on disk are reduced with the part whose range they are in. What it holds as sorted pairs
+(``pair_sides.py``) goes to disk as a run like any other.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class PairSide(MapSide):
 
 
 class PairReduceSide(ReduceSide):
-    """A ReduceSide that sorts pairs, where that will do."""
+    """A ReduceSide that sorts pairs, where the job sorts and that will do."""
 
     def _group(
         self,
@@ -161,7 +161,7 @@ class PairReduceSide(ReduceSide):
         to: int | None = None,
         carried: Mapping[Any, Any] = NOTHING,
     ) -> None:
-        if carried or level >= RANGE_LEVELS_MAX:
+        if carried or level >= RANGE_LEVELS_MAX or not self._functions.sorts:
             super()._group(segments, level, before, to, carried)
             return
         with closing(self._overflow(level)) as overflow:

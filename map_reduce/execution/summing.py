@@ -12,7 +12,8 @@ is the twin that this is tested against. ``reducers.count`` adds 1 for each pair
 Where the reducer adds up, the sums of the map tasks are added up as well, without a list and a call
 for each key. Ints that were added up so far, or what else is a key's first sum, may stand for the
 values that they are the sum of: so when a segment comes that holds anything else, or memory runs
-short, the ordinary way (``reduce_side.py``) goes on from there.
+short, the ordinary way (``pair_sides.py``, ``reduce_side.py``)
+goes on from there.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from map_reduce.execution.formatted import format_of, unformatted
 from map_reduce.execution.functions import LoadedFunctions, Ones
 from map_reduce.execution.keys import are_plain, form_of
 from map_reduce.execution.map_side import NO_PAIR, MapSide, is_other_pair
+from map_reduce.execution.pair_sides import PairReduceSide
 from map_reduce.execution.read import Batch
-from map_reduce.execution.reduce_side import NOTHING, ReduceSide
+from map_reduce.execution.reduce_side import NOTHING
 from map_reduce.execution.segments import Segment
+from map_reduce.execution.sorting import sorted_keys
 from map_reduce.kernel import add_from, add_pairs
 
 LOOK_LATER = 2
@@ -219,7 +222,7 @@ def _is_pair(given: Any) -> bool:
     return type(given) is tuple and len(given) == 2
 
 
-class SumReduceSide(ReduceSide):
+class SumReduceSide(PairReduceSide):
     """A ReduceSide whose groups are one int for each key, as long as the values are ints."""
 
     def _group(
@@ -231,7 +234,7 @@ class SumReduceSide(ReduceSide):
         carried: Mapping[Any, Any] = NOTHING,
     ) -> None:
         sums: dict[Any, int] = {}
-        while not (carried or self._functions.sorts or self._note is not None):
+        while not (carried or self._note is not None):
             following = next(segments, None)
             if following is None:
                 if format_of(self._functions.reduce) is None:
@@ -251,8 +254,9 @@ class SumReduceSide(ReduceSide):
 
     def _take(self, sums: dict[Any, int]) -> None:
         """They are the results."""
-        self.results.keys.extend(sums)
-        self.results.values.extend(sums.values())
+        keys = sorted_keys(sums) if self._functions.sorts else sums
+        self.results.keys.extend(keys)
+        self.results.values.extend(map(sums.__getitem__, keys))
         self.keys += len(sums)
         self.results.settle()
 

@@ -206,8 +206,12 @@ def test_ints_are_added_without_a_call_for_each_key():
 
 
 def test_a_job_that_sorts_is_reduced_in_the_order_of_keys():
-    got, _ = reduced([MORE, ONES], sorts=True)
+    got, asked = reduced([MORE, ONES], sorts=True)
     assert got == [("a", 1), ("b", 7), ("c", 7)]
+    assert asked == []
+    got, asked = reduced([MORE, ONES, (("b",), (), (0.5,))], sorts=True)
+    assert got == [("a", 1), ("b", 7.5), ("c", 7)]
+    assert asked == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,8 @@ def test_what_else_comes_goes_the_ordinary_way_from_there(odd, expected):
     assert dict(got) == {"a": 1, "b": expected, "c": 7}
 
 
+@pytest.mark.parametrize("sorts", [False, True])
 @pytest.mark.parametrize("after", range(4))
-def test_where_memory_is_short_the_ordinary_way_goes_on(after):
-    got, _ = reduced([ONES, MORE, ONES], Short(after))
-    assert sorted(got) == [("a", 2), ("b", 9), ("c", 7)]
+def test_where_memory_is_short_the_ordinary_way_goes_on(after, sorts):
+    got, _ = reduced([ONES, MORE, ONES], Short(after), sorts)
+    assert (got if sorts else sorted(got)) == [("a", 2), ("b", 9), ("c", 7)]
