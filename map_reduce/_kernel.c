@@ -174,11 +174,21 @@ is_plain_pair(PyObject *pair)
            is_plain_key(PyTuple_GET_ITEM(pair, 0));
 }
 
-/* sums[key] = sums.get(key, 0) + value. 1: done; 0: the sum there is of another kind, and nothing
- * was done; -1: an exception. */
+/* How a pair is taken in: 1: it is; 0: it is not plain, and nothing was done; -1: an exception. */
+typedef int (*Take)(PyObject *into, PyObject *also, PyObject *pair);
+
+/* sums[key] = sums.get(key, 0) + value, or ``each`` in place of the value, where it is not NULL. */
 static int
-add_one(PyObject *sums, PyObject *key, PyObject *value)
+take_sum(PyObject *sums, PyObject *each, PyObject *pair)
 {
+    if (!is_plain_pair(pair)) {
+        return 0;
+    }
+    PyObject *key = PyTuple_GET_ITEM(pair, 0);
+    PyObject *value = each == NULL ? PyTuple_GET_ITEM(pair, 1) : each;
+    if (!PyLong_CheckExact(value)) {
+        return 0;
+    }
     PyObject *sum = PyDict_GetItemWithError(sums, key);
     if (sum == NULL) {
         return PyErr_Occurred() || PyDict_SetItem(sums, key, value) < 0 ? -1 : 1;
@@ -195,56 +205,68 @@ add_one(PyObject *sums, PyObject *key, PyObject *value)
     return failed < 0 ? -1 : 1;
 }
 
-/* groups[key].append(value), with a new list where there is none. 1: done; -1: an exception. */
+/* groups[key] = [values...], of which ``count`` are taken over from an array. -1: an exception. */
 static int
-append_one(PyObject *groups, PyObject *key, PyObject *value)
+set_list(PyObject *groups, PyObject *key, PyObject *const *values, Py_ssize_t count)
 {
-    PyObject *values = PyDict_GetItemWithError(groups, key);
-    if (values == NULL) {
-        if (PyErr_Occurred()) {
-            return -1;
-        }
-        values = PyList_New(1);
-        if (values == NULL) {
-            return -1;
-        }
-        Py_INCREF(value);
-        PyList_SET_ITEM(values, 0, value);
-        int failed = PyDict_SetItem(groups, key, values);
-        Py_DECREF(values);
-        return failed < 0 ? -1 : 1;
+    PyObject *list = PyList_New(count);
+    if (list == NULL) {
+        return -1;
     }
-    if (!PyList_CheckExact(values)) {
-        return 0;
+    for (Py_ssize_t at = 0; at < count; at++) {
+        Py_INCREF(values[at]);
+        PyList_SET_ITEM(list, at, values[at]);
     }
-    return PyList_Append(values, value) < 0 ? -1 : 1;
+    int failed = PyDict_SetItem(groups, key, list);
+    Py_DECREF(list);
+    return failed < 0 ? -1 : 0;
 }
 
-/* Take in a pair: 1; 0: it is not plain; -1: an exception. ``each`` stands for the value, where not
- * NULL, and an int is what the value has to be where ``sums`` is true. */
+/* groups[key].append(value), with a new list where there is none. */
 static int
-take_one(PyObject *dict, PyObject *pair, PyObject *each, int sums)
+take_group(PyObject *groups, PyObject *Py_UNUSED(also), PyObject *pair)
 {
     if (!is_plain_pair(pair)) {
         return 0;
     }
     PyObject *key = PyTuple_GET_ITEM(pair, 0);
-    PyObject *value = each == NULL ? PyTuple_GET_ITEM(pair, 1) : each;
-    if (!sums) {
-        return append_one(dict, key, value);
+    PyObject *value = PyTuple_GET_ITEM(pair, 1);
+    PyObject *list = PyDict_GetItemWithError(groups, key);
+    if (list == NULL) {
+        return PyErr_Occurred() || set_list(groups, key, &value, 1) < 0 ? -1 : 1;
     }
-    return PyLong_CheckExact(value) ? add_one(dict, key, value) : 0;
+    if (!PyList_CheckExact(list)) {
+        return 0;
+    }
+    return PyList_Append(list, value) < 0 ? -1 : 1;
 }
 
-/* Take in the pairs of an iterator, up to the first that is not plain, which is given in a tuple, or
- * to its end: their number. */
-static PyObject *
-take_from(PyObject *dict, PyObject *pairs, PyObject *each, int sums)
+/* keys.append(key), values.append(value); of keys any will do. */
+static int
+take_apart(PyObject *keys, PyObject *values, PyObject *pair)
 {
+    if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) {
+        return 0;
+    }
+    if (PyList_Append(keys, PyTuple_GET_ITEM(pair, 0)) < 0) {
+        return -1;
+    }
+    return PyList_Append(values, PyTuple_GET_ITEM(pair, 1)) < 0 ? -1 : 1;
+}
+
+/* The pairs of an iterator, up to the first that is not plain, which is given in a tuple, or to its
+ * end: their number. */
+static PyObject *
+take_from(PyObject *into, PyObject *also, PyObject *pairs, Take take)
+{
+    if (!PyIter_Check(pairs)) {
+        PyErr_SetString(PyExc_TypeError, "pairs are taken from an iterator");
+        return NULL;
+    }
     Py_ssize_t done = 0;
     PyObject *pair;
     while ((pair = PyIter_Next(pairs)) != NULL) {
-        int taken = take_one(dict, pair, each, sums);
+        int taken = take(into, also, pair);
         if (taken == 0) {
             PyObject *odd = PyTuple_Pack(1, pair);
             Py_DECREF(pair);
@@ -261,7 +283,7 @@ take_from(PyObject *dict, PyObject *pairs, PyObject *each, int sums)
 
 /* The same of a list, other than which nothing is looked at: None: all of it, else how many. */
 static PyObject *
-take_in(PyObject *dict, PyObject *pairs, PyObject *each, int sums)
+take_in(PyObject *into, PyObject *also, PyObject *pairs, Take take)
 {
     if (!PyList_CheckExact(pairs)) {
         return PyLong_FromLong(0);
@@ -270,7 +292,7 @@ take_in(PyObject *dict, PyObject *pairs, PyObject *each, int sums)
     for (; done < PyList_GET_SIZE(pairs); done++) {
         PyObject *pair = PyList_GET_ITEM(pairs, done);
         Py_INCREF(pair);
-        int taken = take_one(dict, pair, each, sums);
+        int taken = take(into, also, pair);
         Py_DECREF(pair);
         if (taken < 0) {
             return NULL;
@@ -282,64 +304,215 @@ take_in(PyObject *dict, PyObject *pairs, PyObject *each, int sums)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-taken(PyObject *const *args, Py_ssize_t nargs, int sums,
-      PyObject *(*take)(PyObject *, PyObject *, PyObject *, int))
+typedef PyObject *(*TakeAll)(PyObject *into, PyObject *also, PyObject *pairs, Take take);
+
+static int
+has_arguments(Py_ssize_t nargs, Py_ssize_t least, Py_ssize_t most)
 {
-    if (nargs != 2 && !(sums && nargs == 3)) {
-        PyErr_SetString(PyExc_TypeError, "a dict and pairs are taken, and a number to add for each");
-        return NULL;
+    if (nargs < least || nargs > most) {
+        PyErr_Format(PyExc_TypeError, "%zd to %zd arguments are taken, not %zd", least, most, nargs);
+        return 0;
     }
-    if (!PyDict_Check(args[0])) {
+    return 1;
+}
+
+static int
+is_dict(PyObject *given)
+{
+    if (!PyDict_Check(given)) {
         PyErr_SetString(PyExc_TypeError, "pairs are taken into a dict");
+        return 0;
+    }
+    return 1;
+}
+
+static int
+are_lists(PyObject *const *given, Py_ssize_t count)
+{
+    for (Py_ssize_t at = 0; at < count; at++) {
+        if (!PyList_CheckExact(given[at])) {
+            PyErr_SetString(PyExc_TypeError, "what is taken apart, or put together, are lists");
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *
+add(PyObject *const *args, Py_ssize_t nargs, TakeAll take_all)
+{
+    if (!has_arguments(nargs, 2, 3) || !is_dict(args[0])) {
         return NULL;
     }
-    if (take == take_from && !PyIter_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "pairs are taken from an iterator");
+    PyObject *each = nargs == 3 && args[2] != Py_None ? args[2] : NULL;
+    return take_all(args[0], each, args[1], take_sum);
+}
+
+static PyObject *
+append(PyObject *const *args, Py_ssize_t nargs, TakeAll take_all)
+{
+    if (!has_arguments(nargs, 2, 2) || !is_dict(args[0])) {
         return NULL;
     }
-    return take(args[0], args[1], nargs == 3 && args[2] != Py_None ? args[2] : NULL, sums);
+    return take_all(args[0], NULL, args[1], take_group);
 }
 
-PyDoc_STRVAR(add_pairs_doc,
-"add_pairs(sums, pairs, each=None)\n--\n\nAdd the values of a list of pairs to the sums of their "
-"keys, or each of that number.\n\nNone: all are; else the number of the first that is left to do, "
-"with all that follow.");
-
 static PyObject *
-add_pairs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+part(PyObject *const *args, Py_ssize_t nargs, TakeAll take_all)
 {
-    return taken(args, nargs, 1, take_in);
+    if (!has_arguments(nargs, 3, 3) || !are_lists(args, 2)) {
+        return NULL;
+    }
+    return take_all(args[0], args[1], args[2], take_apart);
 }
 
-PyDoc_STRVAR(append_pairs_doc,
-"append_pairs(groups, pairs)\n--\n\nAppend the values of a list of pairs to the lists of their "
-"keys.\n\nNone: all are; else the number of the first that is left to do, with all that follow.");
+#define OF_A_LIST "\n\nNone: all are; else the number of the first that is left to do, with all " \
+    "that follow."
+#define OF_AN_ITERATOR "\n\nThe number of pairs, or a tuple of the one that is left to do before " \
+    "all that follow."
+
+#define TAKING(name, how, take_all, arguments, text) \
+    PyDoc_STRVAR(name##_doc, #name arguments "\n--\n\n" text); \
+    static PyObject * \
+    name(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) \
+    { \
+        return how(args, nargs, take_all); \
+    }
+
+TAKING(add_pairs, add, take_in, "(sums, pairs, each=None)",
+       "Add the values of a list of pairs to the sums of their keys, or each of that number."
+       OF_A_LIST)
+TAKING(add_from, add, take_from, "(sums, pairs, each=None)",
+       "Add the values of an iterator of pairs to the sums of their keys, or each of that number."
+       OF_AN_ITERATOR)
+TAKING(append_pairs, append, take_in, "(groups, pairs)",
+       "Append the values of a list of pairs to the lists of their keys." OF_A_LIST)
+TAKING(append_from, append, take_from, "(groups, pairs)",
+       "Append the values of an iterator of pairs to the lists of their keys." OF_AN_ITERATOR)
+TAKING(part_pairs, part, take_in, "(keys, values, pairs)",
+       "Append the keys and the values of a list of pairs to a list each." OF_A_LIST)
+TAKING(part_from, part, take_from, "(keys, values, pairs)",
+       "Append the keys and the values of an iterator of pairs to a list each." OF_AN_ITERATOR)
+
+/* ------------------------------------------------------------------ groups */
 
 static PyObject *
-append_pairs(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+do_not_belong_together(void)
 {
-    return taken(args, nargs, 0, take_in);
+    PyErr_SetString(PyExc_ValueError, "lists that belong together are not of equal length");
+    return NULL;
 }
 
-PyDoc_STRVAR(add_from_doc,
-"add_from(sums, pairs, each=None)\n--\n\nThe same as add_pairs with an iterator.\n\n"
-"It gives the number of pairs, or a tuple of the one that is left to do before all that follow.");
+PyDoc_STRVAR(deal_out_doc,
+"deal_out(keys, held, prime, hands_of_keys, hands_of_held)\n--\n\nAppend each key, and what is held "
+"of it, to the lists of its partition, of which there are as many as hands: hash((key,)) % prime % "
+"partitions.\n\nNone: all are; else the number of the first key that is left to do, with all that "
+"follow.");
 
 static PyObject *
-add_from(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+deal_out(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
-    return taken(args, nargs, 1, take_from);
+    if (!has_arguments(nargs, 5, 5) || !are_lists(args, 2) || !are_lists(args + 3, 2)) {
+        return NULL;
+    }
+    PyObject *keys = args[0], *held = args[1], *key_hands = args[3], *held_hands = args[4];
+    Py_ssize_t prime = PyLong_AsSsize_t(args[2]);
+    if (prime == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_ssize_t partitions = PyList_GET_SIZE(key_hands);
+    if (prime < 1 || partitions < 1 || PyList_GET_SIZE(held_hands) != partitions ||
+        PyList_GET_SIZE(keys) != PyList_GET_SIZE(held)) {
+        return do_not_belong_together();
+    }
+    for (Py_ssize_t at = 0; at < partitions; at++) {
+        PyObject *hands[2] = {PyList_GET_ITEM(key_hands, at), PyList_GET_ITEM(held_hands, at)};
+        if (!are_lists(hands, 2)) {
+            return NULL;
+        }
+    }
+    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(keys); at++) {
+        PyObject *key = PyList_GET_ITEM(keys, at);
+        if (!is_plain_key(key)) {
+            return PyLong_FromSsize_t(at);
+        }
+        PyObject *mixed = PyTuple_Pack(1, key);
+        if (mixed == NULL) {
+            return NULL;
+        }
+        Py_hash_t hashed = PyObject_Hash(mixed);
+        Py_DECREF(mixed);
+        if (hashed == -1) {
+            return NULL;
+        }
+        Py_ssize_t home = (Py_ssize_t)(hashed % prime);
+        home = (home < 0 ? home + prime : home) % partitions;
+        if (PyList_Append(PyList_GET_ITEM(key_hands, home), key) < 0 ||
+            PyList_Append(PyList_GET_ITEM(held_hands, home), PyList_GET_ITEM(held, at)) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(append_from_doc,
-"append_from(groups, pairs)\n--\n\nThe same as append_pairs with an iterator.\n\n"
-"It gives the number of pairs, or a tuple of the one that is left to do before all that follow.");
+PyDoc_STRVAR(extend_lists_doc,
+"extend_lists(groups, keys, counts, values)\n--\n\nAppend values to the lists of keys: counts[i] of "
+"them, one after another, to that of keys[i]; one each, where counts is None.\n\n"
+"None: all are; else the number of the first key that is left to do, with all that follow.");
 
 static PyObject *
-append_from(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+extend_lists(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
-    return taken(args, nargs, 0, take_from);
+    if (!has_arguments(nargs, 4, 4) || !is_dict(args[0]) || !are_lists(args + 1, 1) ||
+        !are_lists(args + 3, 1)) {
+        return NULL;
+    }
+    PyObject *groups = args[0], *keys = args[1], *values = args[3];
+    PyObject *counts = args[2] == Py_None ? NULL : args[2];
+    if (counts != NULL && !are_lists(&counts, 1)) {
+        return NULL;
+    }
+    Py_ssize_t first = 0, at = 0;
+    for (; at < PyList_GET_SIZE(keys); at++) {
+        Py_ssize_t count = 1;
+        if (counts != NULL) {
+            count = at < PyList_GET_SIZE(counts)
+                        ? PyLong_AsSsize_t(PyList_GET_ITEM(counts, at)) : -1;
+            if (count == -1 && PyErr_Occurred()) {
+                return NULL;
+            }
+        }
+        PyObject *key = PyList_GET_ITEM(keys, at);
+        if (!is_plain_key(key)) {
+            return PyLong_FromSsize_t(at);
+        }
+        PyObject *list = PyDict_GetItemWithError(groups, key);
+        if (list == NULL && PyErr_Occurred()) {
+            return NULL;
+        }
+        if (list != NULL && !PyList_CheckExact(list)) {
+            return PyLong_FromSsize_t(at);
+        }
+        if (count < 0 || count > PyList_GET_SIZE(values) - first) {
+            return do_not_belong_together();
+        }
+        PyObject **some = ((PyListObject *)values)->ob_item + first;
+        if (list == NULL) {
+            if (set_list(groups, key, some, count) < 0) {
+                return NULL;
+            }
+        }
+        for (Py_ssize_t of = 0; list != NULL && of < count; of++) {
+            if (PyList_Append(list, some[of]) < 0) {
+                return NULL;
+            }
+        }
+        first += count;
+    }
+    if (first != PyList_GET_SIZE(values) || (counts != NULL && PyList_GET_SIZE(counts) != at)) {
+        return do_not_belong_together();
+    }
+    Py_RETURN_NONE;
 }
 
 /* ------------------------------------------------------------------ the module */
@@ -350,9 +523,13 @@ static PyMethodDef functions[] = {
     FAST(count_line_ends),
     {"lines_of", lines_of, METH_O, lines_of_doc},
     FAST(add_pairs),
-    FAST(append_pairs),
     FAST(add_from),
+    FAST(append_pairs),
     FAST(append_from),
+    FAST(part_pairs),
+    FAST(part_from),
+    FAST(deal_out),
+    FAST(extend_lists),
     {NULL, NULL, 0, NULL},
 };
 

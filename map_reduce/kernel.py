@@ -2,38 +2,79 @@
 
 Where there is a C compiler, installing the package makes ``map_reduce._kernel`` of ``_kernel.c``;
 where there is none, or ``MAP_REDUCE_COMPILED`` is 0, everything works alike and takes longer.
-Nothing else in the package may tell whether it is there, apart from this module.
 
-    function             without it
-    ───────────────────  ────────────────────────────────────────────────────────────────────
-    count_line_ends      ``bytes.count``, byte by byte in the versions of CPython so far
-    lines_of             to decode, to look for ``\\r\\n``, to split
-    add_pairs            the loops of ``execution/summing.py`` and ``execution/map_side.py``
-    append_pairs         themselves: a function of Python's would cost more than it saves
-    add_from             the same, where map yields its pairs, or they have to be combined
-    append_from
+Text has functions that are there in any case, :func:`count_line_ends` and :func:`lines_of`. What
+takes in pairs and groups is there only compiled (:class:`Compiled`): in Python, a call would cost
+more than it saves, so those who call it have a loop of their own for that case.
 
-The last four take in pairs, those of a list that map gave for a record or of an iterator, as far
-as they are plain: exact tuples of two, their keys str, bytes, int, or tuples of these, their
-values, where they are added up, ints. What else there may be, they leave to the loops that are
-there without them, from the first such pair on. So there is one place where pairs are judged, and
-errors told.
+That loop is also where what is not plain is done. Plain are keys that are str, bytes, int, or
+tuples of these; pairs that are exact tuples of two, with a plain key; values, where they are added
+up, that are ints. At anything else compiled code stops, and tells how far it came; the loop goes on
+from there. So there is one place where pairs and keys are judged, and errors told.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
-try:
-    if os.environ.get("MAP_REDUCE_COMPILED") == "0":
-        raise ImportError("MAP_REDUCE_COMPILED is 0")
-    from map_reduce import _kernel
-except ImportError:
-    COMPILED = False
-else:
-    COMPILED = True
+
+class Compiled(Protocol):
+    """What ``_kernel.c`` has for pairs and groups.
+
+    The functions for lists give None where all is done; else the number of the first that is left
+    to do, before all that follow. Those for iterators give the number of pairs that were done, at
+    the end; else a tuple of the one that is left to do, before all that follow.
+    """
+
+    def add_pairs(self, sums: dict[Any, Any], pairs: Any, each: int | None, /) -> int | None:
+        """Add values, or ``each`` in place of them, to the sums of their keys."""
+
+    def add_from(
+        self, sums: dict[Any, Any], pairs: Iterator[Any], each: int | None, /
+    ) -> int | tuple[Any]:
+        """The same from an iterator."""
+
+    def append_pairs(self, groups: dict[Any, list[Any]], pairs: Any, /) -> int | None:
+        """Append values to the lists of their keys."""
+
+    def append_from(
+        self, groups: dict[Any, list[Any]], pairs: Iterator[Any], /
+    ) -> int | tuple[Any]:
+        """The same from an iterator."""
+
+    def part_pairs(self, keys: list[Any], values: list[Any], pairs: Any, /) -> int | None:
+        """Append keys, whatever they are, and values to a list each."""
+
+    def part_from(
+        self, keys: list[Any], values: list[Any], pairs: Iterator[Any], /
+    ) -> int | tuple[Any]:
+        """The same from an iterator."""
+
+    def deal_out(
+        self,
+        keys: list[Any],
+        held: list[Any],
+        prime: int,
+        hands_of_keys: list[list[Any]],
+        hands_of_held: list[list[Any]],
+        /,
+    ) -> int | None:
+        """Append keys, and what is held of each, to the hands of their partitions
+        (``execution/keys.py``), of which there are as many as hands."""
+
+    def extend_lists(
+        self,
+        groups: dict[Any, list[Any]],
+        keys: list[Any],
+        counts: list[int] | None,
+        values: list[Any],
+        /,
+    ) -> int | None:
+        """Append ``counts[i]`` of the values, one each where it is None, to the list of
+        ``keys[i]``."""
 
 
 def python_count_line_ends(data: bytes | bytearray, start: int, end: int) -> int:
@@ -60,31 +101,17 @@ def split_lines(text: str) -> list[str]:
     return lines
 
 
+compiled: Compiled | None
 count_line_ends: Callable[[bytes | bytearray, int, int], int]
 lines_of: Callable[[bytes], list[str]]
 
-AddPairs = Callable[[dict[Any, Any], Any, "int | None"], "int | None"]
-"""Adds up ``sums[key] += value`` for the plain pairs that a list begins with, or a number each.
-Gives how many they were; None: all."""
-
-AppendPairs = Callable[[dict[Any, list[Any]], Any], "int | None"]
-"""The same with ``groups[key].append(value)``."""
-
-AddFrom = Callable[[dict[Any, Any], Iterator[Any], "int | None"], "int | tuple[Any]"]
-"""As AddPairs, up to the first pair that is not plain, which it gives in a tuple, or to the end of
-the iterator: then how many there were."""
-
-AppendFrom = Callable[[dict[Any, list[Any]], Iterator[Any]], "int | tuple[Any]"]
-
-add_pairs: AddPairs | None
-append_pairs: AppendPairs | None
-add_from: AddFrom | None
-append_from: AppendFrom | None
-
-if COMPILED:
-    count_line_ends, lines_of = _kernel.count_line_ends, _kernel.lines_of
-    add_pairs, append_pairs = _kernel.add_pairs, _kernel.append_pairs
-    add_from, append_from = _kernel.add_from, _kernel.append_from
-else:
+try:
+    if os.environ.get("MAP_REDUCE_COMPILED") == "0":
+        raise ImportError("MAP_REDUCE_COMPILED is 0")
+    made: Any = importlib.import_module("map_reduce._kernel")
+except ImportError:
+    compiled = None
     count_line_ends, lines_of = python_count_line_ends, python_lines_of
-    add_pairs = append_pairs = add_from = append_from = None
+else:
+    compiled = made
+    count_line_ends, lines_of = made.count_line_ends, made.lines_of

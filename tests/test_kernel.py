@@ -10,15 +10,21 @@ import sys
 import sysconfig
 from collections import defaultdict
 from enum import IntEnum
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from map_reduce import kernel
+from map_reduce.execution.keys import PRIMES
 
-compiled = pytest.mark.skipif(not kernel.COMPILED, reason="installed without the compiled part")
+loops: Any = kernel.compiled
+only_compiled = pytest.mark.skipif(
+    kernel.compiled is None, reason="installed without the compiled part"
+)
 
 
 def test_it_is_compiled_where_there_is_a_compiler():
@@ -26,11 +32,11 @@ def test_it_is_compiled_where_there_is_a_compiler():
     headers = Path(sysconfig.get_paths()["include"], "Python.h")
     if not shutil.which(compiler) or not headers.exists():
         pytest.skip(f"there is no {compiler}, or no {headers}")
-    assert kernel.COMPILED or os.environ.get("MAP_REDUCE_COMPILED") == "0"
+    assert kernel.compiled or os.environ.get("MAP_REDUCE_COMPILED") == "0"
 
 
 def test_it_can_be_done_without():
-    program = "from map_reduce import kernel; print(kernel.COMPILED, kernel.lines_of(b'a\\r\\nb'))"
+    program = "from map_reduce import kernel; print(kernel.compiled, kernel.lines_of(b'a\\r\\nb'))"
     told = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "MAP_REDUCE_COMPILED": "0"},
@@ -39,7 +45,7 @@ def test_it_can_be_done_without():
         check=True,
         timeout=60,
     )
-    assert told.stdout == "False ['a', 'b']\n"
+    assert told.stdout == "None ['a', 'b']\n"
 
 
 # ---------------------------------------------------------------------- text
@@ -63,7 +69,7 @@ text_bytes = st.lists(
 ).map(b"".join)
 
 
-@compiled
+@only_compiled
 @given(text_bytes)
 @example(b"")
 @example(b"\n")
@@ -73,7 +79,7 @@ def test_lines(data):
     assert outcome_of(kernel.lines_of, data) == outcome_of(kernel.python_lines_of, data)
 
 
-@compiled
+@only_compiled
 @given(text_bytes)
 def test_lines_are_texts_like_any_other(data):
     for line in outcome_of(kernel.lines_of, data):
@@ -83,7 +89,7 @@ def test_lines_are_texts_like_any_other(data):
             assert line.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass") == line
 
 
-@compiled
+@only_compiled
 @given(text_bytes, st.integers(0, 40), st.integers(0, 40), st.integers(0, 3))
 def test_line_ends(data, start, length, pad):
     data = b"\n\xff" * (pad * 1000) + data
@@ -94,7 +100,7 @@ def test_line_ends(data, start, length, pad):
         assert found == kernel.python_count_line_ends(given_, start, end)
 
 
-@compiled
+@only_compiled
 @pytest.mark.parametrize("bounds", [(-1, 2), (2, 1), (0, 4), (4, 4)])
 def test_line_ends_are_counted_within_the_data_alone(bounds):
     with pytest.raises(ValueError, match="within the data"):
@@ -149,27 +155,27 @@ def fits_int(key, value) -> bool:
     return fits_any(key, value) and type(value) is int
 
 
-@compiled
+@only_compiled
 @given(lists_of_pairs)
 def test_pairs_are_appended_up_to_the_first_that_is_not_plain(lists):
     got: dict = {}
     expected: defaultdict = defaultdict(list)
     for some in lists:
         stop = leading(some, fits_any)
-        assert kernel.append_pairs(got, some) == stop
+        assert loops.append_pairs(got, some) == stop
         for key, value in some[:stop]:
             expected[key].append(value)
         assert list(map(repr, got.items())) == list(map(repr, expected.items()))
 
 
-@compiled
+@only_compiled
 @given(lists_of_pairs, st.sampled_from([None, 1, 10]))
 def test_pairs_are_added_up_to_the_first_that_is_not_plain(lists, each):
     got: dict = {}
     expected: defaultdict = defaultdict(int)
     for some in lists:
         stop = leading(some, fits_int if each is None else fits_any)
-        assert kernel.add_pairs(got, some, each) == stop
+        assert loops.add_pairs(got, some, each) == stop
         for key, value in some[:stop]:
             expected[key] += value if each is None else each
         assert list(map(repr, got.items())) == list(map(repr, expected.items()))
@@ -185,13 +191,13 @@ def from_all(function, of_dict, given_, *each):
     return odd
 
 
-@compiled
+@only_compiled
 @given(lists_of_pairs, st.sampled_from([None, 1, 10]))
 def test_from_an_iterator_it_is_the_same_up_to_each_pair_that_is_not_plain(lists, each):
     all_pairs = [pair for some in lists for pair in some]
     for fits, function, given_each in (
-        (fits_any, kernel.append_from, ()),
-        (fits_int if each is None else fits_any, kernel.add_from, (each,)),
+        (fits_any, loops.append_from, ()),
+        (fits_int if each is None else fits_any, loops.add_from, (each,)),
     ):
         got: dict = {}
         expected: dict = {}
@@ -205,13 +211,13 @@ def test_from_an_iterator_it_is_the_same_up_to_each_pair_that_is_not_plain(lists
         assert list(map(repr, got.items())) == list(map(repr, expected.items()))
 
 
-@compiled
+@only_compiled
 def test_an_error_of_the_iterator_is_passed_on():
     def failing():
         yield "a", 1
         raise KeyError("here")
 
-    for function in (kernel.append_from, kernel.add_from):
+    for function in (loops.append_from, loops.add_from):
         of_dict: dict = {}
         with pytest.raises(KeyError, match="here"):
             function(of_dict, failing())
@@ -220,29 +226,29 @@ def test_an_error_of_the_iterator_is_passed_on():
             function({}, [("a", 1)])
 
 
-@compiled
+@only_compiled
 @pytest.mark.parametrize("given_", [(("a", 1),), iter([("a", 1)]), None, "ab", {("a", 1): 1}])
 def test_what_is_no_list_is_left_alone(given_):
-    assert kernel.append_pairs({}, given_) == 0
-    assert kernel.add_pairs({}, given_) == 0
+    assert loops.append_pairs({}, given_) == 0
+    assert loops.add_pairs({}, given_) == 0
 
 
-@compiled
+@only_compiled
 def test_a_sum_that_is_no_int_is_left_alone():
     sums = {"a": 1.5, "b": True}
-    assert kernel.add_pairs(sums, [("c", 1), ("a", 1)]) == 1
-    assert kernel.add_pairs(sums, [("b", 1)]) == 0
+    assert loops.add_pairs(sums, [("c", 1), ("a", 1)]) == 1
+    assert loops.add_pairs(sums, [("b", 1)]) == 0
     assert sums == {"a": 1.5, "b": True, "c": 1}
-    assert kernel.append_pairs({"a": ()}, [("a", 1)]) == 0
+    assert loops.append_pairs({"a": ()}, [("a", 1)]) == 0
 
 
-@compiled
-@pytest.mark.parametrize("function", [kernel.append_pairs, kernel.add_pairs])
+@only_compiled
+@pytest.mark.parametrize("function", ["append_pairs", "add_pairs"])
 def test_pairs_are_taken_into_a_dict(function):
     with pytest.raises(TypeError, match="dict"):
-        function([], [])
-    with pytest.raises(TypeError):
-        function({})
+        getattr(loops, function)([], [])
+    with pytest.raises(TypeError, match="arguments"):
+        getattr(loops, function)({})
 
 
 class Meddler:
@@ -260,8 +266,8 @@ class Meddler:
         return False
 
 
-@compiled
-@pytest.mark.parametrize("function", [kernel.append_pairs, kernel.add_pairs])
+@only_compiled
+@pytest.mark.parametrize("function", ["append_pairs", "add_pairs"])
 def test_comparing_keys_may_do_anything(function):
     given_ = [(f"key {number}", 10**6 + number) for number in range(50)]
     of_dict: dict = {}
@@ -272,11 +278,11 @@ def test_comparing_keys_may_do_anything(function):
         gc.collect()
 
     of_dict[Meddler("key 7", act)] = None
-    assert function(of_dict, given_) is None
+    assert getattr(loops, function)(of_dict, given_) is None
     assert of_dict in ({"key 7": 10**6 + 7}, {"key 7": [10**6 + 7]})
 
 
-@compiled
+@only_compiled
 @pytest.mark.parametrize("function", ["append_pairs", "add_pairs", "append_from", "add_from"])
 def test_an_error_in_comparing_keys_is_passed_on(function):
     def act():
@@ -285,10 +291,114 @@ def test_an_error_in_comparing_keys_is_passed_on(function):
     given_ = [("a", 1), ("b", 2)]
     of_dict = {Meddler("b", act): None}
     with pytest.raises(KeyboardInterrupt):
-        getattr(kernel, function)(of_dict, iter(given_) if "from" in function else given_)
+        getattr(loops, function)(of_dict, iter(given_) if "from" in function else given_)
 
 
-@compiled
+# ---------------------------------------------------------------------- lists
+
+
+@only_compiled
+@given(lists_of_pairs)
+def test_pairs_are_taken_apart_whatever_their_keys(lists):
+    keys_in, values_in, keys_from, values_from = [], [], [], []
+    expected = []
+    for some in lists:
+        stop = leading(some, lambda key, value: True)
+        assert loops.part_pairs(keys_in, values_in, some) == stop
+        done = loops.part_from(keys_from, values_from, iter(some))
+        assert done == (len(some) if stop is None else (some[stop],))
+        expected += some[:stop]
+    assert list(map(repr, zip(keys_in, values_in, strict=True))) == list(map(repr, expected))
+    assert list(map(repr, zip(keys_from, values_from, strict=True))) == list(map(repr, expected))
+
+
+@only_compiled
+@given(
+    st.lists(st.one_of(plain_keys, keys), max_size=8),
+    st.integers(1, 5),
+    st.sampled_from([2, 3, 7, PRIMES[0], PRIMES[-1]]),
+)
+def test_keys_are_dealt_out_to_their_partitions(some, partitions, prime):
+    hands = [[] for _ in range(partitions)], [[] for _ in range(partitions)]
+    held = list(map(object.__repr__, some))
+    done = loops.deal_out(some, held, prime, *hands)
+    assert done == next((at for at, key in enumerate(some) if not fits_any(key, 0)), None)
+    expected = [[] for _ in range(partitions)], [[] for _ in range(partitions)]
+    for key, things in zip(some[:done], held, strict=False):
+        home = hash((key,)) % prime % partitions
+        expected[0][home].append(key)
+        expected[1][home].append(things)
+    assert repr(hands) == repr(expected)
+
+
+@only_compiled
+@given(
+    st.lists(st.tuples(st.one_of(plain_keys, keys), st.lists(st.integers(), max_size=3))),
+    st.booleans(),
+)
+def test_lists_are_extended(some, counted):
+    some = [(key, values if counted else [1]) for key, values in some]
+    keys_given, lists = [key for key, _ in some], [values for _, values in some]
+    stop = next((at for at, key in enumerate(keys_given) if not fits_any(key, 0)), None)
+    groups = {"a": [7], 1: [8]}
+    expected = {"a": [7], 1: [8]}
+    counts = list(map(len, lists)) if counted else None
+    assert loops.extend_lists(groups, keys_given, counts, list(chain(*lists))) == stop
+    for key, values in some[:stop]:
+        expected.setdefault(key, []).extend(values)
+    assert list(map(repr, groups.items())) == list(map(repr, expected.items()))
+
+
+@only_compiled
+@pytest.mark.parametrize(
+    ("some", "counts", "values"),
+    [
+        (["a"], None, []),
+        (["a"], None, [1, 2]),
+        (["a"], [2], [1]),
+        (["a"], [-1], [1]),
+        (["a"], [], [1]),
+        (["a"], [1, 1], [1]),
+        (["a", "b"], [1, 1], [1, 2, 3]),
+    ],
+)
+def test_lists_that_do_not_belong_together_are_refused(some, counts, values):
+    with pytest.raises(ValueError, match="belong together"):
+        loops.extend_lists({}, some, counts, values)
+
+
+@only_compiled
+@pytest.mark.parametrize(
+    ("some", "held", "prime", "hands"),
+    [
+        (["a"], [], 7, [[]]),
+        (["a"], [1], 7, []),
+        (["a"], [1], 0, [[]]),
+        (["a"], [1], -7, [[]]),
+    ],
+)
+def test_hands_that_do_not_belong_together_are_refused(some, held, prime, hands):
+    with pytest.raises(ValueError, match="belong together"):
+        loops.deal_out(some, held, prime, hands, [[] for _ in hands])
+    with pytest.raises(ValueError, match="belong together"):
+        loops.deal_out(["a"], [1], 7, [[]], [[], []])
+
+
+@only_compiled
+def test_what_is_no_list_is_refused():
+    for call in (
+        lambda: loops.deal_out(("a",), [1], 7, [[]], [[]]),
+        lambda: loops.deal_out(["a"], [1], 7, [()], [()]),
+        lambda: loops.extend_lists({}, ("a",), None, [1]),
+        lambda: loops.extend_lists({}, ["a"], (1,), [1]),
+        lambda: loops.extend_lists([], ["a"], None, [1]),
+        lambda: loops.part_pairs((), [], []),
+    ):
+        with pytest.raises(TypeError):
+            call()
+
+
+@only_compiled
 def test_no_reference_is_lost_or_kept():
     key, value, big = "a key of its own", object(), 1 << 70
     lists = [[(key, value)], [(key, big), (key, big)], [("other", big), None, (key, big)]]
@@ -297,11 +407,17 @@ def test_no_reference_is_lost_or_kept():
         groups: dict = {}
         sums: dict = {}
         for some in lists:
-            kernel.append_pairs(groups, some)
-            kernel.add_pairs(sums, some)
-            kernel.add_pairs(sums, some, big)
-            from_all(kernel.append_from, groups, some)
-            from_all(kernel.add_from, sums, some)
+            loops.append_pairs(groups, some)
+            loops.add_pairs(sums, some)
+            loops.add_pairs(sums, some, big)
+            from_all(loops.append_from, groups, some)
+            from_all(loops.add_from, sums, some)
+            loops.part_pairs([], [], some)
+            from_all(lambda *given_: loops.part_from([], [], given_[1]), {}, some)
+        loops.deal_out([key, 1.5], [value, big], 7, [[], []], [[], []])
+        loops.extend_lists({"a": []}, ["a", key, 1.5], [1, 2, 1], [value, big, value, big])
+        loops.extend_lists({}, [key, "b"], None, [value, big])
+        outcome_of(loops.extend_lists, {}, [key, "b"], [1, 5], [value, big])
         kernel.lines_of(b"a\n\xc3\xa4\nb")
         outcome_of(kernel.lines_of, b"a\n\xff\n")
         outcome_of(kernel.count_line_ends, b"a", 0, 2)
@@ -309,7 +425,7 @@ def test_no_reference_is_lost_or_kept():
     assert [sys.getrefcount(thing) for thing in (key, value, big)] == held
 
 
-@compiled
+@only_compiled
 def test_no_memory_is_kept():
     import tracemalloc
 
@@ -317,8 +433,8 @@ def test_no_memory_is_kept():
         for _ in range(200):
             kernel.lines_of(b"line of text\r\n\xc3\xa4\n" * 10)
             outcome_of(kernel.lines_of, b"line of text\n\xff" * 10)
-            kernel.append_pairs({}, [(str(n), n) for n in range(100)])
-            kernel.add_pairs({}, [(str(n), 1 << 80) for n in range(100)] * 2)
+            loops.append_pairs({}, [(str(n), n) for n in range(100)])
+            loops.add_pairs({}, [(str(n), 1 << 80) for n in range(100)] * 2)
 
     work()
     tracemalloc.start()

@@ -7,6 +7,7 @@ from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from map_reduce.execution.keys import PLAIN, are_plain, form_of
+from map_reduce.kernel import compiled
 
 
 class Groups(dict[Any, list[Any]]):
@@ -43,6 +44,12 @@ class Groups(dict[Any, list[Any]]):
     def take(self, keys: list[Any], counts: list[int] | None, values: list[Any]) -> None:
         """Add what another group by the same keys holds: ``counts`` values for each key, one
         where that is None, standing one after another in ``values``."""
+        if compiled is not None:
+            done = compiled.extend_lists(self, keys, counts, values)
+            if done is None:
+                return
+            values = values[done if counts is None else sum(counts[:done]) :]
+            keys, counts = keys[done:], counts and counts[done:]
         if are_plain(keys) and self.keys().isdisjoint(keys):  # so nothing is to be looked up
             self.update(zip(keys, _each(counts, values), strict=True))
             return

@@ -42,7 +42,7 @@ from map_reduce.execution.groups import Groups
 from map_reduce.execution.read import Batch, name_of
 from map_reduce.execution.spill import Held, Spiller, never
 from map_reduce.execution.tracker import Note, Stretch, Tracker
-from map_reduce.kernel import append_from, append_pairs
+from map_reduce.kernel import compiled
 
 PAIRS_PER_SWEEP = 1 << 18
 """Pairs between two looks at which lists have grown long; more where there are many keys."""
@@ -165,12 +165,13 @@ class MapSide:
         records = zip(batch.keys, self._rest, strict=True)
         pair = NO_PAIR
         try:
-            if append_pairs is None:
+            if compiled is None:
                 for number, record in records:
                     for pair in map_(number, record):
                         key, value = pair + ()  # noqa: RUF005  see above
                         groups[key].append(value)
             else:
+                append_pairs = compiled.append_pairs
                 for number, record in records:
                     pairs = map_(number, record)
                     if (done := append_pairs(groups, pairs)) is not None:
@@ -187,8 +188,8 @@ class MapSide:
         groups = self.groups
         pair = NO_PAIR
         try:
-            if append_from is not None:
-                done = append_from(groups, pairs)
+            if compiled is not None:
+                done = compiled.append_from(groups, pairs)
                 if isinstance(done, int):
                     return done > 0
                 pairs = chain(done, pairs)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from typing import Any
 
 from map_reduce.execution.failures import Stopped
@@ -39,6 +39,7 @@ from map_reduce.execution.read import Batch
 from map_reduce.execution.reduce_side import NOTHING, ReduceSide
 from map_reduce.execution.segments import Segment
 from map_reduce.execution.spill import Held
+from map_reduce.kernel import compiled
 
 LOOK_LATER = 4
 """How many times as many pairs there are by the next look at how many keys are different."""
@@ -100,12 +101,23 @@ class PairSide(MapSide):
         values: list[Any] = []
         add_key, add_value = keys.append, values.append
         pair = NO_PAIR
+        records = zip(batch.keys, self._rest, strict=True)
         try:
-            for number, record in zip(batch.keys, self._rest, strict=True):
-                for pair in map_(number, record):
-                    key, value = pair + ()  # noqa: RUF005  see map_side.py
-                    add_key(key)
-                    add_value(value)
+            if compiled is None:
+                for number, record in records:
+                    for pair in map_(number, record):
+                        key, value = pair + ()  # noqa: RUF005  see map_side.py
+                        add_key(key)
+                        add_value(value)
+            else:
+                part_pairs = compiled.part_pairs
+                for number, record in records:
+                    pairs = map_(number, record)
+                    if (done := part_pairs(keys, values, pairs)) is not None:
+                        for pair in islice(pairs, done, None):
+                            key, value = pair + ()  # noqa: RUF005
+                            add_key(key)
+                            add_value(value)
         except BaseException as error:
             if is_other_pair(pair):
                 raise NotPlain from error
@@ -122,6 +134,9 @@ class PairSide(MapSide):
         add_key, add_value = keys.append, values.append
         pair = NO_PAIR
         try:
+            if compiled is not None:
+                done = compiled.part_from(keys, values, pairs)
+                pairs = chain(() if isinstance(done, int) else done, pairs)
             for pair in pairs:
                 key, value = pair + ()  # noqa: RUF005
                 add_key(key)
@@ -136,7 +151,7 @@ class PairSide(MapSide):
                 return self._group_slowly(chain((pair,), pairs))
             raise self._stopped(error, pair) from error
         self._keep(keys, values)
-        return pair is not NO_PAIR
+        return bool(keys)
 
     def _keep(self, keys: list[Any], values: list[Any]) -> None:
         """Add these pairs. Raises NotPlain."""

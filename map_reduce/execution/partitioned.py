@@ -14,11 +14,12 @@ from typing import Any
 
 from map_reduce.errors import BadKeyError, BadPairError
 from map_reduce.execution.failures import Stopped, shown
-from map_reduce.execution.keys import hashes_of, partitions_of
+from map_reduce.execution.keys import PRIMES, hashes_of, partitions_of
 from map_reduce.execution.pairs import Pairs, grouped
 from map_reduce.execution.pickles import at_a_time, pickles
 from map_reduce.execution.segments import encoded
 from map_reduce.execution.sorting import Ranges
+from map_reduce.kernel import compiled
 
 VALUES_MAX = 1 << 16
 """Values in a segment: small ones take up a hundred times as much in memory as in the file."""
@@ -60,12 +61,7 @@ def written(
     else:
         keys = [[] for _ in range(partitions)]
         held = [[] for _ in range(partitions)]
-        homes = partitions_of(hashes_of(groups, plain), partitions, level)
-        add_key, add_held = [some.append for some in keys], [some.append for some in held]
-        for home, key, values in zip(homes, groups, held_of_all, strict=True):
-            add_key[home](key)
-            add_held[home](values)
-        del homes, add_key, add_held
+        _deal_out(list(groups), list(held_of_all), plain, level, keys, held)
     for partition in range(len(keys)):
         if not keys[partition]:
             continue
@@ -76,6 +72,27 @@ def written(
         keys[partition] = []
         if held:
             held[partition] = []
+
+
+def _deal_out(
+    keys: list[Any],
+    held: list[Any],
+    plain: bool,
+    level: int,
+    hands_of_keys: list[list[Any]],
+    hands_of_held: list[list[Any]],
+) -> None:
+    """To the hands of their partitions. Arguments as of :func:`written`."""
+    if compiled is not None and plain:
+        done = compiled.deal_out(keys, held, PRIMES[level], hands_of_keys, hands_of_held)
+        if done is None:
+            return
+        keys, held = keys[done:], held[done:]
+    homes = partitions_of(hashes_of(keys, plain), len(hands_of_keys), level)
+    add_key, add_held = [[hand.append for hand in some] for some in (hands_of_keys, hands_of_held)]
+    for home, key, values in zip(homes, keys, held, strict=True):
+        add_key[home](key)
+        add_held[home](values)
 
 
 def written_in_order(pairs: Pairs, ranges: Ranges) -> Iterator[tuple[int, bytes, int]]:

@@ -37,7 +37,7 @@ from map_reduce.execution.read import Batch
 from map_reduce.execution.reduce_side import NOTHING
 from map_reduce.execution.segments import Segment
 from map_reduce.execution.sorting import sorted_keys
-from map_reduce.kernel import add_from, add_pairs
+from map_reduce.kernel import compiled
 
 LOOK_LATER = 2
 """How many times as much is mapped by the next look at all sums as by this one: so what they take
@@ -161,7 +161,8 @@ class SumSide(MapSide):
         records = zip(batch.keys, self._rest, strict=True)
         each = 1 if self._counts else None
         try:
-            if add_pairs is not None:
+            if compiled is not None:
+                add_pairs = compiled.add_pairs
                 for number, record in records:
                     pairs = map_(number, record)
                     if (done := add_pairs(sums, pairs, each)) is not None:
@@ -187,8 +188,8 @@ class SumSide(MapSide):
         sums = self.sums
         pair = NO_PAIR
         try:
-            if add_from is not None:
-                done = add_from(sums, pairs, 1 if self._counts else None)
+            if compiled is not None:
+                done = compiled.add_from(sums, pairs, 1 if self._counts else None)
                 if isinstance(done, int):
                     self._glance()
                     return done > 0

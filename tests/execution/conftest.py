@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from map_reduce import kernel
-from map_reduce.execution import map_side, read, summing
+from map_reduce.execution import groups, map_side, pair_sides, partitioned, read, summing
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -20,14 +20,13 @@ def two_records_at_first():
 
 
 @pytest.fixture(
-    autouse=True, scope="module", params=["compiled", "python"] if kernel.COMPILED else ["python"]
+    autouse=True, scope="module", params=["compiled", "python"] if kernel.compiled else ["python"]
 )
 def loops(request: pytest.FixtureRequest) -> Iterator[None]:
     """With the compiled loops, where there are any, and without."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "python":
-            for module, name in ((map_side, "append"), (summing, "add")):
-                patch.setattr(module, f"{name}_pairs", None)
-                patch.setattr(module, f"{name}_from", None)
+            for module in (groups, map_side, pair_sides, partitioned, summing):
+                patch.setattr(module, "compiled", None)
             patch.setattr(read, "lines_of", kernel.python_lines_of)
         yield
