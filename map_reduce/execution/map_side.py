@@ -187,12 +187,11 @@ class MapSide:
         """Whether there was any pair."""
         groups = self.groups
         pair = NO_PAIR
+        done: int | tuple[Any, ...] = ()
         try:
             if compiled is not None:
                 done = compiled.append_from(groups, pairs)
-                if isinstance(done, int):
-                    return done > 0
-                pairs = chain(done, pairs)
+            pairs = chain(() if isinstance(done, int) else done, pairs)
             for pair in pairs:
                 key, value = pair + ()  # noqa: RUF005  see above
                 groups[key].append(value)
@@ -202,7 +201,7 @@ class MapSide:
             if is_other_pair(pair):  # it is what the loop ended at
                 return self._group_slowly(chain((pair,), pairs))
             raise self._stopped(error, pair) from error
-        return pair is not NO_PAIR
+        return pair is not NO_PAIR or (isinstance(done, int) and done > 0)
 
     def _group_slowly(self, pairs: Iterable[Any]) -> bool:
         """The same for pairs that are lists, or tuples of an unusual class."""

@@ -187,13 +187,11 @@ class SumSide(MapSide):
         """Whether there was any pair."""
         sums = self.sums
         pair = NO_PAIR
+        done: int | tuple[Any, ...] = ()
         try:
             if compiled is not None:
                 done = compiled.add_from(sums, pairs, 1 if self._counts else None)
-                if isinstance(done, int):
-                    self._glance()
-                    return done > 0
-                pairs = chain(done, pairs)
+            pairs = chain(() if isinstance(done, int) else done, pairs)
             if self._counts:
                 for pair in pairs:
                     key, _ = pair + ()  # noqa: RUF005
@@ -207,7 +205,7 @@ class SumSide(MapSide):
                 raise
             raise self._reason(error, pair) from error
         self._glance()
-        return pair is not NO_PAIR
+        return pair is not NO_PAIR or (isinstance(done, int) and done > 0)
 
     def _reason(self, error: BaseException, pair: Any) -> BaseException:
         """Why a loop ended with ``error``, ``pair`` being the last one it had."""

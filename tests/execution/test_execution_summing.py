@@ -140,11 +140,16 @@ class Plain:
     """Hashes by identity, so it cannot be a key."""
 
 
-def test_a_late_key_that_needs_care_is_noticed(monkeypatch):
+def yielded(number, pairs):
+    yield from pairs
+
+
+@pytest.mark.parametrize("mapping", [identity, yielded])
+def test_a_late_key_that_needs_care_is_noticed(monkeypatch, mapping):
     monkeypatch.setattr(summing, "LOOK_LATER", 1)
     pairs = [("a", 1)] * 9 + [(float("nan"), 1), (float("nan"), 2), ((1, None), 3), ((1, None), 4)]
     records = [[pair] for pair in pairs]
-    got = run_job([records, records], identity, total, None, 2)
+    got = run_job([records, records], mapping, total, None, 2)
     assert sorted(map(repr, got.items())) == ["('a', 18)", "((1, None), 14)", "(nan, 6)"]
 
 
