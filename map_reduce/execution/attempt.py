@@ -62,9 +62,17 @@ from map_reduce.execution.read import batches_of
 from map_reduce.execution.reduce_side import ReduceSide
 from map_reduce.execution.results import INLINE_BYTES_MAX, ResultWriter
 from map_reduce.execution.sorting import Ranges, Unsortable, sample_bounds
-from map_reduce.execution.sources import DamagedSource, Sources
+from map_reduce.execution.sources import Sources, UselessSource
 from map_reduce.execution.spill import Runs, Spiller, decoded_whole
-from map_reduce.execution.summing import NotSums, SumReduceSide, SumSide, adds_up, reduces_by_adding
+from map_reduce.execution.summing import (
+    NotSums,
+    SumReduceSide,
+    SumSide,
+    adds_unasked,
+    adds_up,
+    reduces_by_adding,
+    unmixed,
+)
 from map_reduce.execution.tracker import Tracker
 from map_reduce.ports import LocalInput
 
@@ -113,10 +121,11 @@ def run_attempt(
     except Stopped as stopped:
         tight = isinstance(stopped.original, MemoryError)
         failed = stopped.failed(attempt, node, advice if tight else "")
-    except DamagedSource as damaged:
+    except UselessSource as useless:
         assert isinstance(order.work, ReduceWork)
-        source = order.work.sources[damaged.number]
-        failed = Failed(failure_of(damaged.error, attempt, node), retry=True, lost_source=source)
+        source = order.work.sources[useless.number]
+        failure = failure_of(useless.error, attempt, node)
+        failed = Failed(failure, retry=True, lost_source=source, lost_sums=useless.sums)
     except MapReduceError as error:
         failed = Failed(failure_of(error, attempt, node), retry=_is_of_the_node(error))
     except MemoryError as error:
@@ -166,6 +175,7 @@ class _Attempt:
         self._gauge = gauge
         self._skipping = order.skipping
         self._careful = order.careful
+        self._first = order.attempt.number == 0
         self._guard: Guard | None = None
         self._work = order.work
         self._local = local
@@ -254,8 +264,10 @@ class _Attempt:
             guarded = GuardedMapSide(*given, spiller, self._guard)
             groups = guarded.run()
             return guarded, spiller.segments(groups, plain=not groups.irregular)
-        if adds_up(self._functions):
+        unasked = adds_unasked(self._functions)
+        if adds_up(self._functions) and (self._first or not unasked):
             summing = self._side(SumSide, work, spiller)
+            spiller.added = unasked
             try:
                 sums = summing.run_sums()
                 return summing, spiller.segments(sums, plain=True, listed=False)
@@ -280,10 +292,13 @@ class _Attempt:
 
     def _reduce(self, work: ReduceWork) -> tuple[ReduceOutput, Path | None]:
         partitions = range(work.first_partition, work.last_partition)
-        sources = Sources(self._local.sources, source_names(work), partitions)
+        names = source_names(work)
+        sources = Sources(self._local.sources, names, partitions)
+        unasked = adds_unasked(self._functions)
         with self._reduce_side() as side:
             for partition in partitions:
-                side.add(sources.segments(partition))
+                segments = sources.segments(partition)
+                side.add(unmixed(segments, names) if unasked else segments)
             return self._finished(side, side.values_in, side.bytes_in, 0)
 
     def _whole(self, work: WholeWork) -> tuple[ReduceOutput, Path | None]:

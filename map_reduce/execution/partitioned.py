@@ -33,6 +33,7 @@ def written(
     listed: bool = True,
     level: int = 0,
     ranges: Ranges | None = None,
+    added: bool = False,
 ) -> Iterator[tuple[int, bytes, int]]:
     """For partitions 0 … ``partitions`` - 1 in turn, for each segment: the partition, the segment,
     and its number of values.
@@ -42,6 +43,7 @@ def written(
         plain: each key is known to be its own form.
         level: how often the keys have been told apart by their hashes before.
         ranges: what decides the partition of a key; None: its hash.
+        added: the values are ints that were added up, which the segments tell.
 
     Raises:
         Stopped: a key or a value does not pickle, or two keys have no order.
@@ -68,7 +70,7 @@ def written(
         pieces = _pieces if listed else _single
         of_keys = held[partition] if held else list(map(groups.__getitem__, keys[partition]))
         for piece in pieces(keys[partition], of_keys):
-            yield partition, _encoded(partition, *piece), len(piece[2])
+            yield partition, _encoded(partition, *piece, added=added), len(piece[2])
         keys[partition] = []
         if held:
             held[partition] = []
@@ -159,9 +161,11 @@ def _cut(keys: list[Any], counts: list[int], values: list[Any], most: int) -> It
         start = end
 
 
-def _encoded(partition: int, keys: list[Any], counts: list[int], values: list[Any]) -> bytes:
+def _encoded(
+    partition: int, keys: list[Any], counts: list[int], values: list[Any], *, added: bool = False
+) -> bytes:
     try:
-        return encoded(partition, keys, counts, values)
+        return encoded(partition, keys, counts, values, added=added)
     except MemoryError:
         raise
     except Exception as error:  # a user's __reduce__ may raise anything

@@ -26,7 +26,9 @@ from map_reduce.errors import BlockCorruptError
 from map_reduce.execution.keys import fingerprint_of
 from map_reduce.execution.pickles import dump_lists, load
 
-MAGIC = b"MRs1"
+MAGIC, ADDED = b"MRs1", b"MRs+"
+"""What a segment begins with; ADDED: ints were added up, by nobody's order (``summing.py``)."""
+
 HEADER = struct.Struct("<4sIQQQQI")
 _COVERED = struct.Struct("<4sIQQQQ")  # what the checksum covers, besides the body
 HASHES = 1 << 64
@@ -39,6 +41,7 @@ class Header(NamedTuple):
     hashes: int
     body_bytes: int
     crc: int
+    added: bool = False
 
 
 class Segment(NamedTuple):
@@ -49,7 +52,9 @@ class Segment(NamedTuple):
     values: list[Any]
 
 
-def encoded(partition: int, keys: list[Any], counts: list[int], values: list[Any]) -> bytes:
+def encoded(
+    partition: int, keys: list[Any], counts: list[int], values: list[Any], *, added: bool = False
+) -> bytes:
     """Header and body of a partition with these keys, of which ``counts`` tells how many of the
     ``values`` belong to each; it may be empty where each has one. No key is there twice.
 
@@ -60,7 +65,8 @@ def encoded(partition: int, keys: list[Any], counts: list[int], values: list[Any
         counts = []
     body = dump_lists(keys, counts, values, apart=1)
     fields = (partition, len(keys), len(values), fingerprint_of(keys) % HASHES, len(body))
-    return HEADER.pack(MAGIC, *fields, _checksum(fields, body)) + body
+    magic = ADDED if added else MAGIC
+    return HEADER.pack(magic, *fields, _checksum(magic, fields, body)) + body
 
 
 def header_of(data: bytes, source: str) -> Header:
@@ -72,9 +78,9 @@ def header_of(data: bytes, source: str) -> Header:
     if len(data) < HEADER.size:
         raise BlockCorruptError(f"{source} ends within the header of a segment")
     magic, *fields = HEADER.unpack_from(data)
-    if magic != MAGIC:
+    if magic not in (MAGIC, ADDED):
         raise BlockCorruptError(f"{source} has no segment where one should begin")
-    return Header(*fields)
+    return Header._make((*fields, magic == ADDED))
 
 
 def decoded(header: Header, body: bytes | memoryview, source: str) -> Segment:
@@ -84,7 +90,8 @@ def decoded(header: Header, body: bytes | memoryview, source: str) -> Segment:
         BlockCorruptError: header and body do not match their checksum.
         FunctionError: a key or a value does not unpickle in this process.
     """
-    if _checksum(header[:-1], body) != header.crc:
+    magic, fields = ADDED if header.added else MAGIC, header[:5]
+    if _checksum(magic, fields, body) != header.crc:
         raise BlockCorruptError(
             f"partition {header.partition} of {source} does not match its checksum"
         )
@@ -92,5 +99,5 @@ def decoded(header: Header, body: bytes | memoryview, source: str) -> Segment:
     return Segment(keys, counts or None, values)
 
 
-def _checksum(fields: tuple[int, ...], body: bytes | memoryview) -> int:
-    return zlib.crc32(body, zlib.crc32(_COVERED.pack(MAGIC, *fields)))
+def _checksum(magic: bytes, fields: tuple[int, ...], body: bytes | memoryview) -> int:
+    return zlib.crc32(body, zlib.crc32(_COVERED.pack(magic, *fields)))

@@ -10,15 +10,18 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from map_reduce.errors import BlockCorruptError
+from map_reduce.errors import BlockCorruptError, MapReduceError
 from map_reduce.execution.segments import HEADER, Header, Segment, decoded, header_of
 from map_reduce.ports import LocalSource
 
 
-class DamagedSource(Exception):
-    """Which source, by its number, is damaged, and how."""
+class UselessSource(Exception):
+    """Which source, by its number, is of no use, and why: it is damaged, or its sums are."""
 
-    def __init__(self, number: int, error: BlockCorruptError) -> None:
+    sums = False
+    """It holds ints that were added up, and should not have been (``summing.py``)."""
+
+    def __init__(self, number: int, error: MapReduceError) -> None:
         super().__init__(number, error)
         self.number = number
         self.error = error
@@ -37,7 +40,7 @@ class Sources:
         names: of the files, for messages.
 
     Raises:
-        DamagedSource: a file does not consist of segments of ``partitions``, in order.
+        UselessSource: a file does not consist of segments of ``partitions``, in order.
         OSError: a file cannot be read.
     """
 
@@ -51,7 +54,7 @@ class Sources:
             try:
                 self._scan(number, file)
             except BlockCorruptError as error:
-                raise DamagedSource(number, error) from error
+                raise UselessSource(number, error) from error
 
     def _scan(self, number: int, source: LocalSource) -> None:
         if not source.length_bytes:
@@ -78,7 +81,7 @@ class Sources:
         """The segments of one partition in the order of splits, with the name of each source.
 
         Raises:
-            DamagedSource: one does not match its checksum.
+            UselessSource: one does not match its checksum.
             FunctionError: a key or value does not unpickle.
             OSError: a file cannot be read.
         """
@@ -89,5 +92,5 @@ class Sources:
             try:
                 segment = decoded(header, data, name)
             except BlockCorruptError as error:
-                raise DamagedSource(number, error) from error
+                raise UselessSource(number, error) from error
             yield header, segment, name

@@ -98,6 +98,7 @@ class Spiller:
         self.gauge = gauge
         self.runs = runs
         self.values = 0  # in all segments made so far
+        self.added = False  # whether segments are to tell that their values are sums
 
     def pace(self, first: int, most: int) -> Pace:
         return Pace(self.gauge, first, most)
@@ -117,6 +118,7 @@ class Spiller:
         """Whatever was put on disk: the map begins again."""
         self.runs.close()
         self.values = 0
+        self.added = False
 
     def segments(
         self, groups: Held, *, plain: bool = True, listed: bool = True
@@ -140,7 +142,8 @@ class Spiller:
             made = written_in_order(groups, ranges)
         else:
             partitions = self.runs.partitions
-            made = written(groups, partitions, plain=plain, listed=listed, ranges=ranges)
+            kind = {"plain": plain, "listed": listed, "added": self.added}
+            made = written(groups, partitions, ranges=ranges, **kind)
         for partition, data, values in made:
             self.values += values
             yield partition, data

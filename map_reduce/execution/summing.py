@@ -9,6 +9,12 @@ int, looking at the totals now and then shows whether all values were. Where the
 a key or a pair needs care, the split is mapped again in the ordinary way (``map_side.py``), which
 is the twin that this is tested against. ``reducers.count`` adds 1 for each pair, come what may.
 
+Without a combiner, a job is to give what ``sum`` gives for all values in their order. Ints that are
+added up are as good as the ints, unless other numbers come before them: 1e16 + 1 + 1 is another
+float than 1e16 + 2. What comes before is known to the reduce task alone. So a segment tells that
+its ints were added up, and where that turns out to be wrong (:func:`unmixed`), the map tasks run
+once more; only the first attempt at a map task adds.
+
 Where the reducer adds up, the sums of the map tasks are added up as well, without a list and a call
 for each key. Ints that were added up so far, or what else is a key's first sum, may stand for the
 values that they are the sum of: so when a segment comes that holds anything else, or memory runs
@@ -20,13 +26,13 @@ from __future__ import annotations
 
 import builtins
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from types import CodeType, FunctionType
 from typing import Any
 
 from map_reduce import reducers
-from map_reduce.errors import BadKeyError
+from map_reduce.errors import BadKeyError, ClusterError
 from map_reduce.execution.failures import Stopped
 from map_reduce.execution.formatted import format_of, unformatted
 from map_reduce.execution.functions import LoadedFunctions, Ones
@@ -35,8 +41,9 @@ from map_reduce.execution.map_side import NO_PAIR, MapSide, is_other_pair
 from map_reduce.execution.pair_sides import PairReduceSide
 from map_reduce.execution.read import Batch
 from map_reduce.execution.reduce_side import NOTHING
-from map_reduce.execution.segments import Segment
+from map_reduce.execution.segments import Header, Segment
 from map_reduce.execution.sorting import sorted_keys
+from map_reduce.execution.sources import UselessSource
 from map_reduce.kernel import compiled
 
 LOOK_LATER = 2
@@ -45,6 +52,12 @@ is in proportion to all, and what is of another kind is mostly noticed at once."
 
 _INT = frozenset((int,))
 _INTS = frozenset((int, bool))
+
+
+class UselessSums(UselessSource):
+    """Ints that were added up, and come after other numbers."""
+
+    sums = True
 
 
 class NotSums(Exception):
@@ -56,6 +69,37 @@ def adds_up(functions: LoadedFunctions) -> bool:
     reduce = unformatted(functions.reduce)
     function = reduce if functions.combine is None else functions.combine
     return function == reducers.sum.combine or reduces_by_adding(function)
+
+
+def adds_unasked(functions: LoadedFunctions) -> bool:
+    """Whether that is so by the reducer alone, which is to have all values in their order."""
+    return functions.combine is None and adds_up(functions)
+
+
+def unmixed(
+    segments: Iterable[tuple[Header, Segment, str]], names: Sequence[str]
+) -> Iterator[tuple[Header, Segment, str]]:
+    """The same segments of a partition, in the order of splits.
+
+    Args:
+        names: of the sources, by their numbers.
+
+    Raises:
+        UselessSums: ints that were added up come after other numbers.
+    """
+    before = ""
+    for header, segment, name in segments:
+        if header.added:
+            if before:
+                why = (
+                    f"the ints in {name} were added up, which may give other digits than to add "
+                    f"them one by one to what comes before them in {before}: the map tasks are run "
+                    "once more, without it"
+                )
+                raise UselessSums(names.index(name), ClusterError(why))
+        elif not before and not _INTS.issuperset(map(type, segment.values)):
+            before = name
+        yield header, segment, name
 
 
 def reduces_by_adding(function: Any) -> bool:

@@ -42,9 +42,13 @@ PHASES = {MapWork: "map", ReduceWork: "reduce", WholeWork: "whole"}
 
 
 def order_for(
-    work: Work, careful: bool = False, task: int = 3, skipping: Skipping | None = None
+    work: Work,
+    careful: bool = False,
+    task: int = 3,
+    skipping: Skipping | None = None,
+    number: int = 0,
 ) -> StartAttempt:
-    attempt = AttemptId("job", PHASES.get(type(work), "check"), task, 0)
+    attempt = AttemptId("job", PHASES.get(type(work), "check"), task, number)
     functions = Functions(b"", None, b"")
     return StartAttempt(attempt, 1, NODE, functions, work, 60.0, careful, skipping)
 
@@ -62,9 +66,10 @@ def attempt(
     careful: bool = False,
     skipping: Skipping | None = None,
     gauge: Gauge | None = None,
+    number: int = 0,
 ) -> tuple[Outcome, Path | None]:
     return run_attempt(
-        order_for(work, careful, skipping=skipping),
+        order_for(work, careful, skipping=skipping, number=number),
         local or LocalInput(),
         output,
         tracker or Tracker(),
@@ -99,14 +104,17 @@ def run_job(
     partitions: int,
     per_task: int = 1,
     bounds: bytes = b"",
+    round_: int = 0,
 ) -> list[list[tuple[Any, Any]]]:
-    """The results of each reduce task, which has ``per_task`` neighbouring partitions."""
+    """The results of each reduce task, which has ``per_task`` neighbouring partitions.
+
+    All begins anew, once, where a reduce task has no use for what first attempts gave.
+    """
     with folder() as here:
         mapped = []
         for number, split in enumerate(splits):
-            outcome, path = attempt(
-                MapWork(split, partitions, bounds), functions, here / f"map{number}"
-            )
+            work = MapWork(split, partitions, bounds)
+            outcome, path = attempt(work, functions, here / f"map{number}", number=round_)
             assert isinstance(outcome, MapOutput), outcome
             assert path is not None
             assert path.stat().st_size == sum(outcome.sizes)
@@ -115,8 +123,11 @@ def run_job(
         parts = []
         for first in range(0, partitions, per_task):
             last = min(first + per_task, partitions)
-            work, local = reduce_work(mapped, first, last)
-            parts.append(results_of(*attempt(work, functions, here / "reduced", local)))
+            reducing, local = reduce_work(mapped, first, last)
+            outcome, path = attempt(reducing, functions, here / "reduced", local)
+            if isinstance(outcome, Failed) and outcome.lost_sums and not round_:
+                return run_job(functions, splits, partitions, per_task, bounds, round_=1)
+            parts.append(results_of(outcome, path))
         return parts
 
 

@@ -8,12 +8,12 @@ from contextlib import closing
 from decimal import Decimal
 
 import pytest
-from execution_runs import folder, items_split, results_of
+from execution_runs import attempt, folder, items_split, reduce_work, results_of
 from execution_runs import run_job as run_parts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from map_reduce.core.messages import Counts, ReduceOutput, Tally
+from map_reduce.core.messages import Counts, MapWork, ReduceOutput, Tally
 from map_reduce.execution import summing
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.gauge import Unbounded
@@ -123,6 +123,49 @@ def test_a_late_float_is_noticed(monkeypatch):
     pairs = [("a", 1)] * 9 + [("a", 0.1)] * 10
     records = [[pair] for pair in pairs]
     assert run_job([records], identity, total, None, 2) == {"a": sum([1] * 9 + [0.1] * 10)}
+
+
+LARGE = 1e16
+"""To which 1 cannot be added; 2 can."""
+
+
+def mapped(here, splits, number=0, combine=None):
+    """The map outputs of some lists of pairs, and a reduce task's work on them."""
+    outputs = []
+    functions = LoadedFunctions(identity, total, combine)
+    for at, split in enumerate(splits):
+        work = MapWork(items_split(split), 1)
+        outcome, path = attempt(work, functions, here / f"m{at}", number=number)
+        outputs.append((path, outcome.sizes))
+    work, local = reduce_work(outputs, 0, 1)
+    return work, attempt(work, functions, here / "r", local)
+
+
+ONES_OF_A = [[("a", 1), ("a", 1)]]
+FLOAT_OF_A = [[("a", LARGE)]]
+
+
+def test_ints_that_were_added_up_may_come_before_other_numbers_and_not_after(tmp_path):
+    _, done = mapped(tmp_path, [ONES_OF_A, FLOAT_OF_A])
+    assert results_of(*done) == [("a", sum([1, 1, LARGE]))]
+    work, (failed, output) = mapped(tmp_path, [FLOAT_OF_A, ONES_OF_A, ONES_OF_A])
+    assert (failed.lost_source, failed.lost_sums) == (work.sources[1], True)
+    assert (failed.retry, output) == (True, None)
+    told = failed.failure.message
+    assert "ints in map output map-1 of node" in told
+    assert "comes before them in map output map-0 of node" in told
+
+
+def test_second_attempts_do_not_add(tmp_path):
+    _, done = mapped(tmp_path, [FLOAT_OF_A, ONES_OF_A, ONES_OF_A], number=1)
+    assert results_of(*done) == [("a", sum([LARGE, 1, 1, 1, 1]))]
+
+
+def test_with_a_combiner_it_is_as_the_user_has_asked(tmp_path):
+    for number in (0, 1):
+        splits = [FLOAT_OF_A, ONES_OF_A]
+        _, done = mapped(tmp_path, splits, number=number, combine=total)
+        assert results_of(*done) == [("a", LARGE + 2)]
 
 
 def test_pairs_that_are_lists_are_mapped_in_the_ordinary_way():

@@ -186,3 +186,16 @@ def test_text_that_has_no_bytes_fails_at_its_key(server, tmp_path):
     assert together(job.save(tmp_path / "skips")).count(b"\xc3\xbc\n") == 698
     assert [bad.where for bad in job.skipped] == ["key 13"]
     assert b"5\t\xff\n" in together((tmp_path / "skips").iterdir())
+
+
+def total(key, values):
+    return sum(values)
+
+
+def test_ints_are_added_to_floats_before_them_one_by_one(server):
+    """Which other splits hold cannot be known to a map task, so it may have to be made again."""
+    numbers = [1e16, *[1] * 4000]
+    job = server.startup(numbers, lambda at, number: [(at % 3, number)], total)
+    expected = {key: sum(numbers[key::3]) for key in range(3)}
+    assert job.result() == expected
+    assert job.report.repeated > 0

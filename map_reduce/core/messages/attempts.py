@@ -231,12 +231,14 @@ class Sampled(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """``lost_source``: the map output that could not be fetched, where that is why.
+    ``lost_sums``: it could, but no first attempt at a map task was to add up its values.
     ``retry``: whether another attempt may end better. ``suspect``: what it failed at, if known."""
 
     failure: Failure
     retry: bool
     lost_source: Source | None = None
     suspect: Suspect | None = None
+    lost_sums: bool = False
 
 
 Outcome = MapOutput | ReduceOutput | Checked | Sampled | Failed

@@ -405,7 +405,7 @@ class JobScheduler:
         task = attempt.task
         self._account.attempts_failed += 1
         if outcome.lost_source is not None and isinstance(task, ReduceTask):
-            self._source_lost(attempt, outcome.lost_source)
+            self._source_lost(attempt, outcome.lost_source, of_all=outcome.lost_sums)
         elif (failure := self.blame.verdict(attempt, outcome)) is not None:
             self._fail(failure)
         else:
@@ -438,13 +438,14 @@ class JobScheduler:
         if failure is not None:
             self._fail(failure)
 
-    def _source_lost(self, attempt: Attempt, source: Source) -> None:
-        """A reduce attempt could not fetch a map output."""
+    def _source_lost(self, attempt: Attempt, source: Source, of_all: bool) -> None:
+        """A reduce attempt could not fetch a map output, or has no use for those of all maps."""
         self._count_loss(attempt.task, self._losses.unfetched(attempt, source))
         self._back_to_pending(attempt.task)
         holder, lost = self._losses.outputs_behind(source)
         if holder is not None:
-            self._lose_outputs(holder, lost)
+            for node in list(self.nodes) if of_all else [holder]:
+                self._lose_outputs(node, list(node.outputs) if of_all else lost)
 
     def _lose_outputs(self, node: NodeState, tasks: Iterable[MapTask]) -> None:
         """These outputs cannot be had from the node: make again what is still needed."""
