@@ -3,11 +3,10 @@
 A client that waits for a job's end, its beginning, or the verdict on its functions asks once and is
 answered when there is news: that is the *long request*. Handlers never wait; what waits is the
 transport, in the thread that serves that client's connection and no other. So a held request
-costs a thread that would otherwise wait for the client's next one, but one that cannot be given to
-a newcomer meanwhile. Therefore:
+costs a thread, a descriptor, and a sign of life each second. Therefore:
 
-- At most ``holds_max`` are held at a time. Beyond that a request is answered at once, and the
-  client asks again after a pause.
+- At most ``holds_max`` are held at a time, beside all connections that the node serves otherwise.
+  Beyond that a request is answered at once, and the client asks again after a pause.
 - None is held for longer than ``HOLD_S_MAX``.
 - A node that is closing answers all of them, and holds no more.
 
@@ -18,6 +17,7 @@ a newcomer meanwhile. Therefore:
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -25,9 +25,18 @@ from functools import partial
 from map_reduce.core.messages import HOLD_S_MAX, GetCheck, GetJob, Request
 from map_reduce.runtime.changes import Changes
 
-HOLDS_MAX = 64
-"""A quarter of the connections that a node serves (``PyroTransport``): three are left for requests
-of nodes and of other clients, whoever waits."""
+HOLDS_MAX = 1000
+
+DESCRIPTORS_EACH = 4
+"""Of the files that the process may have open, there is one connection to wait for so many."""
+
+
+def holds_max() -> int:
+    """How many requests this process may hold at a time."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return HOLDS_MAX
+    return min(HOLDS_MAX, descriptors // DESCRIPTORS_EACH)
 
 
 class Holds:
@@ -44,7 +53,7 @@ class Holds:
         job_has_news: Callable[[GetJob], bool],
         has_verdict: Callable[[str], bool],
         *,
-        holds_max: int = HOLDS_MAX,
+        holds_max: int,
     ) -> None:
         self._changes = changes
         self._job_has_news = job_has_news

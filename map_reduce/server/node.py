@@ -82,7 +82,7 @@ from map_reduce.runtime.attempts import Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.changes import Changes
 from map_reduce.runtime.directory import Directory
-from map_reduce.runtime.holds import Holds
+from map_reduce.runtime.holds import Holds, holds_max
 from map_reduce.runtime.inquiry import inquire
 from map_reduce.runtime.masters import Masters
 from map_reduce.runtime.own_replica import OwnReplica
@@ -259,7 +259,12 @@ class Node:
         )
         self._masters = Masters(around, self._store, result_ttl_s=config.result_ttl_s)
         self._closers.callback(self._masters.close)
-        self._holds = Holds(self.changes, self._masters.has_news, self._attempts.has_verdict)
+        self._holds = Holds(
+            self.changes,
+            self._masters.has_news,
+            self._attempts.has_verdict,
+            holds_max=holds_max(),
+        )
         self._answers = self._answer_table()
 
     def _ring_member(self, me: Member) -> RingMember:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import faulthandler
 import os
+import resource
 import signal
 import sys
 import threading
@@ -20,6 +21,8 @@ from map_reduce.server.node import Node
 from map_reduce.server.trust import credentials
 from map_reduce.transport.credentials import Certificates, Credentials
 from map_reduce.transport.pyro import PyroTransport
+
+OPEN_FILES_MAX = 8192
 
 
 def serve(
@@ -45,6 +48,7 @@ def serve(
     if hasattr(signal, "SIGUSR1") and sys.__stderr__ is not None:
         # For whoever wonders why a node does nothing: what all its threads are at.
         faulthandler.register(signal.SIGUSR1, sys.__stderr__, all_threads=True)
+    _allow_open_files()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -66,6 +70,16 @@ def serve(
             allocator.see_to(time.monotonic())
     finally:
         node.close()
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets it have, within reason: each waiting client is a connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    infinity = resource.RLIM_INFINITY
+    wanted = OPEN_FILES_MAX if hard == infinity else min(OPEN_FILES_MAX, hard)
+    if soft != infinity and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # it does with what it has
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _closed_to_whom(proof: Credentials) -> str:

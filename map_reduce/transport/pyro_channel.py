@@ -203,6 +203,11 @@ class Channel:
             return False
         return False
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether this end has ended the connection."""
+        return self._was_cut
+
     def cut(self) -> None:
         """End the connection now; whoever waits in it is woken by :class:`Cut`."""
         self._was_cut = True

@@ -14,6 +14,8 @@ silent connection stops it and one reset ends it. The rules here:
   one that has been so longest. Whoever fills the server with silent, slow or idle connections
   pushes out his own. One whose request is being handled is not chosen; if all are, the
   newcomer is closed unread and its caller told that nobody answered.
+- A connection whose request is held (pyro_holding.py) is not chosen either, nor does it count at
+  any bound, so that those who wait are in nobody's way. How many there are is up to the node.
 - A client whose connection was taken so finds it closed before any byte of a reply and asks
   once more over a new one (pyro.py), which all our messages allow.
 - Each stage has its time: to greet, to begin a request, to send it whole, to fetch the reply.
@@ -73,6 +75,7 @@ class Stage(enum.IntEnum):
     RECEIVING = 2
     SENDING = 3
     HANDLING = 4
+    HELD = 5  # the request is, until there is news
 
 
 class ServedChannel(Channel):
@@ -83,7 +86,13 @@ class ServedChannel(Channel):
         self.host = host
         self.caller: Caller | None = None  # not known yet
         self.accepted_at = time.monotonic()
+        self.news = threading.Event()  # wakes its thread while its request is held
         self.enter(Stage.GREETING)
+
+    def cut(self) -> None:
+        """As any channel; its thread is woken where it does not wait in the connection, too."""
+        super().cut()
+        self.news.set()
 
     def enter(self, stage: Stage) -> None:
         """Note the stage and since when, for who looks for a connection to give up."""
@@ -210,14 +219,16 @@ class ConnectionServer:
         with self._lock:
             if self._stopping.is_set() or len(self._leaving) >= LEAVING_MAX:
                 return False
-            stages = [o.stage_since[0] for o in self._served.values() if o.host == channel.host]
+            others = [(other.host, other.stage_since[0]) for other in self._served.values()]
+            hosts = [host for host, stage in others if stage is not Stage.HELD]
             if (
-                len(stages) >= self.limits.connections_per_address_max
-                or stages.count(Stage.GREETING) >= self.limits.greetings_per_address_max
+                hosts.count(channel.host) >= self.limits.connections_per_address_max
+                or others.count((channel.host, Stage.GREETING))
+                >= self.limits.greetings_per_address_max
             ):
                 if not self._give_up_one(channel.host):
                     return False
-            elif len(self._served) >= self.limits.connections_max and not self._give_up_one(None):
+            elif len(hosts) >= self.limits.connections_max and not self._give_up_one(None):
                 return False
             name = f"{self.name} connection from {channel.host}"
             thread = threading.Thread(target=self._serve, args=(channel,), name=name, daemon=True)
@@ -234,7 +245,7 @@ class ConnectionServer:
         candidates = [
             (channel.stage_since, thread)
             for thread, channel in self._served.items()
-            if host in (None, channel.host) and channel.stage_since[0] is not Stage.HANDLING
+            if host in (None, channel.host) and channel.stage_since[0] < Stage.HANDLING
         ]
         if not candidates:
             return False

@@ -13,6 +13,7 @@ from map_reduce.core.messages import Done, GetCheck, GetJob, Message, No, Ping, 
 from map_reduce.errors import Unreachable
 from map_reduce.runtime.changes import Changes
 from map_reduce.runtime.holds import Holds, RequestHold
+from map_reduce.transport import pyro_holding
 
 LONG_S = 3600.0  # nobody waits for so long
 BRIEF_S = 0.05
@@ -110,8 +111,16 @@ def test_a_node_that_stops_holding_answers_and_is_still_there(
     assert caller.call(address, ask(HELD), PATIENCE_S) == No("none")
 
 
-@pytest.mark.parametrize("closes", ["node", "caller"])
-def test_closing_either_end_ends_it(world: World, threads: ThreadPoolExecutor, closes: str) -> None:
+@pytest.mark.parametrize(("closes", "sign_s"), [("node", LONG_S), ("caller", BRIEF_S)])
+def test_closing_either_end_ends_it(
+    world: World,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    closes: str,
+    sign_s: float,
+) -> None:
+    """At once, or at the latest when the node next looks whether its caller is there."""
+    monkeypatch.setattr(pyro_holding, "SIGN_OF_LIFE_S", sign_s)
     node = Waiting()
     answering, address = world.node(node.answer, to_hold=node.to_hold)
     caller = world.transport()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from map_reduce.core.messages import HOLD_S_MAX, GetCheck, GetJob, Message, Ping, Request
 from map_reduce.runtime.changes import Changes
-from map_reduce.runtime.holds import Holds, RequestHold
+from map_reduce.runtime.holds import DESCRIPTORS_EACH, HOLDS_MAX, Holds, RequestHold, holds_max
 
 
 class Board:
@@ -81,7 +83,9 @@ def test_a_change_while_it_is_looked_for_is_not_missed() -> None:
         board.changes.note(message.job_id)  # after the look, before the wait
         return False
 
-    hold = Holds(board.changes, look, bool).to_hold(Request("", None, GetJob("a", hold_s=1.0)))
+    hold = Holds(board.changes, look, bool, holds_max=1).to_hold(
+        Request("", None, GetJob("a", hold_s=1.0))
+    )
     assert hold is not None
     hold.wake_by(lambda: board.woken.append("at once"))
     assert board.woken == ["at once"]
@@ -117,8 +121,23 @@ def test_a_fault_in_looking_leaves_nothing() -> None:
     def faulty(message: GetJob) -> bool:
         raise ValueError("a defect")
 
-    holds = Holds(board.changes, faulty, bool)
+    holds = Holds(board.changes, faulty, bool, holds_max=1)
     with pytest.raises(ValueError, match="a defect"):
         holds.to_hold(Request("", None, GetJob("a", hold_s=1.0)))
     assert not holds._open
     assert board.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "holds"),
+    [
+        (256, 256 // DESCRIPTORS_EACH),
+        (1 << 20, HOLDS_MAX),
+        (resource.RLIM_INFINITY, HOLDS_MAX),
+    ],
+)
+def test_most_descriptors_are_left_for_other_things(
+    descriptors: int, holds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (descriptors, descriptors))
+    assert holds_max() == holds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -12,9 +12,11 @@ import pytest
 from Pyro4 import message
 from pyro_by_hand import (
     CALL,
+    FEW,
     INVOKE,
     PATIENCE_S,
     PING,
+    PING_REQUEST,
     RESULT,
     TOKEN,
     Hand,
@@ -26,7 +28,7 @@ from pyro_by_hand import (
 )
 
 from map_reduce.core.identifiers import Address
-from map_reduce.core.messages import Done, GetJob, Request
+from map_reduce.core.messages import Done, GetJob, Message, Ping, Request
 from map_reduce.errors import ProtocolError, Unreachable
 from map_reduce.runtime.changes import Changes
 from map_reduce.runtime.holds import Holds
@@ -34,9 +36,11 @@ from map_reduce.transport import pyro_holding, pyro_pool, wire
 from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.pyro_channel import Frame
 from map_reduce.transport.pyro_pool import Connection
+from map_reduce.transport.pyro_server import Limits
 
 LONG_S = 3600.0
 HELD = Request("", None, GetJob("a job", hold_s=LONG_S))
+ASKED_AT_WORK = Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST))
 ASKED = Hand.frame(INVOKE, CALL + wire.encode_request(HELD), sequence=5)
 
 
@@ -45,7 +49,7 @@ class HoldingNode:
 
     def __init__(self) -> None:
         self.changes = Changes()
-        self.holds = Holds(self.changes, lambda message: False, lambda name: False)
+        self.holds = Holds(self.changes, lambda message: False, lambda name: False, holds_max=9)
         self.transport = PyroTransport(TOKEN)
         self.address = self.transport.listen(Address("127.0.0.1", 0))
         self.transport.serve(lambda request: Done(), self.holds.to_hold)
@@ -82,9 +86,13 @@ def test_the_node_shows_that_it_is_there_and_then_answers(
 
 @pytest.mark.parametrize("leave", [Hand.close, Hand.reset, lambda hand: hand.send(ASKED)])
 def test_a_caller_that_goes_is_held_no_longer(
-    holding: HoldingNode, hands: Hands, until: Until, leave: Hand
+    holding: HoldingNode,
+    hands: Hands,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    leave: Callable[[Hand], None],
 ) -> None:
-    """Long before it would be shown a sign of life."""
+    monkeypatch.setattr(pyro_holding, "SIGN_OF_LIFE_S", 0.05)
     hand = hands(holding.address)
     hand.greet()
     hand.send(ASKED)
@@ -94,15 +102,43 @@ def test_a_caller_that_goes_is_held_no_longer(
     assert not holding.changes._waiting
 
 
-def test_one_that_cannot_be_held_is_answered(
-    holding: HoldingNode, transport: Transports, monkeypatch: pytest.MonkeyPatch
+def test_those_that_are_held_take_no_room_from_others_and_are_not_given_up_for_them(
+    hands: Hands, transport: Transports, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none_left() -> tuple[int, int]:
-        raise OSError(24, "too many open files")
+    """More than there may be connections otherwise, all from one address."""
+    monkeypatch.setattr(pyro_holding, "SIGN_OF_LIFE_S", LONG_S)  # only replies are to come
+    changes = Changes()
+    holds = Holds(changes, lambda message: False, lambda name: False, holds_max=100)
+    node = transport(request_handlers_max=FEW, limits=Limits(connections_per_address_max=FEW))
+    address = node.listen(Address("127.0.0.1", 0))
+    at_work, go_on = threading.Semaphore(0), threading.Event()
 
-    monkeypatch.setattr(pyro_holding, "os", SimpleNamespace(pipe=none_left))
-    assert transport().call(holding.address, HELD, PATIENCE_S) == Done()
-    assert not holding.holds._open
+    def handle(request: Request) -> Message:
+        at_work.release()
+        if isinstance(request.body, Ping):
+            go_on.wait(PATIENCE_S)
+        return Done()
+
+    def asking(frame: bytes) -> Hand:
+        hand = hands(address)
+        hand.greet()
+        hand.send(frame)
+        return hand
+
+    node.serve(handle, holds.to_hold)
+    held = [asking(ASKED) for _ in range(FEW)]
+    until(lambda: len(holds._open) == FEW)
+    held += [asking(ASKED) for _ in range(FEW)]
+    until(lambda: len(holds._open) == 2 * FEW)
+    busy = [asking(ASKED_AT_WORK) for _ in range(FEW)]
+    for _ in range(FEW):
+        assert at_work.acquire(timeout=PATIENCE_S)
+    assert hands(address).receive() == b""  # everybody is at work or held: turned away
+    assert len(holds._open) == 2 * FEW
+    go_on.set()
+    changes.note("a job")
+    for hand in held + busy:
+        assert wire.decode_reply(hand.receive()[25:]) == Done()
 
 
 def in_a_thread(caller: PyroTransport, address: Address, timeout_s: float) -> None:
