@@ -44,29 +44,26 @@ KEYS_SHARE_MIN = 0.5
 
 
 class NotInOrder(Exception):
-    """There are keys among these that must be grouped in the ordinary way."""
+    """Keys cannot be compared, at least not as they are."""
 
 
 class Pairs:
     """Pairs by any keys: ``values[i]`` belongs to ``keys[i]``."""
 
-    __slots__ = ("_kinds", "keys", "values")
+    __slots__ = ("keys", "values")
 
     def __init__(self) -> None:
         self.keys: list[Any] = []
         self.values: list[Any] = []
-        self._kinds: set[type] = set()  # of the keys
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def add(self, keys: list[Any], values: list[Any]) -> bool:
-        """Add some. Whether their keys are in one order, so far as they alone tell."""
-        kinds = set(map(type, keys))
-        self._kinds |= kinds
+        """Add some. False: for these keys, the pairs are not to be sorted."""
         self.keys += keys
         self.values += values
-        return _are_in_one_order(keys, kinds)
+        return _are_in_one_order(keys)
 
     def take(self, segment: Segment) -> bool:
         """Add a segment's, which :meth:`add` tells about."""
@@ -79,11 +76,9 @@ class Pairs:
         """By keys; those with equal keys stay in the order in which they came.
 
         Raises:
-            NotInOrder: some keys cannot be compared, or are in no one order. Nothing is changed.
+            NotInOrder: some keys cannot be compared. Nothing is changed.
         """
         keys = self.keys
-        if not _are_in_one_order(keys, self._kinds):
-            raise NotInOrder
         try:
             if len(keys) > PICKED_MAX:
                 ordered = sorted(keys)
@@ -102,13 +97,14 @@ class Pairs:
         self.keys, self.values = [], []
 
 
-def _are_in_one_order(keys: list[Any], kinds: set[type]) -> bool:
-    """Whether, of these keys, those that are neither smaller nor larger than one another are one
-    key, and each stands for itself. May say so of keys that cannot be compared, which is for the
-    sort to find out; may say no where it is so nevertheless.
+def _are_in_one_order(keys: list[Any]) -> bool:
+    """Whether each of these keys stands for itself, and those that are neither smaller nor larger
+    than one another, or than other keys of which this holds, are one key.
 
-    ``kinds``: all their types.
+    May say so of keys that cannot be compared, which is for the sort to find out; may say no where
+    it is so nevertheless.
     """
+    kinds = set(map(type, keys))
     if len(kinds) <= 1 and kinds <= PLAIN:
         return True
     return kinds <= _KINDS and ranks_of(keys) is None

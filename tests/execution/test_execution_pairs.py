@@ -259,12 +259,23 @@ def test_a_segment_with_several_values_of_a_key_is_taken_pair_by_pair():
 
 
 def test_pairs_that_cannot_be_sorted_stay_as_they_are():
-    for keys in ([(1,), ("a",)], [1, "a"], [NAN, 1.0], [(1, None), (2, None)]):
-        held = Pairs()
-        held.take(Segment(keys, None, [1, 2]))
-        with pytest.raises(NotInOrder):
-            held.sort()
-        assert (held.keys, held.values) == (keys, [1, 2])
+    for one, other in (((1,), ("a",)), ("1", b"a"), (1, "a"), ((), "")):
+        for times in (1, 9):
+            held = Pairs()
+            assert held.add([one] * times, [1] * times)
+            assert held.add([other] * times, [2] * times)
+            with pytest.raises(NotInOrder):
+                held.sort()
+            assert held.keys == [one] * times + [other] * times
+            assert held.values == [1] * times + [2] * times
+
+
+@pytest.mark.parametrize(
+    "odd", [[NAN, 1.0], [None], [(1, None)], [(NAN,)], [frozenset()], [1, "a"]]
+)
+def test_keys_that_are_in_no_one_order_are_told(odd):
+    assert not Pairs().add(odd, odd)
+    assert not Pairs().take(Segment(odd, [2] * len(odd), odd * 2))
 
 
 @pytest.mark.parametrize(
