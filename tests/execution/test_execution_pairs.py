@@ -115,6 +115,14 @@ def failing_at(n, map):
     return map_or_fail
 
 
+def some_as_lists(number, pairs):
+    return [list(pair) if pair[1] % 3 == 0 else pair for pair in pairs]
+
+
+def some_as_lists_lazily(number, pairs):
+    return iter(some_as_lists(number, pairs))
+
+
 def kept(key, values):
     return list(values)
 
@@ -128,6 +136,9 @@ def fails_at_threes(key, values):
     return [1 // (value % 3) for value in values]
 
 
+MAPS = [lists, lists, lists, yields, lazily, as_lists, some_as_lists, some_as_lists_lazily]
+
+
 @given(data=st.data())
 @settings(max_examples=max(1, (settings.default or settings()).max_examples * 2))
 def test_it_equals_its_ordinary_twin(data):
@@ -139,7 +150,7 @@ def test_it_equals_its_ordinary_twin(data):
         bounds = in_order(among)
     except TypeError:
         bounds = []
-    map_ = data.draw(st.sampled_from([lists, lists, yields, lazily, as_lists]))
+    map_ = data.draw(st.sampled_from(MAPS))
     if data.draw(st.integers(0, 3)) == 0:
         map_ = failing_at(7, map_)
     every = data.draw(st.sampled_from([0, 0, 1, 2, 5]))
@@ -215,6 +226,27 @@ def test_what_is_counted_counts_once_where_a_split_is_mapped_again(taken):
     told = run(splits, prepared(counting, kept, None, True), [], Unbounded, 1)
     assert [dict(tally.counters) for _, _, tally in told[:2]] == [{"mapped": 10}] * 2
     assert taken["map"] == [NotPlain] * 2
+
+
+@pytest.mark.parametrize("map_", [lists, yields])
+def test_the_first_record_is_named_for_which_something_is_wrong(map_):
+    records = [[(f"{n}", n)] for n in range(2)] + [[("a", 5), ([], 6)], [("b", 7)]]
+    for around in ([[("c", 8)]], []):
+        given = [[*around, *records]], prepared(failing_at(7, map_), kept, None, True), []
+        with ordinary():
+            expected = run(*given, Unbounded, 1)
+        assert "the key [], of type list" in expected[0][1]
+        assert run(*given, Unbounded, 1) == expected
+
+
+@pytest.mark.parametrize("map_", [some_as_lists, some_as_lists_lazily])
+def test_pairs_before_one_that_is_a_list_are_not_lost(map_):
+    splits = [[[(f"{n}", n) for n in range(first, first + 4)] for first in range(1, 9)]]
+    given = splits, prepared(map_, kept, None, True), [], Unbounded, 1
+    with ordinary():
+        expected = run(*given)
+    assert run(*given) == expected
+    assert expected[0][:2] == (8, 32)
 
 
 def test_pairs_that_do_not_fit_are_sorted_part_by_part(taken):
