@@ -96,13 +96,13 @@ def _of_ring(source: RingInput, share: float) -> SampleInput:
 
 def _of_files(source: FileInput, share: float, slots: int) -> SampleInput:
     plan = file_plan(source, slots)
-    splits = plan.splits
-    wanted = int(share * plan.total_bytes) // max(1, min(PIECES, len(splits)))
+    texts = list(plan.texts())
+    wanted = int(share * plan.total_bytes) // max(1, min(PIECES, len(texts)))
     size = max(PIECE_BYTES_MIN, min(wanted, PIECE_BYTES_MAX))
     blocks: list[TextBlock] = []
     read = taken = 0
-    for split in (splits[number] for number in _spread(len(splits))):
-        found = _beginning(source, split, size)
+    for text in (texts[number] for number in _spread(len(texts))):
+        found = _beginning(source, text, size)
         if found is None:
             continue
         block, of_bytes = found
@@ -111,10 +111,9 @@ def _of_files(source: FileInput, share: float, slots: int) -> SampleInput:
         read += of_bytes
     scale = plan.total_bytes / read if read else 1.0
     lines = sum(block.data.count(b"\n") for block in blocks)
-    text = f"{taken:,} bytes of text, about {lines:,} lines from {len(blocks)} places"
-    return SampleInput(
-        tuple(blocks), tuple(split.end - split.start for split in splits), max(1.0, scale), text
-    )
+    what = f"{taken:,} bytes of text, about {lines:,} lines from {len(blocks)} places"
+    split_bytes = tuple(map(size_bytes_of, plan.splits))
+    return SampleInput(tuple(blocks), split_bytes, max(1.0, scale), what)
 
 
 def _beginning(source: FileInput, split: FileText, size: int) -> tuple[TextBlock, int] | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import itertools
 import lzma
 import os
 import zlib
@@ -23,9 +24,10 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
+from map_reduce.client.combining import shared
 from map_reduce.client.inputs import FileInput, stat_file, unreadable
 from map_reduce.client.line_starts import line_starts
-from map_reduce.core.messages import FileStamp, FileText, TextFormat
+from map_reduce.core.messages import FileStamp, FileText, FileTexts, TextFormat
 from map_reduce.errors import InputEncodingError, InputUnreadableError
 from map_reduce.kernel import count_line_ends
 
@@ -51,9 +53,17 @@ class FilePlan(msgspec.Struct, frozen=True):
     without any byte has a stamp and no split.
     """
 
-    splits: tuple[FileText, ...]
+    splits: tuple[FileText | FileTexts, ...]
     stamps: tuple[FileStamp, ...]
     total_bytes: int
+
+    def texts(self) -> Iterator[FileText]:
+        """The files, and the parts of those that are cut."""
+        for split in self.splits:
+            if isinstance(split, FileTexts):
+                yield from split.texts()
+            else:
+                yield split
 
 
 class TextBlock(msgspec.Struct, frozen=True):
@@ -99,7 +109,31 @@ def file_plan(files: FileInput, slots: int) -> FilePlan:
                 FileText(path, start, end, line, size, mtime_ns, format_)
                 for (start, line), end in zip(starts, ends, strict=True)
             ]
-    return FilePlan(tuple(splits), tuple(stamps.values()), total_bytes)
+    return FilePlan(_combined(splits, wanted, slots), tuple(stamps.values()), total_bytes)
+
+
+def _combined(texts: list[FileText], wanted: int, slots: int) -> tuple[FileText | FileTexts, ...]:
+    """The same, in which neighbours that are whole files share splits (``combining.py``)."""
+    sizes = [text.end - text.start for text in texts]
+    kinds = [
+        (0, text.format) if text.end - text.start == text.file_size else (at, text.format)
+        for at, text in enumerate(texts, 1)
+    ]
+    run_ends: list[int] = []
+    for _, run in itertools.groupby(kinds):
+        length = len(list(run))
+        run_ends += [len(run_ends) + length] * length
+    as_one_file = round(sum(min(size, wanted) for size in sizes) / wanted)
+    stretches = shared(
+        sizes,
+        run_ends,
+        bytes_max=wanted * 3 // 2,  # a longer file is cut
+        splits_min=max(as_one_file, slots * SPLITS_PER_SLOT),
+    )
+    return tuple(
+        FileTexts.of([texts[at] for at in stretch]) if len(stretch) > 1 else texts[stretch.start]
+        for stretch in stretches
+    )
 
 
 def file_blocks(files: FileInput, slots: int) -> Iterator[TextBlock]:

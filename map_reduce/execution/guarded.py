@@ -45,7 +45,7 @@ from map_reduce.execution.map_side import (
     note_record,
 )
 from map_reduce.execution.pickles import SCALARS, pickles
-from map_reduce.execution.read import Batch, Undecodable, name_of
+from map_reduce.execution.read import Batch, Undecodable
 from map_reduce.execution.reduce_side import ReduceSide, note_key, position_of
 from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.spill import Spiller
@@ -161,10 +161,10 @@ class GuardedMapSide(MapSide):
             return ()
         if type(value) is Undecodable:
             record = shown(value.data)
-            guard.leave_out("map", BadRecord(name_of(self._split, key), record, value.reason))
+            guard.leave_out("map", BadRecord(self._name(), record, value.reason))
             return ()
         if self._note is not None:
-            note_record(self._note, position, name_of(self._split, key), value)
+            note_record(self._note, position, self._name(), value)
         counted = guard.counts()
         pair = NO_PAIR
         try:

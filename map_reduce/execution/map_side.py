@@ -230,7 +230,7 @@ class MapSide:
             return None
         values = iter(batch.values)
         self._batch, self._rest = batch, values
-        name = lambda at, keys=batch.keys: name_of(self._split, keys[at])  # noqa: E731
+        name = lambda at: name_of(self._split, batch, at)  # noqa: E731
         stretch = (self.records, len(batch.values), values, name, self.bytes_in, batch.bytes_in)
         self._tracker.enter(Stretch(*stretch))
         self.bytes_in = batch.bytes_in
@@ -260,8 +260,8 @@ class MapSide:
         self.records += len(batch.values)
 
     def _noting(self, batch: Batch, values: Iterator[Any], note: Note) -> Iterator[Any]:
-        for position, key, value in zip(batch.positions, batch.keys, values, strict=False):
-            note_record(note, position, name_of(self._split, key), value)
+        for position, value in zip(batch.positions, values, strict=False):
+            note_record(note, position, self._name(), value)
             yield value
 
     # ------------------------------------------------------------------ combining
@@ -322,7 +322,7 @@ class MapSide:
         return max(0, len(self._batch.values) - length_hint(self._rest) - 1)
 
     def _name(self) -> str:
-        return name_of(self._split, self._batch.keys[self._position()])
+        return name_of(self._split, self._batch, self._position())
 
     def _where(self) -> str:
         batch = self._batch
@@ -379,14 +379,15 @@ def _cut(batches: Iterator[Batch], pace: Pace) -> Iterator[Batch]:
             cut = slice(done, done + pace.now)
             done = cut.stop
             bytes_in = before + (batch.bytes_in - before) * done // total
-            yield Batch(batch.positions[cut], batch.keys[cut], batch.values[cut], bytes_in)
+            yield _part(batch, cut, bytes_in)
         rest = slice(done, total)
-        yield (
-            Batch(batch.positions[rest], batch.keys[rest], batch.values[rest], batch.bytes_in)
-            if done
-            else batch
-        )
+        yield _part(batch, rest, batch.bytes_in) if done else batch
         before = batch.bytes_in
+
+
+def _part(batch: Batch, cut: slice, bytes_in: int) -> Batch:
+    positions, keys, values = batch.positions[cut], batch.keys[cut], batch.values[cut]
+    return Batch(positions, keys, values, bytes_in, batch.path)
 
 
 def is_other_pair(given: Any) -> bool:

@@ -34,9 +34,9 @@ def origins(work: Work, local: LocalInput, functions: LoadedFunctions, keys: Seq
 def _named(work: Work, local: LocalInput, functions: LoadedFunctions) -> Iterator[tuple[Any, str]]:
     if isinstance(work, MapWork | WholeWork):
         for batch in batches_of(work.split, local.split):
-            for number, value in zip(batch.keys, batch.values, strict=False):
-                for key, _ in functions.map(number, value):
-                    yield key, f"{name_of(work.split, number)} ({shown(value)})"
+            for at, value in enumerate(batch.values):
+                for key, _ in functions.map(batch.keys[at], value):
+                    yield key, f"{name_of(work.split, batch, at)} ({shown(value)})"
     elif isinstance(work, ReduceWork):
         names = source_names(work)
         partitions = range(work.first_partition, work.last_partition)

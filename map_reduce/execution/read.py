@@ -24,6 +24,7 @@ from map_reduce.core.messages import (
     BlockItems,
     BlockText,
     FileText,
+    FileTexts,
     InlineItems,
     PartItems,
     Split,
@@ -53,6 +54,9 @@ class Batch(NamedTuple):
     bytes_in: int
     """Bytes of the split read up to the end of this batch."""
 
+    path: str = ""
+    """The file that they are lines of, where they are."""
+
 
 class _Piece(NamedTuple):
     data: bytes
@@ -76,22 +80,23 @@ def batches_of(split: Split, block: Path | None, *, keep_bad: bool = False) -> I
         InputMissingError, InputUnreadableError, InputChangedError, InputEncodingError: as the
             names say; each message names the file.
     """
+    if isinstance(split, FileTexts):
+        return _of_files(split, keep_bad)
     if isinstance(split, FileText):
-        return _numbered(_lines(_file_pieces(split), _text_of(split, keep_bad)), split.first_line)
+        return _numbered(_file_pieces(split), split, keep_bad)
     if isinstance(split, BlockText):
-        return _numbered(
-            _lines(_block_pieces(_given(block)), _text_of(split, keep_bad)), split.first_line
-        )
+        return _numbered(_block_pieces(_given(block)), split, keep_bad)
     if isinstance(split, PartItems):
         return _parts(io.BytesIO(split.inline) if split.ref is None else open(_given(block), "rb"))
     data = split.data if isinstance(split, InlineItems) else _given(block).read_bytes()
     return _items(split, data)
 
 
-def name_of(split: Split, key: Any) -> str:
-    """A record in words."""
-    if isinstance(split, FileText | BlockText):
-        return f"line {key} of {split.path}"
+def name_of(split: Split, batch: Batch, at: int) -> str:
+    """A record in words: number ``at`` of a batch of the split."""
+    key = batch.keys[at]
+    if isinstance(split, FileText | FileTexts | BlockText):
+        return f"line {key} of {batch.path}"
     keyed = isinstance(split, PartItems) or split.keyed
     return f"key {shown(key)}" if keyed else f"item {key}"
 
@@ -125,12 +130,26 @@ def _parts(file: BinaryIO) -> Iterator[Batch]:
             position += len(keys)
 
 
-def _numbered(pieces: Iterator[tuple[list[Any], int]], first_line: int) -> Iterator[Batch]:
-    for lines, bytes_in in pieces:
+def _numbered(
+    pieces: Iterator[_Piece], split: FileText | BlockText, keep_bad: bool
+) -> Iterator[Batch]:
+    first_line = split.first_line
+    for lines, bytes_in in _lines(pieces, _text_of(split, keep_bad)):
         if lines:
             numbers = range(first_line, first_line + len(lines))
-            yield Batch(numbers, numbers, lines, bytes_in)
+            yield Batch(numbers, numbers, lines, bytes_in, split.path)
             first_line += len(lines)
+
+
+def _of_files(split: FileTexts, keep_bad: bool) -> Iterator[Batch]:
+    """One file after another; positions go on, whereas the numbers of lines begin anew."""
+    position = bytes_before = 0
+    for text in split.texts():
+        for batch in _numbered(_file_pieces(text), text, keep_bad):
+            positions = range(position, position + len(batch.values))
+            position = positions.stop
+            yield batch._replace(positions=positions, bytes_in=bytes_before + batch.bytes_in)
+        bytes_before += text.file_size
 
 
 # ---------------------------------------------------------------------- bytes

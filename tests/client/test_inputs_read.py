@@ -1,5 +1,6 @@
 """What a client cuts, a worker reads: records are those of the whole input, however it is cut."""
 
+import gzip
 import tempfile
 from pathlib import Path
 
@@ -41,12 +42,14 @@ def numbered_lines(text: str) -> list[tuple[int, str]]:
 
 
 @given(
-    texts=st.lists(TEXTS, min_size=1, max_size=3),
+    texts=st.lists(TEXTS, min_size=1, max_size=9),
     encoding=st.sampled_from(ENCODINGS),
     piece_bytes=st.integers(1, 40),
     read_bytes=st.integers(1, 40),
+    slots=st.integers(1, 2),
+    packed=st.booleans(),
 )
-def test_lines_of_files(texts, encoding, piece_bytes, read_bytes):
+def test_lines_of_files(texts, encoding, piece_bytes, read_bytes, slots, packed):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         for bound in ("SPLIT_BYTES_MIN", "SPLIT_BYTES_MAX", "BLOCK_BYTES_MIN", "BLOCK_BYTES_MAX"):
             patch.setattr(text_module, bound, piece_bytes)
@@ -54,11 +57,11 @@ def test_lines_of_files(texts, encoding, piece_bytes, read_bytes):
         expected, paths = [], []
         for number, text in enumerate(texts):
             data = text.encode(encoding, "ignore")
-            paths.append(Path(name, str(number)))
-            paths[-1].write_bytes(data)
+            paths.append(Path(name, f"{number}.gz" if packed else str(number)))
+            paths[-1].write_bytes(gzip.compress(data) if packed else data)
             expected += numbered_lines(data.decode(encoding))
         files = read_input(Files(*paths, encoding=encoding))
-        assert records_of((split, None) for split in file_plan(files, 2).splits) == expected
+        assert records_of((split, None) for split in file_plan(files, slots).splits) == expected
         assert records_of(as_block_splits(files, Path(name))) == expected
 
 

@@ -155,10 +155,14 @@ def test_errors_other_than_strict(tmp_path: Path) -> None:
 
 def test_names_of_records(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    path.touch()
-    assert name_of(file_split(path), 17) == f"line 17 of {path}"
-    assert name_of(items_split([]), 3) == "item 3"
-    assert name_of(items_split([], keyed=True), "x") == "key 'x'"
+    path.write_text("a\nb\n")
+    for split, name in (
+        (file_split(path, first_line=16), f"line 17 of {path}"),
+        (items_split(["a", "b"], 2), "item 3"),
+        (items_split([("w", 1), ("x", 1)], keyed=True), "key 'x'"),
+    ):
+        [batch] = batches_of(split, None)
+        assert name_of(split, batch, 1) == name
 
 
 # ---------------------------------------------------------------------- what goes wrong

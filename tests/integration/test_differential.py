@@ -172,7 +172,7 @@ lines = st.lists(
 
 
 @given(
-    files=st.lists(st.tuples(lines, st.booleans()), min_size=1, max_size=3),
+    files=st.lists(st.tuples(lines, st.booleans()), min_size=1, max_size=12),
     ending=st.sampled_from(["\n", "\r\n"]),
     size=ring_sizes,
     slots=slots,

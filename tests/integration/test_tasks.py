@@ -129,6 +129,24 @@ def sum_of(key, values):
     return sum(values)
 
 
+def test_a_line_that_ends_its_process_is_left_out_of_one_of_many_files(server, tmp_path):
+    paths = []
+    for number in range(30):
+        paths.append(tmp_path / f"{number:02}.txt")
+        items = ["a", "b", "exit" if number == 13 else "raise" if number == 17 else "c", "d"]
+        paths[-1].write_text("\n".join(items))
+    handle = server.startup(paths, deeds, sum_of, options=Options(on_bad_record="skip:10"))
+    assert handle.result(WAIT_S) == {"a": 0, "b": 30, "c": 56, "d": 90}
+    assert handle.report.tasks < 30
+    assert {bad.where for bad in handle.skipped} == {
+        f"line 2 of {paths[13]}",
+        f"line 2 of {paths[17]}",
+    }
+    paths[13].unlink()
+    with pytest.raises(MapError, match=f"line 2 of {paths[17]}"):
+        server.startup(f"{tmp_path}/*.txt", deeds, sum_of).result(WAIT_S)
+
+
 def test_a_record_that_never_ends_is_left_out(server):
     options = Options(on_bad_record=Skip(up_to=1), timeout_s=1.0)
     handle = server.startup(["a", "hang", "b"], deeds, sum_of, options=options)

@@ -78,11 +78,14 @@ from map_reduce.core.messages.inputs import (
     BlockItems,
     BlockText,
     FileText,
+    FileTexts,
     InlineItems,
     PartItems,
+    SmallFile,
     Split,
     TextFormat,
     block_of,
+    path_of,
     size_bytes_of,
 )
 from map_reduce.core.messages.jobs import (
@@ -246,6 +249,7 @@ __all__ = [
     "Figures",
     "FileStamp",
     "FileText",
+    "FileTexts",
     "FilesSeen",
     "FindSuccessor",
     "Functions",
@@ -311,6 +315,7 @@ __all__ = [
     "Sampled",
     "Sighting",
     "Skipping",
+    "SmallFile",
     "Source",
     "Split",
     "Spread",
@@ -329,5 +334,6 @@ __all__ = [
     "WrongCluster",
     "block_of",
     "identifier_bytes",
+    "path_of",
     "size_bytes_of",
 ]

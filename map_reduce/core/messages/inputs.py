@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import takewhile
 
 import msgspec
 
@@ -86,6 +88,43 @@ class FileText(msgspec.Struct, frozen=True, tag=True, array_like=True):
     format: TextFormat
 
 
+class SmallFile(msgspec.Struct, frozen=True, array_like=True):
+    """One of FileTexts'; size and time are as at submission."""
+
+    name: str  # what its path has after the prefix
+    size: int
+    mtime_ns: int
+
+
+class FileTexts(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Lines of several files that the node opens itself: all of each, one file after another.
+
+    What they have in common is there once, so that a job may have very many of them.
+    """
+
+    prefix: str  # what all their paths begin with
+    format: TextFormat
+    files: tuple[SmallFile, ...]
+
+    @classmethod
+    def of(cls, texts: Sequence[FileText]) -> FileTexts:
+        """These, each of which is all of a file, and all of one format."""
+        first, last = min(text.path for text in texts), max(text.path for text in texts)
+        common = takewhile(lambda letters: letters[0] == letters[1], zip(first, last, strict=False))
+        prefix = first[: len(list(common))]
+        files = (
+            SmallFile(text.path[len(prefix) :], text.file_size, text.file_mtime_ns)
+            for text in texts
+        )
+        return cls(prefix, texts[0].format, tuple(files))
+
+    def texts(self) -> Iterator[FileText]:
+        """Each as a split of its own."""
+        for file in self.files:
+            path = self.prefix + file.name
+            yield FileText(path, 0, file.size, 0, file.size, file.mtime_ns, self.format)
+
+
 class BlockText(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """As FileText, the (decompressed) bytes being a block of the ring; path is for messages."""
 
@@ -97,18 +136,27 @@ class BlockText(msgspec.Struct, frozen=True, tag=True, array_like=True):
     lasting: bool = False  # as BlockItems'
 
 
-Split = InlineItems | BlockItems | FileText | BlockText | PartItems
+Split = InlineItems | BlockItems | FileText | FileTexts | BlockText | PartItems
 
 
 def block_of(split: Split) -> BlockRef | None:
-    """The block that a split is read from; None where it is inline, or a file."""
+    """The block that a split is read from; None where it is inline, or in files."""
     return split.ref if isinstance(split, BlockItems | BlockText | PartItems) else None
+
+
+def path_of(split: Split) -> str:
+    """The file that a node has to see to read the split, or the first of several; "" where none."""
+    if isinstance(split, FileTexts):
+        return split.prefix + split.files[0].name if split.files else split.prefix
+    return split.path if isinstance(split, FileText) else ""
 
 
 def size_bytes_of(split: Split) -> int:
     """The bytes that a split is read from."""
     if isinstance(split, FileText):
         return split.end - split.start
+    if isinstance(split, FileTexts):
+        return sum(file.size for file in split.files)
     if (block := block_of(split)) is not None:
         return block.size_bytes
     return len(split.data if isinstance(split, InlineItems) else split.inline)  # type: ignore[union-attr]

@@ -56,7 +56,7 @@ class JobSpec(msgspec.Struct, frozen=True, array_like=True):
     combines: bool
     splits: tuple[Split, ...]
     partitions: int
-    readers: tuple[Address, ...]  # nodes that can open the files of FileText splits; () = any
+    readers: tuple[Address, ...]  # nodes that can open the files of splits; () = any
     input_bytes: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # 0 where unknown
     python: str
     submitted_at_s: float  # the client's wall clock, for people

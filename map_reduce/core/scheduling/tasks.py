@@ -18,12 +18,12 @@ from map_reduce.core.jobs.state import Ending
 from map_reduce.core.messages import (
     AttemptId,
     Counts,
-    FileText,
     OutputPart,
     Source,
     Split,
     Suspect,
     Tally,
+    path_of,
 )
 from map_reduce.core.scheduling.states import (
     FINAL_TASK_TRANSITIONS,
@@ -95,7 +95,7 @@ class MapTask(Task, eq=False, kw_only=True):
 
     @property
     def path(self) -> str:
-        return self.split.path if isinstance(self.split, FileText) else ""
+        return path_of(self.split)
 
 
 class FinalTask(Task, eq=False):
@@ -125,7 +125,7 @@ class WholeTask(FinalTask, eq=False, kw_only=True):
 
     @property
     def path(self) -> str:
-        return self.split.path if isinstance(self.split, FileText) else ""
+        return path_of(self.split)
 
 
 def still_pending(tasks: Iterable[Task]) -> list[Task]:

@@ -20,6 +20,7 @@ from map_reduce.core.messages import (
     Failed,
     Failure,
     FileText,
+    FileTexts,
     Functions,
     InlineItems,
     JobSpec,
@@ -31,6 +32,7 @@ from map_reduce.core.messages import (
     ReduceWork,
     Running,
     Skipping,
+    SmallFile,
     Split,
     Suspect,
     Tally,
@@ -73,6 +75,10 @@ def items(index: int) -> Split:
 
 def lines(index: int, path: str = "/data/big.txt") -> Split:
     return FileText(path, index * 100, index * 100 + 100, index, 10**6, 0, TextFormat())
+
+
+def small_files(*names: str) -> Split:
+    return FileTexts("/data/", TextFormat(), tuple(SmallFile(name, 10, 0) for name in names))
 
 
 def job(

@@ -14,6 +14,7 @@ from scheduling_fakes import (
     raised,
     scheduler_of,
     sizes_of,
+    small_files,
 )
 
 from map_reduce import errors
@@ -171,12 +172,13 @@ def test_a_node_without_slots_gets_nothing_and_one_with_slots_later_does():
 
 
 def test_file_splits_go_to_their_readers_and_the_rest_to_anyone():
-    cluster = cluster_of(lines(0), lines(1), lines(2), items(3), readers=(B.address,))
+    of_files = (lines(0), lines(1), small_files("a.txt", "b.txt"))
+    cluster = cluster_of(*of_files, items(3), readers=(B.address,))
     cluster.join(A, B, slots=1)
     assert [start.work.split for start in starts_on(cluster, A)] == [items(3)]
     cluster.settle()
     by_split = {s.work.split: s.node for s in cluster.all_starts if isinstance(s.work, MapWork)}
-    assert {by_split[lines(index)] for index in range(3)} == {B}
+    assert {by_split[split] for split in of_files} == {B}
     cluster.check_result()
 
 
