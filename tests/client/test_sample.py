@@ -84,6 +84,19 @@ def test_files(lines, ending, encoding, piece_bytes):
             assert total * sample.scale == pytest.approx(path.stat().st_size)
 
 
+def test_of_many_small_files_some_from_all_over_are_taken(tmp_path):
+    for number in range(80):
+        (tmp_path / f"{number:02}").write_text(f"{number}\n" * 50)
+    sample = sample_of(read_inputs(str(tmp_path / "*")), 0.1, SLOTS, PER_CHUNK)
+    assert [Path(piece.path).name for piece in sample.pieces] == [
+        f"{n:02}" for n in range(0, 80, 10)
+    ]
+    assert len(sample.split_bytes) == 8
+    total = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert sum(sample.split_bytes) == total
+    assert sum(len(piece.data) for piece in sample.pieces) * sample.scale == pytest.approx(total)
+
+
 def test_a_sample_of_all_is_all():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a")

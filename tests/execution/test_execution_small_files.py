@@ -211,6 +211,19 @@ def test_a_bad_record_is_named_by_its_file_and_line(
         assert {note[2] for note in noted if note[1] == 3} == {where}
 
 
+@pytest.mark.parametrize("at", range(9))
+def test_a_file_that_is_mapped_a_few_lines_at_a_time(tmp_path: Path, at: int) -> None:
+    lines = [b"line\n"] * 9
+    lines[at] = b"four\n"
+    paths = written(tmp_path, b"line\n" * 9, b"".join(lines))
+    functions = LoadedFunctions(invert, lambda key, values: sum(values), None)
+    outcome, _ = attempt(MapWork(split_of(paths), 2), functions, tmp_path / "o")
+    assert isinstance(outcome, Failed)
+    assert f"line {at} of {paths[1]} (counted from 0)" in outcome.failure.message
+    assert outcome.suspect is not None
+    assert outcome.suspect.position == 9 + at
+
+
 def test_where_it_is_can_be_told_at_any_time(three: list[Path], tmp_path: Path) -> None:
     seen = []
     tracker = Tracker()
