@@ -1,8 +1,9 @@
 """A small part of an input, spread over all of it, and how all of it would be cut.
 
-Of each of a few splits, evenly spaced, the beginning is taken: whole lines, or neighbouring items.
-So the sample has the neighbourhoods that the splits have, and an input whose parts differ is seen
-in all its parts. What is sorted or clustered within the distance of two samples is not seen.
+Of each of a few splits, evenly spaced, or of the small files that share them, the beginning is
+taken: whole lines, or neighbouring items. So the sample has the neighbourhoods that splits have,
+and an input whose parts differ is seen in all its parts. What is sorted or clustered within the
+distance of two samples is not seen.
 What lies in the ring already gives whole splits, which nobody then has to fetch and cut.
 """
 

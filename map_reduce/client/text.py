@@ -4,6 +4,8 @@ A line ends at a line feed byte, so a file can be cut without decoding it, as lo
 encoding uses that byte for nothing else. Where it does not (UTF-16 and others), and where the
 file is compressed, a node that opens the file itself gets all of it as one split. What goes to
 nodes that cannot open it is decompressed, and re-encoded in UTF-8 where it could not be cut.
+Where there are many small files, a node that opens them itself gets several as one split
+(``combining.py``).
 
 Cutting a file into n splits means to count its lines (``line_starts.py``): a pass of a tenth to a
 quarter of a second per gigabyte and processor, and none over a file that is one split.
