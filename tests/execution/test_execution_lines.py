@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from execution_runs import attempt, folder, items_split
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from map_reduce.core.messages import Failed, WholeWork
@@ -57,7 +57,6 @@ def saved(reduce, keys, careful=False, sorts=True):
 
 
 @given(st.lists(RESULTS, max_size=12), st.booleans())
-@settings(max_examples=max(1, (settings.default or settings()).max_examples * 2))
 def test_it_equals_its_twin_for_one_key(wanted, again):
     mutable = []
 

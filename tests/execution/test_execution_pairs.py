@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 from execution_runs import attempt, folder, items_split, reduce_work, results_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_execution_spill import Tight, as_lists, lazily, lists, yields
 
@@ -140,7 +140,6 @@ MAPS = [lists, lists, lists, yields, lazily, as_lists, some_as_lists, some_as_li
 
 
 @given(data=st.data())
-@settings(max_examples=max(1, (settings.default or settings()).max_examples * 2))
 def test_it_equals_its_ordinary_twin(data):
     keys = KEYS[data.draw(st.sampled_from([*PLAIN * 2, *KEYS]))]
     record = st.lists(st.tuples(keys, st.integers(0, 30)), max_size=4)
