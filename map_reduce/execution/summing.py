@@ -3,11 +3,11 @@
 Where the combiner, or without one the reducer, is nothing but ``return sum(values)``, or the
 ready-made ``reducers.sum``, pairs need not be collected into lists: ``sums[key] += value`` gives
 the same numbers in two thirds of the time, and in memory for one number a key. The same, that is,
-as long as values are ints: sums of floats depend on how they are grouped, and on newer Pythons
-``sum`` corrects their errors. Since anything else added to an int leaves something that is not an
-int, looking at the totals now and then shows whether all values were. Where they were not, or where
-a key or a pair needs care, the split is mapped again in the ordinary way (``map_side.py``), which
-is the twin that this is tested against. ``reducers.count`` adds 1 for each pair, come what may.
+as long as values are ints: sums of floats depend on how they are grouped, on newer Pythons ``sum``
+corrects their errors, and an object's own ``__radd__`` may give an int that is no sum at all. So
+where a value is anything else, or where a key or a pair needs care, the split is mapped again in
+the ordinary way (``map_side.py``), which is the twin that this is tested against.
+``reducers.count`` adds 1 for each pair, come what may.
 
 Without a combiner, a job is to give what ``sum`` gives for all values in their order. Ints that are
 added up are as good as the ints, unless other numbers come before them: 1e16 + 1 + 1 is another
@@ -47,8 +47,8 @@ from map_reduce.execution.sources import UselessSource
 from map_reduce.kernel import compiled
 
 LOOK_LATER = 2
-"""How many times as much is mapped by the next look at all sums as by this one: so what they take
-is in proportion to all, and what is of another kind is mostly noticed at once."""
+"""How many times as much is mapped by the next look at new keys as by this one: so those that need
+care are mostly noticed at once."""
 
 _INT = frozenset((int,))
 _INTS = frozenset((int, bool))
@@ -153,7 +153,7 @@ class SumSide(MapSide):
     """Each pair counts as 1, whatever its value."""
 
     _stretches, _look_at = 0, 1
-    """Batches, or stretches of pairs where map yields them; at how many to look at all sums."""
+    """Batches, or stretches of pairs where map yields them; at how many to look at the keys."""
 
     def run_sums(self) -> Sums:
         """Map everything and add up.
@@ -184,9 +184,7 @@ class SumSide(MapSide):
             self._look_at = LOOK_LATER * self._stretches
 
     def _look(self) -> None:
-        """Raises NotSums: a sum is no int, or a key needs care."""
-        if not _INT.issuperset(map(type, self.sums.values())):
-            raise NotSums
+        """Raises NotSums: a key needs care."""
         new = list(islice(self.sums, self._judged, None))
         self._judged = len(self.sums)
         if are_plain(new):
@@ -200,7 +198,7 @@ class SumSide(MapSide):
 
     def _group_each(self, batch: Batch) -> None:
         """Map the records of a batch, and add up."""
-        sums, map_ = self.sums, self._functions.map
+        sums, map_, ints = self.sums, self._functions.map, _INTS
         pair = NO_PAIR
         records = zip(batch.keys, self._rest, strict=True)
         each = 1 if self._counts else None
@@ -212,7 +210,12 @@ class SumSide(MapSide):
                     if (done := add_pairs(sums, pairs, each)) is not None:
                         for pair in islice(pairs, done, None):
                             key, value = pair + ()  # noqa: RUF005  see map_side.py
-                            sums[key] += value if each is None else each
+                            if each is not None:
+                                sums[key] += each
+                            elif type(value) in ints:
+                                sums[key] += value
+                            else:
+                                raise NotSums
             elif self._counts:
                 for number, record in records:
                     for pair in map_(number, record):
@@ -222,6 +225,8 @@ class SumSide(MapSide):
                 for number, record in records:
                     for pair in map_(number, record):
                         key, value = pair + ()  # noqa: RUF005
+                        if type(value) not in ints:
+                            raise NotSums
                         sums[key] += value
         except BaseException as error:
             raise self._reason(error, pair) from error
@@ -229,7 +234,7 @@ class SumSide(MapSide):
 
     def _group(self, pairs: Iterator[Any]) -> bool:
         """Whether there was any pair."""
-        sums = self.sums
+        sums, ints = self.sums, _INTS
         pair = NO_PAIR
         done: int | tuple[Any, ...] = ()
         try:
@@ -243,6 +248,8 @@ class SumSide(MapSide):
             else:
                 for pair in pairs:
                     key, value = pair + ()  # noqa: RUF005
+                    if type(value) not in ints:
+                        raise NotSums
                     sums[key] += value
         except BaseException as error:
             if self._reading:
@@ -253,16 +260,9 @@ class SumSide(MapSide):
 
     def _reason(self, error: BaseException, pair: Any) -> BaseException:
         """Why a loop ended with ``error``, ``pair`` being the last one it had."""
-        if isinstance(error, Stopped):
+        if isinstance(error, Stopped | NotSums):
             return error
-        other = _is_pair(pair) and not self._counts and type(pair[1]) not in _INTS
-        if is_other_pair(pair) or other:
-            return NotSums()  # it may be the addition that failed
-        return self._stopped(error, pair)
-
-
-def _is_pair(given: Any) -> bool:
-    return type(given) is tuple and len(given) == 2
+        return NotSums() if is_other_pair(pair) else self._stopped(error, pair)
 
 
 class SumReduceSide(PairReduceSide):

@@ -187,6 +187,32 @@ def yielded(number, pairs):
     yield from pairs
 
 
+class Best:
+    """A value whose ``sum`` is an int, the largest, and must not be added to another's."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __radd__(self, other):
+        return max(other, self.value)
+
+
+class Capped(int):
+    """The same of an int's own kind."""
+
+    def __radd__(self, other):
+        return min(10, int(other) + int(self))
+
+    __add__ = __radd__
+
+
+@pytest.mark.parametrize("mapping", [identity, yielded])
+def test_ints_that_come_of_values_of_another_kind_are_no_sums(mapping):
+    for kind, expected in ((Best, 9), (Capped, 10)):
+        splits = [[[("a", kind(7)), ("a", kind(5))]], [[("a", kind(9))]]]
+        assert run_job(splits, mapping, total, None, 1) == {"a": expected}
+
+
 @pytest.mark.parametrize("mapping", [identity, yielded])
 def test_a_late_key_that_needs_care_is_noticed(monkeypatch, mapping):
     monkeypatch.setattr(summing, "LOOK_LATER", 1)
