@@ -117,14 +117,13 @@ def file_plan(files: FileInput, slots: int) -> FilePlan:
 def _combined(texts: list[FileText], wanted: int, slots: int) -> tuple[FileText | FileTexts, ...]:
     """The same, in which neighbours that are whole files share splits (``combining.py``)."""
     sizes = [text.end - text.start for text in texts]
-    kinds = [
-        (0, text.format) if text.end - text.start == text.file_size else (at, text.format)
-        for at, text in enumerate(texts, 1)
-    ]
     run_ends: list[int] = []
-    for _, run in itertools.groupby(kinds):
+    for whole, run in itertools.groupby(
+        texts, lambda text: text.end - text.start == text.file_size
+    ):
         length = len(list(run))
-        run_ends += [len(run_ends) + length] * length
+        first = len(run_ends)
+        run_ends += [first + length] * length if whole else range(first + 1, first + length + 1)
     as_one_file = round(sum(min(size, wanted) for size in sizes) / wanted)
     stretches = shared(
         sizes,

@@ -47,15 +47,15 @@ def numbered_lines(text: str) -> list[tuple[int, str]]:
     piece_bytes=st.integers(1, 40),
     read_bytes=st.integers(1, 40),
     slots=st.integers(1, 2),
-    packed=st.booleans(),
+    all_packed=st.lists(st.booleans(), min_size=9, max_size=9),
 )
-def test_lines_of_files(texts, encoding, piece_bytes, read_bytes, slots, packed):
+def test_lines_of_files(texts, encoding, piece_bytes, read_bytes, slots, all_packed):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         for bound in ("SPLIT_BYTES_MIN", "SPLIT_BYTES_MAX", "BLOCK_BYTES_MIN", "BLOCK_BYTES_MAX"):
             patch.setattr(text_module, bound, piece_bytes)
         patch.setattr(line_starts, "READ_BYTES", read_bytes)
         expected, paths = [], []
-        for number, text in enumerate(texts):
+        for (number, text), packed in zip(enumerate(texts), all_packed, strict=False):
             data = text.encode(encoding, "ignore")
             paths.append(Path(name, f"{number}.gz" if packed else str(number)))
             paths[-1].write_bytes(gzip.compress(data) if packed else data)

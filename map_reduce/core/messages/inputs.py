@@ -94,6 +94,7 @@ class SmallFile(msgspec.Struct, frozen=True, array_like=True):
     name: str  # what its path has after the prefix
     size: int
     mtime_ns: int
+    compression: str  # as TextFormat's
 
 
 class FileTexts(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -103,26 +104,33 @@ class FileTexts(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """
 
     prefix: str  # what all their paths begin with
-    format: TextFormat
+    encoding: str
+    errors: str
     files: tuple[SmallFile, ...]
 
     @classmethod
     def of(cls, texts: Sequence[FileText]) -> FileTexts:
-        """These, each of which is all of a file, and all of one format."""
+        """These, each of which is all of a file, and all of one encoding."""
         first, last = min(text.path for text in texts), max(text.path for text in texts)
         common = takewhile(lambda letters: letters[0] == letters[1], zip(first, last, strict=False))
         prefix = first[: len(list(common))]
         files = (
-            SmallFile(text.path[len(prefix) :], text.file_size, text.file_mtime_ns)
+            SmallFile(
+                text.path[len(prefix) :],
+                text.file_size,
+                text.file_mtime_ns,
+                text.format.compression,
+            )
             for text in texts
         )
-        return cls(prefix, texts[0].format, tuple(files))
+        return cls(prefix, texts[0].format.encoding, texts[0].format.errors, tuple(files))
 
     def texts(self) -> Iterator[FileText]:
         """Each as a split of its own."""
         for file in self.files:
             path = self.prefix + file.name
-            yield FileText(path, 0, file.size, 0, file.size, file.mtime_ns, self.format)
+            form = TextFormat(self.encoding, self.errors, file.compression)
+            yield FileText(path, 0, file.size, 0, file.size, file.mtime_ns, form)
 
 
 class BlockText(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -78,7 +78,7 @@ def lines(index: int, path: str = "/data/big.txt") -> Split:
 
 
 def small_files(*names: str) -> Split:
-    return FileTexts("/data/", TextFormat(), tuple(SmallFile(name, 10, 0) for name in names))
+    return FileTexts("/data/", "", "", tuple(SmallFile(name, 10, 0, "") for name in names))
 
 
 def job(
