@@ -6,7 +6,7 @@
  * nothing is decided in two languages.
  *
  * No reference that is borrowed is used after code that may run Python: comparing keys may, where
- * a key that was put into the dict by the Python code is of a user's class.
+ * a key that was put into the dict by the Python code is of a user's class; and so may breathe().
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -142,6 +142,8 @@ lines_of(PyObject *Py_UNUSED(module), PyObject *given)
 
 /* ------------------------------------------------------------------ pairs */
 
+#define PAIRS_PER_BREATH (1 << 14)
+
 /* Whether a key is of a type whose values are their own form (keys.py), so that hashing it cannot
  * fail, and two that are equal are one key in every process. */
 static int
@@ -172,6 +174,22 @@ is_plain_pair(PyObject *pair)
 {
     return PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
            is_plain_key(PyTuple_GET_ITEM(pair, 0));
+}
+
+/* As the interpreter's own loop does every so often: handlers of signals are called, and other threads
+ * get a turn. -1: an exception, of a handler. */
+static int
+breathe(Py_ssize_t done)
+{
+    if (done % PAIRS_PER_BREATH) {
+        return 0;
+    }
+    if (PyErr_CheckSignals() < 0) {
+        return -1;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    Py_END_ALLOW_THREADS
+    return 0;
 }
 
 /* How a pair is taken in: 1: it is; 0: it is not plain, and nothing was done; -1: an exception. */
@@ -273,10 +291,9 @@ take_from(PyObject *into, PyObject *also, PyObject *pairs, Take take)
             return odd;
         }
         Py_DECREF(pair);
-        if (taken < 0) {
+        if (taken < 0 || breathe(++done) < 0) {
             return NULL;
         }
-        done++;
     }
     return PyErr_Occurred() ? NULL : PyLong_FromSsize_t(done);
 }
@@ -289,16 +306,16 @@ take_in(PyObject *into, PyObject *also, PyObject *pairs, Take take)
         return PyLong_FromLong(0);
     }
     Py_ssize_t done = 0;
-    for (; done < PyList_GET_SIZE(pairs); done++) {
+    while (done < PyList_GET_SIZE(pairs)) {
         PyObject *pair = PyList_GET_ITEM(pairs, done);
         Py_INCREF(pair);
         int taken = take(into, also, pair);
         Py_DECREF(pair);
-        if (taken < 0) {
-            return NULL;
-        }
-        if (!taken) {
+        if (taken == 0) {
             return PyLong_FromSsize_t(done);
+        }
+        if (taken < 0 || breathe(++done) < 0) {
+            return NULL;
         }
     }
     Py_RETURN_NONE;

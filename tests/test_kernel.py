@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections import defaultdict
 from enum import IntEnum
-from itertools import chain
+from functools import partial
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +296,63 @@ def test_an_error_in_comparing_keys_is_passed_on(function):
     of_dict = {Meddler("b", act): None}
     with pytest.raises(KeyboardInterrupt):
         getattr(loops, function)(of_dict, iter(given_) if "from" in function else given_)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupt():
+    """A function of C's that raises a signal, of which Python's own loop does not hear at once."""
+
+    def handle(*_):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    yield partial(getattr(ctypes.CDLL(None), "raise"), signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+class Interrupting:
+    """A key that is in the dict already, and interrupts when it is compared."""
+
+    def __init__(self, like):
+        self.hash = hash(like)
+
+    def __hash__(self):
+        return self.hash
+
+
+@only_compiled
+def test_signals_are_handled_however_many_pairs_an_iterator_gives(interrupt):
+    interrupting = filter(None, map(interrupt, [1]))
+    sums: dict = {}
+    with pytest.raises(Interrupted):
+        loops.add_from(sums, chain([("a", 1)], interrupting, repeat(("a", 1), 10**8)), None)
+    assert 1 < sums["a"] < 10**6
+
+
+@only_compiled
+def test_signals_are_handled_however_many_pairs_a_list_has(interrupt, monkeypatch):
+    monkeypatch.setattr(Interrupting, "__eq__", interrupt, raising=False)
+    pairs = [("b", 1), *[("a", 1)] * 10**6]
+    sums = {Interrupting("b"): 1}
+    with pytest.raises(Interrupted):
+        loops.add_pairs(sums, pairs)
+    assert 1 < sums["a"] < 10**5
+
+
+@only_compiled
+def test_other_threads_have_their_turn_however_many_pairs_there_are():
+    ran: list = []
+    going_on = threading.Event()
+    thread = threading.Thread(target=lambda: (going_on.wait(), ran.append(None)))
+    thread.start()
+    without_end = map([("a", 1)].__getitem__, iter(ran.__len__, 1))  # while it is empty
+    going_on.set()
+    assert loops.add_from({}, islice(without_end, 10**8), None) < 10**8
+    thread.join()
 
 
 # ---------------------------------------------------------------------- lists
