@@ -21,6 +21,7 @@ from map_reduce.core.messages import (
     TextFormat,
     size_bytes_of,
 )
+from map_reduce.transport.wire import MESSAGE_BYTES_MAX
 
 
 def run_ends_of(lengths):
@@ -174,6 +175,13 @@ def test_files_come_out_as_they_went_in(paths, prefix, compressions):
     assert size_bytes_of(split) == sum(range(len(paths) + 1))
     encoded = msgspec.msgpack.encode(split)
     assert msgspec.msgpack.decode(encoded, type=Split) == split
+
+
+def test_an_order_has_room_for_the_longest_paths():
+    paths = [f"{number:04}".ljust(4096, "/") for number in range(FILES_PER_SPLIT_MAX)]
+    split = FileTexts.of([FileText(path, 0, 1, 0, 1, 1 << 62, TextFormat()) for path in paths])
+    assert split.prefix == "0"
+    assert 3 * len(msgspec.msgpack.encode(split)) < 2 * MESSAGE_BYTES_MAX
 
 
 def test_a_specification_has_room_for_a_million_files():
