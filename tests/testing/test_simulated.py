@@ -37,6 +37,20 @@ def test_the_answer_and_the_counters_are_those_of_one_loop():
     assert simulated.attempts > 40
 
 
+def test_maps_that_run_once_more_for_the_digits_of_a_sum_are_no_fault():
+    data = [1e16, *[1] * 39]
+
+    def same(number, value):
+        return [("a", value)]
+
+    def added(key, values):
+        return sum(values)
+
+    simulated = simulate(data, same, added, seeds=range(0, 30, 3))
+    assert simulated.result == {"a": 1e16}
+    assert simulated.takeovers >= 1
+
+
 @pytest.mark.parametrize("data", [[], ["one line"], {"x": "a b", "y": "b"}, iter(["a", "b", "a"])])
 def test_any_data_that_a_job_may_have(data):
     copy = data if isinstance(data, dict) else list(data)

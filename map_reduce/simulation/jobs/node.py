@@ -71,6 +71,7 @@ class Run:
     began_s: float
     ended_s: float | None = None
     failed: bool = False
+    useless_sums: bool = False  # what first attempts at maps had added up was of no use to it
     bounds: bytes = b""  # of the partitions, as a map was told
 
 
@@ -215,6 +216,7 @@ class Node:
             if isinstance(outcome, MapOutput):
                 self.outputs[outcome.name] = order.attempt.task
             run.ended_s, run.failed = self._world.now_s, isinstance(outcome, Failed)
+            run.useless_sums = isinstance(outcome, Failed) and outcome.lost_sums
             self.services.ended(order, outcome)
             self._world.start(self, self._report(order))
         self._fill_slots()
