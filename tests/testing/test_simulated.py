@@ -37,16 +37,16 @@ def test_the_answer_and_the_counters_are_those_of_one_loop():
     assert simulated.attempts > 40
 
 
+def by_one_key(number, value):
+    return [("a", value)]
+
+
+def added(key, values):
+    return sum(values)
+
+
 def test_maps_that_run_once_more_for_the_digits_of_a_sum_are_no_fault():
-    data = [1e16, *[1] * 39]
-
-    def same(number, value):
-        return [("a", value)]
-
-    def added(key, values):
-        return sum(values)
-
-    simulated = simulate(data, same, added, seeds=range(0, 30, 3))
+    simulated = simulate([1e16, *[1] * 39], by_one_key, added, seeds=range(0, 30, 3))
     assert simulated.result == {"a": 1e16}
     assert simulated.takeovers >= 1
 
