@@ -25,6 +25,7 @@ goes on from there.
 from __future__ import annotations
 
 import builtins
+import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -134,7 +135,8 @@ def _shape(code: CodeType) -> tuple[object, ...]:
         code.co_kwonlyargcount,
         code.co_freevars,
         code.co_cellvars,
-        code.co_flags & ~0x1000000,  # other than the annotations' being postponed
+        # other than that annotations are postponed, and that it is defined within a function
+        code.co_flags & ~(0x1000000 | inspect.CO_NESTED),
     )
 
 

@@ -56,6 +56,22 @@ def shadowed():
     return scope["total"]
 
 
+def nested():
+    def total(key, values):
+        return sum(values)
+
+    return total
+
+
+def enclosing():
+    sum = max
+
+    def total(key, values):
+        return sum(values)
+
+    return total
+
+
 offset = 1
 
 
@@ -75,6 +91,8 @@ offset = 1
         (lambda k, v, w=3: sum(v), False),
         (functools.partial(total), False),
         (shadowed(), False),
+        (nested(), True),
+        (enclosing(), False),
         (max, False),
     ],
 )
