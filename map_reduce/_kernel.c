@@ -550,7 +550,16 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{0, NULL}};
+/* To be raised with what these functions take and give; kernel.py has no use for another. */
+#define VERSION 1
+
+static int
+add_version(PyObject *made)
+{
+    return PyModule_AddIntConstant(made, "VERSION", VERSION);
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, add_version}, {0, NULL}};
 
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,

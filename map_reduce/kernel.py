@@ -20,6 +20,10 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+VERSION = 1
+"""What ``_kernel.c`` must say, too: where the package was brought up to date in place, what was
+compiled may be older than what is written, and is left aside then."""
+
 
 class Compiled(Protocol):
     """What ``_kernel.c`` has for pairs and groups.
@@ -109,6 +113,8 @@ try:
     if os.environ.get("MAP_REDUCE_COMPILED") == "0":
         raise ImportError("MAP_REDUCE_COMPILED is 0")
     made: Any = importlib.import_module("map_reduce._kernel")
+    if getattr(made, "VERSION", None) != VERSION:
+        raise ImportError("_kernel is of another version: install the package anew")
 except ImportError:
     compiled = None
     count_line_ends, lines_of = python_count_line_ends, python_lines_of

@@ -52,6 +52,19 @@ def test_it_can_be_done_without():
     assert told.stdout == "None ['a', 'b']\n"
 
 
+@only_compiled
+def test_one_of_another_version_is_left_aside():
+    program = "import map_reduce._kernel as k; k.VERSION += 1; from map_reduce import kernel; "
+    told = subprocess.run(
+        [sys.executable, "-c", program + "print(kernel.compiled, kernel.lines_of(b'a'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert told.stdout == "None ['a']\n"
+
+
 # ---------------------------------------------------------------------- text
 
 
