@@ -142,7 +142,9 @@ lines_of(PyObject *Py_UNUSED(module), PyObject *given)
 
 /* ------------------------------------------------------------------ pairs */
 
-#define PAIRS_PER_BREATH (1 << 14)
+/* They take longer than the 5 ms after which a thread that waits for its turn asks for it; were the
+ * lock let go more often, it would be woken each time, come too late, and never ask. */
+#define PAIRS_PER_BREATH (1 << 19)
 
 /* Whether a key is of a type whose values are their own form (keys.py), so that hashing it cannot
  * fail, and two that are equal are one key in every process. */
