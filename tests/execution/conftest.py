@@ -19,8 +19,15 @@ def two_records_at_first():
         yield
 
 
+IN_PYTHON = pytest.param("python", marks=pytest.mark.slow if kernel.compiled else ())
+"""Every day the loops that users have; all tests of an environment without the compiled part, and
+``--all``, have these."""
+
+
 @pytest.fixture(
-    autouse=True, scope="module", params=["compiled", "python"] if kernel.compiled else ["python"]
+    autouse=True,
+    scope="module",
+    params=["compiled", IN_PYTHON] if kernel.compiled else [IN_PYTHON],
 )
 def loops(request: pytest.FixtureRequest) -> Iterator[None]:
     """With the compiled loops, where there are any, and without."""
