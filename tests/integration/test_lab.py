@@ -67,7 +67,12 @@ def test_word_count_and_index_are_those_of_a_sequential_run(ring, books, map, re
 
 
 def meet(folder, name, others):
-    """Say that we are here, and wait until so many others are, too."""
+    """Say that we are here, and wait until so many are.
+
+    Where names are those of processes, that many of these are in user code at the same time. Of
+    which of them the results are is another matter: a task that waited behind another for long is
+    begun elsewhere, too.
+    """
     (folder / name).touch()
     deadline_s = time.monotonic() + MEET_S_MAX
     while len(list(folder.iterdir())) < others:
@@ -79,12 +84,11 @@ def meet(folder, name, others):
 def test_maps_run_in_parallel(ring, tmp_path):
     def map(number, item):
         if number % 16 == 0:  # the first of each task
-            meet(tmp_path, f"map-{number}", 3)
-        return [(os.getpid(), 1)]
+            meet(tmp_path, f"map-{os.getpid()}", 3)
+        return [(number % 16, 1)]
 
     results = ring.startup([0] * 48, map, total, options=NO_BACKUPS).result(WAIT_S)
-    assert sum(results.values()) == 48
-    assert len(results) == 3  # each in a process of its own
+    assert results == dict.fromkeys(range(16), 3)
 
 
 def test_reduces_run_in_parallel(ring, tmp_path):
@@ -93,11 +97,10 @@ def test_reduces_run_in_parallel(ring, tmp_path):
 
     def reduce(key, values):
         meet(tmp_path, f"reduce-{os.getpid()}", 3)
-        return os.getpid()
+        return len(values)
 
     results = ring.startup([0] * 48, map, reduce, options=NO_BACKUPS).result(WAIT_S)
-    assert len(results) == 48
-    assert len(set(results.values())) == 3
+    assert results == dict.fromkeys(range(48), 1)
 
 
 def test_each_map_task_runs_exactly_once_when_nothing_fails(ring, tmp_path):
