@@ -257,7 +257,7 @@ def test_ctrl_c_ends_a_script_with_all_its_workers(tmp_path):
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline() == "mapping\n"
+        assert process.stdout.readline().startswith("mapping")  # or both workers in one line
         family = psutil.Process(process.pid).children(recursive=True)
         assert family
         timer = threading.Timer(10, process.kill)
