@@ -175,7 +175,6 @@ class _Attempt:
         self._gauge = gauge
         self._skipping = order.skipping
         self._careful = order.careful
-        self._first = order.attempt.number == 0
         self._guard: Guard | None = None
         self._work = order.work
         self._local = local
@@ -247,7 +246,7 @@ class _Attempt:
                 path = output.finish()
             spilled = spiller.runs.bytes
         counts = self._counts(side.records, side.bytes_in, spiller.values, sum(sizes), spilled)
-        return MapOutput("", tuple(sizes), counts, self._tally()), path
+        return MapOutput("", tuple(sizes), counts, self._tally(), spiller.added), path
 
     @contextmanager
     def _spiller(self, partitions: int, ranges: Ranges | None = None) -> Iterator[Spiller]:
@@ -265,7 +264,8 @@ class _Attempt:
             groups = guarded.run()
             return guarded, spiller.segments(groups, plain=not groups.irregular)
         unasked = adds_unasked(self._functions)
-        if adds_up(self._functions) and (self._first or not unasked):
+        may_add = not isinstance(work, MapWork) or work.adds
+        if adds_up(self._functions) and (may_add or not unasked):
             summing = self._side(SumSide, work, spiller)
             spiller.added = unasked
             try:

@@ -13,7 +13,7 @@ Without a combiner, a job is to give what ``sum`` gives for all values in their 
 added up are as good as the ints, unless other numbers come before them: 1e16 + 1 + 1 is another
 float than 1e16 + 2. What comes before is known to the reduce task alone. So a segment tells that
 its ints were added up, and where that turns out to be wrong (:func:`unmixed`), the map tasks run
-once more; only the first attempt at a map task adds.
+once more, and are told not to add (``MapWork.adds``).
 
 Where the reducer adds up, the sums of the map tasks are added up as well, without a list and a call
 for each key. Ints that were added up so far, or what else is a key's first sum, may stand for the

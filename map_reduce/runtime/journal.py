@@ -85,6 +85,7 @@ class Written(NamedTuple):
     maps: tuple[MapWin, ...]
     finals: tuple[FinalWin, ...]
     troubles: tuple[Trouble, ...]
+    adds: bool
 
 
 class Journal:
@@ -141,7 +142,7 @@ class Journal:
 
     def read_ledger(self, spec: JobSpec) -> Written:
         """What the masters before have committed. They can't commit any more. Raises as claim."""
-        cuts = self.state.cuts
+        cuts, adds = self.state.cuts, self.state.adds
         splits = len(spec.splits)
         map_tasks, final_tasks = (splits, len(cuts or ())) if splits > 1 else (0, splits)
         maps: list[MapWin] = []
@@ -155,7 +156,7 @@ class Journal:
                 maps += shard.maps
                 finals += shard.finals
                 troubles += shard.troubles
-        return Written(cuts, tuple(maps), tuple(finals), tuple(troubles))
+        return Written(cuts, tuple(maps), tuple(finals), tuple(troubles), adds)
 
     def write(self, batch: Commit) -> None:
         """Make a batch durable. Raises as claim; after Undecided it is to be repeated, too."""
@@ -164,11 +165,13 @@ class Journal:
                 self._check(self._change(label, owned(self.epoch, self._me, shard.encode())))
             if batch.ending is None:
                 self._bear()
-            if batch.cuts is None and batch.ending is None:
+            if batch.cuts is None and batch.ending is None and batch.adds:
                 return
             state = self.state
             if batch.cuts is not None:
                 state = msgspec.structs.replace(state, cuts=batch.cuts)
+            if not batch.adds:
+                state = msgspec.structs.replace(state, adds=False)
             if batch.ending is not None:
                 state = JobState(None, self._listed(batch.ending))
             self._write_state(state)

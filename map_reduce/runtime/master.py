@@ -338,8 +338,10 @@ class JobMaster:
             key = OutputKey(win.task, win.number, win.epoch)
             outputs.setdefault(win.node, []).append(key)
         listed = {node.member for node in nodes}
-        # What lay on a node that is gone may have been made again elsewhere, and told to nobody.
-        maps = bits_of(win.task for win in written.maps if win.node in listed)
+        # What is of no use any more, or lay on a node that is gone, may have been made again, and
+        # told to nobody.
+        useful = [win for win in written.maps if written.adds or not win.added]
+        maps = bits_of(win.task for win in useful if win.node in listed)
         finals = bits_of(won.task for won in written.finals)
         master = around.peers.member.address
         messages = {
@@ -350,6 +352,7 @@ class JobMaster:
                 maps,
                 finals,
                 tuple(outputs.get(node.member, ())),
+                written.adds,
             )
             for node in nodes
         }
@@ -359,8 +362,8 @@ class JobMaster:
             for member, reply in replies.items()
             if isinstance(reply, JobAdopted)
         )
-        cuts, done, reduced, troubles = written
-        return events.TakenOver(nodes, cuts, done, reduced, holdings, troubles)
+        cuts, done, reduced, troubles, adds = written
+        return events.TakenOver(nodes, cuts, done, reduced, holdings, troubles, adds)
 
     # ------------------------------------------------------------------ the loop
 

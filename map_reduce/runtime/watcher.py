@@ -331,7 +331,7 @@ class Watcher:
             state = JobState.decode(found)
             if state.cancel or state.ending is not None:
                 return None
-            return JobState(state.cuts, None, reason).encode()
+            return msgspec.structs.replace(state, cancel=reason).encode()
 
         self._around.records.change(birth.record(), remarked(payload), within_s=WITHIN_S)
         with self._lock:

@@ -46,9 +46,8 @@ def order_for(
     careful: bool = False,
     task: int = 3,
     skipping: Skipping | None = None,
-    number: int = 0,
 ) -> StartAttempt:
-    attempt = AttemptId("job", PHASES.get(type(work), "check"), task, number)
+    attempt = AttemptId("job", PHASES.get(type(work), "check"), task, 0)
     functions = Functions(b"", None, b"")
     return StartAttempt(attempt, 1, NODE, functions, work, 60.0, careful, skipping)
 
@@ -66,10 +65,9 @@ def attempt(
     careful: bool = False,
     skipping: Skipping | None = None,
     gauge: Gauge | None = None,
-    number: int = 0,
 ) -> tuple[Outcome, Path | None]:
     return run_attempt(
-        order_for(work, careful, skipping=skipping, number=number),
+        order_for(work, careful, skipping=skipping),
         local or LocalInput(),
         output,
         tracker or Tracker(),
@@ -104,18 +102,19 @@ def run_job(
     partitions: int,
     per_task: int = 1,
     bounds: bytes = b"",
-    round_: int = 0,
+    adds: bool = True,
 ) -> list[list[tuple[Any, Any]]]:
     """The results of each reduce task, which has ``per_task`` neighbouring partitions.
 
-    All begins anew, once, where a reduce task has no use for what first attempts gave.
+    All begins anew, once, where a reduce task has no use for what was added up.
     """
     with folder() as here:
         mapped = []
         for number, split in enumerate(splits):
-            work = MapWork(split, partitions, bounds)
-            outcome, path = attempt(work, functions, here / f"map{number}", number=round_)
+            work = MapWork(split, partitions, bounds, adds)
+            outcome, path = attempt(work, functions, here / f"map{number}")
             assert isinstance(outcome, MapOutput), outcome
+            assert adds or not outcome.added
             assert path is not None
             assert path.stat().st_size == sum(outcome.sizes)
             assert len(outcome.sizes) == partitions
@@ -125,8 +124,8 @@ def run_job(
             last = min(first + per_task, partitions)
             reducing, local = reduce_work(mapped, first, last)
             outcome, path = attempt(reducing, functions, here / "reduced", local)
-            if isinstance(outcome, Failed) and outcome.lost_sums and not round_:
-                return run_job(functions, splits, partitions, per_task, bounds, round_=1)
+            if isinstance(outcome, Failed) and outcome.lost_sums and adds:
+                return run_job(functions, splits, partitions, per_task, bounds, adds=False)
             parts.append(results_of(outcome, path))
         return parts
 

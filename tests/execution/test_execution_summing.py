@@ -147,13 +147,15 @@ LARGE = 1e16
 """To which 1 cannot be added; 2 can."""
 
 
-def mapped(here, splits, number=0, combine=None):
+def mapped(here, splits, adds=True, combine=None):
     """The map outputs of some lists of pairs, and a reduce task's work on them."""
     outputs = []
     functions = LoadedFunctions(identity, total, combine)
     for at, split in enumerate(splits):
-        work = MapWork(items_split(split), 1)
-        outcome, path = attempt(work, functions, here / f"m{at}", number=number)
+        work = MapWork(items_split(split), 1, adds=adds)
+        outcome, path = attempt(work, functions, here / f"m{at}")
+        ints = all(type(value) is int for pairs in split for _, value in pairs)
+        assert outcome.added == (adds and combine is None and ints)
         outputs.append((path, outcome.sizes))
     work, local = reduce_work(outputs, 0, 1)
     return work, attempt(work, functions, here / "r", local)
@@ -174,15 +176,15 @@ def test_ints_that_were_added_up_may_come_before_other_numbers_and_not_after(tmp
     assert "comes before them in map output map-0 of node" in told
 
 
-def test_second_attempts_do_not_add(tmp_path):
-    _, done = mapped(tmp_path, [FLOAT_OF_A, ONES_OF_A, ONES_OF_A], number=1)
+def test_maps_that_are_told_not_to_add_do_not(tmp_path):
+    _, done = mapped(tmp_path, [FLOAT_OF_A, ONES_OF_A, ONES_OF_A], adds=False)
     assert results_of(*done) == [("a", sum([LARGE, 1, 1, 1, 1]))]
 
 
 def test_with_a_combiner_it_is_as_the_user_has_asked(tmp_path):
-    for number in (0, 1):
+    for adds in (True, False):
         splits = [FLOAT_OF_A, ONES_OF_A]
-        _, done = mapped(tmp_path, splits, number=number, combine=total)
+        _, done = mapped(tmp_path, splits, adds, combine=total)
         assert results_of(*done) == [("a", LARGE + 2)]
 
 

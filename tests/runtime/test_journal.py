@@ -91,6 +91,17 @@ def test_a_longer_one_has_all_shards_written_a_few_at_a_time(ring):
     assert written(ring, birth, spec) == every
 
 
+def test_that_nothing_is_to_be_added_up_outlives_masters_and_cuts(ring):
+    birth, spec = spec_of(ring)
+    journal, _ = master_of(ring, birth, spec, ring.nodes[0])
+    journal.write(Commit(1, (), None, None, (), (), adds=False))
+    journal.write(Commit(2, (), (PARTITIONS,), None, (), ()))
+    journal.resign()
+    second, _ = master_of(ring, birth, spec, ring.nodes[1], seen_epoch=1)
+    found = second.read_ledger(spec)
+    assert (found.cuts, found.adds) == ((PARTITIONS,), False)
+
+
 def test_a_job_outlives_all_members_that_its_records_were_born_with(ring):
     birth, spec = spec_of(ring)
     journal, clock = master_of(ring, birth, spec, ring.nodes[0])

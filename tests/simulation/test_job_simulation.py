@@ -14,6 +14,7 @@ FOUND_BY = {
     "outcomes-are-not-kept": 24,
     "nothing-is-adopted": 24,
     "a-takeover-forgets-the-bounds": 13,
+    "a-takeover-forgets-not-to-add": 10,
 }
 """A seed that finds each."""
 

@@ -141,7 +141,8 @@ class Services:
             attempt = order.attempt
             mapped = attempt.phase == "map"
             done = message.committed_maps if mapped else message.committed_finals
-            if not _has_bit(done, attempt.task) and self._is_there(outcome):
+            of_use = message.adds or not (isinstance(outcome, MapOutput) and outcome.added)
+            if of_use and not _has_bit(done, attempt.task) and self._is_there(outcome):
                 self.orders[attempt] = order
                 self.unreported[attempt] = outcome
                 again.append(order)

@@ -45,7 +45,8 @@ PARTS_BYTES_MAX = 96 << 10
 
 
 class MapWin(msgspec.Struct, frozen=True, array_like=True):
-    """The attempt (task, number, epoch) won; its output ``name`` lies on ``node``."""
+    """The attempt (task, number, epoch) won; its output ``name`` lies on ``node``. ``added``: as in
+    MapOutput."""
 
     task: int
     number: int
@@ -55,6 +56,7 @@ class MapWin(msgspec.Struct, frozen=True, array_like=True):
     sizes: tuple[int, ...]
     counts: Counts
     tally: Tally
+    added: bool = False
 
     def attempt(self, job_id: str) -> AttemptId:
         return AttemptId(job_id, "map", self.task, self.number, self.epoch)
@@ -138,12 +140,14 @@ class JobState(msgspec.Struct, frozen=True, array_like=True):
     """The job's own record.
 
     ``cuts`` are the ends of the reduce tasks' ranges of partitions, None as long as they are not
-    cut. ``cancel`` says why somebody wants the job to end, or is "".
+    cut. ``cancel`` says why somebody wants the job to end, or is "". ``adds``: whether map tasks
+    may add ints up unasked; once they may not, outputs that were added up are of no use.
     """
 
     cuts: tuple[int, ...] | None = None
     ending: JobEnd | None = None
     cancel: str = ""
+    adds: bool = True
 
     def encode(self) -> bytes:
         return msgspec.msgpack.encode(self)

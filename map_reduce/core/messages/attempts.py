@@ -45,11 +45,15 @@ class SampleWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 class MapWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Map a split into ``partitions`` partitions: by the keys' hashes or, in a job that sorts, by
-    the ranges of keys between ``bounds``, which only a worker reads."""
+    the ranges of keys between ``bounds``, which only a worker reads.
+
+    ``adds``: ints may be added up where only the reducer adds them (``execution/summing.py``).
+    """
 
     split: Split
     partitions: int
     bounds: bytes = b""
+    adds: bool = True
 
 
 class ReduceWork(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -169,7 +173,7 @@ class AdoptJob(Message, frozen=True):
 
     ``committed_maps`` and ``committed_finals`` have a bit for each task that is done, the lowest
     bit of the first byte being task 0's. ``outputs`` are the map outputs that count and should be
-    at the node that is asked.
+    at the node that is asked. Unless ``adds``, those that were added up are of no use any more.
     """
 
     job_id: str
@@ -178,6 +182,7 @@ class AdoptJob(Message, frozen=True):
     committed_maps: bytes
     committed_finals: bytes
     outputs: tuple[OutputKey, ...]
+    adds: bool = True
 
 
 class JobAdopted(Message, frozen=True):
@@ -204,12 +209,13 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
 
 class MapOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """``name`` is served by the node that made it; ``sizes`` has a length for each partition,
-    which stand one after another in it."""
+    which stand one after another in it. ``added``: its ints were added up, as MapWork allows."""
 
     name: str
     sizes: tuple[Count, ...]
     counts: Counts
     tally: Tally = Tally()
+    added: bool = False
 
 
 class ReduceOutput(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -231,7 +237,7 @@ class Sampled(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """``lost_source``: the map output that could not be fetched, where that is why.
-    ``lost_sums``: it could, but no first attempt at a map task was to add up its values.
+    ``lost_sums``: it could, but its ints were added up, and should not have been.
     ``retry``: whether another attempt may end better. ``suspect``: what it failed at, if known."""
 
     failure: Failure

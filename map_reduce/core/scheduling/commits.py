@@ -7,7 +7,9 @@ choose differently. So
 - a reduce task is given out once every map output that it reads, and the cut that it is part of,
   are in the ledger;
 - the end is told once it is in the job's record;
-- map tasks are given out without waiting: nothing that they do depends on what was committed.
+- map tasks are given out without waiting: nothing that they do depends on what was committed, but
+  for whether they add ints up; so where it was decided that they don't, they wait until that is
+  in the job's record.
 
 One batch is under way at a time and the next gathers meanwhile. A batch is *due* when something
 waits for it, or after ``GATHER_S``, or when there is much in it: a short job writes once or twice
@@ -52,6 +54,7 @@ class Commits:
         self._finals: dict[int, None] = {}
         self._troubles: dict[Task, None] = {}
         self._cuts = False
+        self._adds = True
         self._since_s = 0.0  # when the oldest of them came
         self._number = 0
 
@@ -62,6 +65,11 @@ class Commits:
         return not (
             self._maps or self._cuts or (batch and (batch.map_tasks or batch.cuts is not None))
         )
+
+    @property
+    def adding_written(self) -> bool:
+        """Whether the ledger says as well that map tasks don't add ints up, if that is so."""
+        return self._adds and (self.in_flight is None or self.in_flight.adds)
 
     @property
     def waiting(self) -> int:
@@ -90,6 +98,10 @@ class Commits:
         """The reduce tasks have been cut."""
         self._cuts = True
 
+    def adds_no_more(self) -> None:
+        """From now on map tasks add nothing up unasked."""
+        self._adds = False
+
     def ended(self) -> None:
         """The end makes all that was to be written superfluous."""
         self._clear()
@@ -99,12 +111,13 @@ class Commits:
         self._finals.clear()
         self._troubles.clear()
         self._cuts = False
+        self._adds = True
 
     def is_due(self, ledger: Ledger, ending: JobEnd | None, now_s: float) -> bool:
         """Whether a batch is to be written now, or the end."""
         if self.in_flight is not None:
             return False
-        if ending is not None:
+        if ending is not None or not self._adds:
             return True
         if not (self.waiting or self._troubles or self._cuts):
             return False
@@ -135,6 +148,7 @@ class Commits:
             ending=ending,
             map_tasks=tuple(self._maps),
             final_tasks=tuple(self._finals),
+            adds=self._adds,
         )
         self._clear()
         return self.in_flight
@@ -159,6 +173,7 @@ def map_wins(ledger: Ledger, tasks: list[MapTask]) -> list[MapWin]:
             tuple(task.output.sizes()),
             task.output.counts,
             ledger.tally.whole(task.phase, task.index, task.output.tally),
+            task.output.added,
         )
         for task in tasks
         if task.winner is not None and task.output is not None

@@ -37,8 +37,9 @@ class Commit(msgspec.Struct, frozen=True):
     """Write this to the ledger, before anything that follows from it.
 
     ``shards`` are complete: each takes the place of what the ledger had under its label. ``cuts``
-    and ``ending`` go to the job's own record, where they are not None. The tasks are those that
-    are new in the shards.
+    and ``ending`` go to the job's own record, where they are not None, and so does ``adds`` where
+    it is False: from then on no map task adds up unasked. The tasks are those that are new in the
+    shards.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Commit(msgspec.Struct, frozen=True):
     ending: JobEnd | None
     map_tasks: tuple[int, ...]
     final_tasks: tuple[int, ...]
+    adds: bool = True
 
 
 class Finish(msgspec.Struct, frozen=True):

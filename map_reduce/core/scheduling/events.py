@@ -41,6 +41,7 @@ class TakenOver(msgspec.Struct, frozen=True):
     finals: tuple[FinalWin, ...]
     holdings: tuple[Holding, ...]
     troubles: tuple[Trouble, ...] = ()
+    adds: bool = True
 
 
 class Committed(msgspec.Struct, frozen=True):

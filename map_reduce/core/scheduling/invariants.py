@@ -12,7 +12,7 @@ from itertools import chain
 
 from map_reduce.core.identifiers import Member
 from map_reduce.core.jobs.state import FinalWin, JobEnd, MapWin, Trouble
-from map_reduce.core.messages import AttemptId, OutputPart, Progress, ReduceWork
+from map_reduce.core.messages import AttemptId, MapWork, OutputPart, Progress, ReduceWork
 from map_reduce.core.scheduling.backups import backups_max
 from map_reduce.core.scheduling.effects import Commit, Effect, Fail, Finish, Start, Stop
 from map_reduce.core.scheduling.pending import Needs
@@ -136,8 +136,9 @@ def _check_tally(scheduler: JobScheduler) -> None:
 def _check_slots_used(scheduler: JobScheduler) -> None:
     ledger = scheduler.ledger
     queue = scheduler.map_queue if ledger.maps_missing else scheduler.final_queue
-    if not (ledger.maps_missing or scheduler.commits.maps_written):
-        assert scheduler.commits.in_flight, "reduce tasks wait for a batch that nobody writes"
+    commits = scheduler.commits
+    if not (commits.adding_written if ledger.maps_missing else commits.maps_written):
+        assert commits.in_flight, "tasks wait for a batch that nobody writes"
         return
     if len(ledger.maps) * scheduler.nodes.slots_total >= scheduler.sources_per_event_max:
         return
@@ -159,6 +160,7 @@ class WrittenLedger:
         self.finals: dict[int, FinalWin] = {}
         self.troubles: dict[str, tuple[Trouble, ...]] = {}  # by shard
         self.cuts: tuple[int, ...] | None = None
+        self.adds = True
         self.ending: JobEnd | None = None
 
     def write(self, batch: Commit) -> None:
@@ -172,6 +174,7 @@ class WrittenLedger:
         if batch.cuts is not None:
             assert self.cuts in (None, batch.cuts), "the job is cut twice"
             self.cuts = batch.cuts
+        self.adds = self.adds and batch.adds
         self.ending = batch.ending
 
 
@@ -240,6 +243,9 @@ class Watch:
         attempt = self._scheduler.attempts.get(id_)
         if attempt is not None and attempt.backup:
             self._check_backup(attempt)
+        if isinstance(start.work, MapWork):
+            agreed = start.work.adds == self.ledger.adds
+            assert agreed, f"{id_} is told of adding otherwise than the ledger says"
         if isinstance(start.work, ReduceWork):
             self._check_sources(start.work)
 
@@ -265,6 +271,8 @@ class Watch:
                 assert written == (task.output.node, task.output.name), (
                     f"reduce begins before the ledger has the output of map task {task.index}"
                 )
+                unused = self.ledger.adds or not task.output.added
+                assert unused, f"the output of map task {task.index} was added up"
                 wanted.append((task.output.node, task.output.name, length))
         assert work.last_partition in (self.ledger.cuts or ()), "a cut that is not in the ledger"
         given = [(source.node, source.name, source.length_bytes) for source in work.sources]

@@ -46,6 +46,7 @@ class Ledger:
     def __init__(self) -> None:
         self.partitions = 0
         self.bounds = b""  # of the ranges of keys that are the partitions, for workers
+        self.adds = True  # whether map tasks may add ints up unasked
         self.maps: list[MapTask] = []
         self.finals: list[FinalTask] = []  # of whose outputs the result is made
         self.maps_missing = 0  # not committed
@@ -98,7 +99,7 @@ class Ledger:
     def work(self, task: Task) -> Work:
         """What an attempt at the task is to do, as of now."""
         if isinstance(task, MapTask):
-            return MapWork(task.split, self.partitions, self.bounds)
+            return MapWork(task.split, self.partitions, self.bounds, self.adds)
         if isinstance(task, ReduceTask):
             sources = self._sources(task.first, task.last)
             return ReduceWork.of(task.first, task.last, self.partitions, sources)
@@ -136,7 +137,8 @@ class Ledger:
         task.winner = winner
         tally = self.tally.add(task.phase, task.index, made.tally)
         if isinstance(task, MapTask) and isinstance(made, MapOutput):
-            task.output = StoredOutput(node, made.name, made.sizes, made.counts, tally)
+            output = StoredOutput(node, made.name, made.sizes, made.counts, tally, made.added)
+            task.output = output
             self.partition_bytes = list(map(add, self.partition_bytes, made.sizes))
             self.maps_missing -= 1
             self.records += made.counts.records_in

@@ -4,6 +4,10 @@ An output is gone with its node, or when a reduce attempt could not fetch it. Wh
 of a fetch is at fault cannot be told from one failure; so the output is given up, and from the
 second time on the reduce task goes elsewhere as well. A node from which outputs cannot be had time
 and again is taken to have lost them all: else each would cost a reduce attempt of its own.
+
+An output whose ints were added up (``execution/summing.py``) is there, and yet lost for a reduce
+task that has other numbers before them. From then on no map task of the job adds, and all outputs
+that were added up are given up at once, on whichever nodes: no node is at fault.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from map_reduce.core.scheduling.tasks import Attempt, MapTask, Task
 
 FETCHES_FAILED_MAX = 3
 """Map outputs that could not be fetched from one node, until all of that node's are given up."""
+
+ADDED = "its ints were added up, which was of no use"
 
 
 class Losses:
@@ -43,34 +49,57 @@ class Losses:
         task.losses += 1
         return failures.lost_too_often(task, why) if task.losses > self._losses_max else None
 
-    def unfetched(self, attempt: Attempt, source: Source) -> str:
-        """A reduce attempt could not fetch a map output: why it is lost, in words."""
-        task = attempt.task
+    def told(self, attempt: Attempt, source: Source, sums: bool) -> str:
+        """Why a reduce attempt is lost, in words."""
+        task, at = attempt.task, attempt.node.member
+        if sums:
+            return f"{at} had no use for what was added up in {source.name} on {source.node}"
         if task.losses:
-            task.avoid |= {attempt.node.member}
-        return f"{attempt.node.member} could not fetch {source.name} from {source.node}"
+            task.avoid |= {at}
+        return f"{at} could not fetch {source.name} from {source.node}"
 
-    def outputs_behind(self, source: Source) -> tuple[NodeState | None, list[MapTask]]:
-        """The node where it was to be had, and the tasks whose outputs are given up there."""
+    def unfetched(self, source: Source) -> Iterator[tuple[NodeState, list[MapTask]]]:
+        """The node where it was to be had, and the tasks whose outputs are given up there; nothing
+        where it has been given up since."""
         holder = self._nodes.at(source.node)
         lost = [] if holder is None else holder.outputs_named(source.name)
         if holder is None or not lost:
-            return None, []  # it has been given up since
+            return
         holder.fetches_failed += 1
         if holder.fetches_failed >= FETCHES_FAILED_MAX:
             holder.fetches_failed = 0
             lost = list(holder.outputs)
-        return holder, lost
+        yield holder, lost
 
-    def give_up(self, node: NodeState, tasks: Iterable[MapTask]) -> Iterator[MapTask]:
-        """Outputs that cannot be had from the node any more; the tasks that are to run again,
-        which are those that some reduce task still needs."""
+    def added(self, source: Source) -> Iterator[tuple[NodeState, list[MapTask]]]:
+        """From now on nothing is added up: the nodes that have outputs that were, and the tasks.
+        The one of which a reduce attempt says so is among them, whatever else is known of it."""
+        if self._ledger.adds:
+            self._ledger.adds = False
+            self._commits.adds_no_more()
+        for node in self._nodes:
+            named = node.member.address == source.node
+            outputs = [(task, task.output) for task in node.outputs]
+            yield (
+                node,
+                [
+                    task
+                    for task, output in outputs
+                    if output and (output.added or (named and output.name == source.name))
+                ],
+            )
+
+    def give_up(
+        self, node: NodeState, tasks: Iterable[MapTask], sums: bool = False
+    ) -> Iterator[MapTask]:
+        """Outputs that cannot be had from the node any more, or are ``sums`` of no use; the tasks
+        that are to run again, which are those that some reduce task still needs."""
         for task in tasks:
             if self._ledger.needs(task):
                 output = self._ledger.lose_output(task)
                 self._commits.lost(task)
                 del node.outputs[task]
                 self._account.take_back(output.counts)
-                if self._nodes.get(node.member):
+                if not sums and self._nodes.get(node.member):
                     task.avoid |= {node.member}
                 yield task

@@ -2,7 +2,8 @@
 
 What was committed stays committed, whichever attempt this master would have chosen. A map output
 that was committed and is gone with its node (not listed any more), or that the node says it does
-not have, is made again, if some reduce task still needs it. What the nodes say they run is in
+not have, is made again, if some reduce task still needs it; so is one whose ints were added up,
+where that was of no use. What the nodes say they run is in
 flight, also where its attempt has ended meanwhile: that is about to be reported. What failed
 attempts have taught is known again, as far as it was written.
 """
@@ -27,10 +28,11 @@ def restore(
 ) -> None:
     """Fill a ledger that is still empty. ``nodes`` are those that the event lists."""
     ledger.cut(spec)
+    ledger.adds = event.adds
     for win in event.maps:
         task = ledger.maps[win.task]
         task.step(TaskStep.STARTED)
-        made = MapOutput(win.name, win.sizes, win.counts, win.tally)
+        made = MapOutput(win.name, win.sizes, win.counts, win.tally, win.added)
         ledger.commit(task, win.attempt(spec.job_id), win.node, made)
     if event.cuts is not None:
         ledger.cut_reduce(event.cuts)
@@ -57,6 +59,7 @@ def _find_outputs(ledger: Ledger, nodes: Nodes, event: TakenOver) -> None:
             continue
         node = nodes.get(task.output.node)
         gone = node is None or (node.member, task.index) in lost
+        gone = gone or (task.output.added and not ledger.adds)
         if gone and ledger.needs(task):
             ledger.lose_output(task)
         elif node is not None:

@@ -34,7 +34,8 @@ The rules:
 5.  **Lost output.** A map output is gone with its node, or when a reduce attempt could not fetch
     it. If a reduce task still needs it, the map task runs again, in the middle of the reduce
     phase if need be; reduce tasks that were committed stay so. A node whose outputs cannot be
-    fetched time and again is taken to have lost them all.
+    fetched time and again is taken to have lost them all. Ints that were added up, and for which
+    a reduce attempt has no use, are as good as lost, all of them, and not added up any more.
 6.  **End.** Every wait has an end: a silent node's attempts are lost after
     ``node_silence_s_max``, an attempt that its node keeps failing to mention after
     ``unlisted_s_max``; a job of which no node takes a task, or whose input no node can read,
@@ -93,7 +94,7 @@ from map_reduce.core.scheduling.figures import ended, figures_of
 from map_reduce.core.scheduling.flights import Flights
 from map_reduce.core.scheduling.giving import given
 from map_reduce.core.scheduling.ledger import Ledger
-from map_reduce.core.scheduling.losses import Losses
+from map_reduce.core.scheduling.losses import ADDED, Losses
 from map_reduce.core.scheduling.nodes import BUSY_REST_S, Nodes, NodeState
 from map_reduce.core.scheduling.patience import Patience
 from map_reduce.core.scheduling.pending import Pending
@@ -327,7 +328,7 @@ class JobScheduler:
     def _queue(self) -> Pending:
         """The tasks that may be given now."""
         if self.ledger.maps_missing:
-            return self.map_queue
+            return self.map_queue if self.commits.adding_written else NOTHING
         return self.final_queue if self.commits.maps_written else NOTHING
 
     def _start(self, task: Task, node: NodeState) -> None:
@@ -384,6 +385,9 @@ class JobScheduler:
         task, outcome = attempt.task, event.outcome
         if isinstance(outcome, Failed):
             self._attempt_failed(attempt, outcome)
+        elif isinstance(outcome, MapOutput) and outcome.added and not self.ledger.adds:
+            self._count_loss(task, ADDED)
+            self._back_to_pending(task)
         elif isinstance(outcome, MapOutput | ReduceOutput) and self.ledger.fits(task, outcome):
             self.backups.note(attempt, self._now_s)
             self.nodes.paced(self._now_s - attempt.since_s)
@@ -405,7 +409,7 @@ class JobScheduler:
         task = attempt.task
         self._account.attempts_failed += 1
         if outcome.lost_source is not None and isinstance(task, ReduceTask):
-            self._source_lost(attempt, outcome.lost_source, of_all=outcome.lost_sums)
+            self._source_lost(attempt, outcome.lost_source, outcome.lost_sums)
         elif (failure := self.blame.verdict(attempt, outcome)) is not None:
             self._fail(failure)
         else:
@@ -438,19 +442,18 @@ class JobScheduler:
         if failure is not None:
             self._fail(failure)
 
-    def _source_lost(self, attempt: Attempt, source: Source, of_all: bool) -> None:
-        """A reduce attempt could not fetch a map output, or has no use for those of all maps."""
-        self._count_loss(attempt.task, self._losses.unfetched(attempt, source))
+    def _source_lost(self, attempt: Attempt, source: Source, sums: bool) -> None:
+        """A reduce attempt could not fetch a map output, or has no use for its ``sums``."""
+        self._count_loss(attempt.task, self._losses.told(attempt, source, sums))
         self._back_to_pending(attempt.task)
-        holder, lost = self._losses.outputs_behind(source)
-        if holder is not None:
-            for node in list(self.nodes) if of_all else [holder]:
-                self._lose_outputs(node, list(node.outputs) if of_all else lost)
+        lost = self._losses.added(source) if sums else self._losses.unfetched(source)
+        for node, tasks in lost:
+            self._lose_outputs(node, tasks, sums)
 
-    def _lose_outputs(self, node: NodeState, tasks: Iterable[MapTask]) -> None:
+    def _lose_outputs(self, node: NodeState, tasks: Iterable[MapTask], sums: bool = False) -> None:
         """These outputs cannot be had from the node: make again what is still needed."""
-        for task in self._losses.give_up(node, tasks):
-            self._count_loss(task, f"its output on {node.member} is gone")
+        for task in self._losses.give_up(node, tasks, sums):
+            self._count_loss(task, ADDED if sums else f"its output on {node.member} is gone")
             self.map_queue.put_back(task)
 
     def _lose(self, attempt: Attempt, why: str, stop: bool) -> None:

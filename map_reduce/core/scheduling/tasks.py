@@ -133,17 +133,25 @@ def still_pending(tasks: Iterable[Task]) -> list[Task]:
 
 
 class StoredOutput:
-    """Where a map task's output lies, and where each partition begins in it."""
+    """Where a map task's output lies, where each partition begins in it, and whether its ints were
+    added up."""
 
-    __slots__ = ("counts", "name", "node", "offsets", "tally")
+    __slots__ = ("added", "counts", "name", "node", "offsets", "tally")
 
     def __init__(
-        self, node: Member, name: str, sizes: Iterable[int], counts: Counts, tally: Tally
+        self,
+        node: Member,
+        name: str,
+        sizes: Iterable[int],
+        counts: Counts,
+        tally: Tally,
+        added: bool,
     ) -> None:
         self.node = node
         self.name = name
         self.counts = counts
         self.tally = tally
+        self.added = added
         self.offsets = array("Q", accumulate(sizes, initial=0))
 
     @property

@@ -143,7 +143,7 @@ class Master:
             ledger.maps.update((win.task, win) for win in shard.maps)
             ledger.finals.update((won.task, won) for won in shard.finals)
             ledger.troubles[label] = shard.troubles
-        ledger.cuts = cuts
+        ledger.cuts, ledger.adds = cuts, self._state.adds
         nodes = self._cluster.listed()
         members = [node.member for node in nodes]
         replies = yield Ask({m: (m.address.port, self._adoption(m, ledger)) for m in members})
@@ -154,18 +154,20 @@ class Master:
         )
         maps, finals = tuple(ledger.maps.values()), tuple(ledger.finals.values())
         troubles = tuple(chain.from_iterable(ledger.troubles.values()))
-        return events.TakenOver(nodes, cuts, maps, finals, holdings, troubles)
+        return events.TakenOver(nodes, cuts, maps, finals, holdings, troubles, ledger.adds)
 
     def _adoption(self, member: Member, ledger: WrittenLedger) -> AdoptJob:
         wins = [win for win in ledger.maps.values() if win.node == member]
         listed = {node.member for node in self._cluster.listed()}
+        useful = [win for win in ledger.maps.values() if ledger.adds or not win.added]
         return AdoptJob(
             self._cluster.spec.job_id,
             self._epoch,
             self._node.member.address,
-            _bits(win.task for win in ledger.maps.values() if win.node in listed),
+            _bits(win.task for win in useful if win.node in listed),
             _bits(ledger.finals),
             tuple(OutputKey(win.task, win.number, win.epoch) for win in wins),
+            ledger.adds,
         )
 
     # ------------------------------------------------------------------ effects
@@ -240,8 +242,9 @@ class Master:
             self._check((yield from self._change(label, owned(self._epoch, me, shard.encode()))))
         if batch.ending is not None:
             yield from self._write_state(JobState(None, batch.ending))
-        elif batch.cuts is not None:
-            yield from self._write_state(JobState(batch.cuts))
+        elif batch.cuts is not None or not batch.adds:
+            cuts = self._state.cuts if batch.cuts is None else batch.cuts
+            yield from self._write_state(JobState(cuts, adds=self._state.adds and batch.adds))
 
     def _write_state(self, state: JobState) -> Process[None]:
         payload: Callable[[bytes], bytes] = lambda found: state.encode()  # noqa: E731

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import msgspec
+
 from map_reduce.core.jobs import kept, service, watch
 from map_reduce.core.messages import AttemptId
 from map_reduce.core.registers import lease
@@ -46,6 +48,14 @@ def _boundless(plain: Callable[..., None]) -> Callable[..., None]:
     return restore
 
 
+def _adding_again(plain: Callable[..., None]) -> Callable[..., None]:
+    def restore(*given: Any) -> None:
+        *others, event = given
+        plain(*others, msgspec.structs.replace(event, adds=True))
+
+    return restore
+
+
 def _unfenced(epoch: int, payload: Callable[[bytes], bytes], until_s: Any = None) -> Any:
     def change(value: bytes | None) -> bytes:
         found = lease.Lease.decode(value)
@@ -74,6 +84,7 @@ MUTANTS: dict[str, Mutant] = {
     "any-master-may-take-a-report": Mutant(service.Services, "reported", _reported),
     "the-ledger-is-not-read": Mutant(master, "sealed", _unsealed),
     "a-takeover-forgets-the-bounds": Mutant(scheduler, "restore", _boundless(restoring.restore)),
+    "a-takeover-forgets-not-to-add": Mutant(scheduler, "restore", _adding_again(restoring.restore)),
     "old-masters-write": Mutant(master, "fenced", _unfenced),
     "attempts-of-no-epoch": Mutant(
         scheduler,

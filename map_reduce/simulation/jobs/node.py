@@ -71,7 +71,7 @@ class Run:
     began_s: float
     ended_s: float | None = None
     failed: bool = False
-    useless_sums: bool = False  # what first attempts at maps had added up was of no use to it
+    useless_sums: bool = False  # what maps had added up was of no use to it
     bounds: bytes = b""  # of the partitions, as a map was told
 
 

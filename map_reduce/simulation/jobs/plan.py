@@ -44,6 +44,7 @@ class Plan(NamedTuple):
     loss: float
     doubling: float
     acts: tuple[Act, ...]
+    mixed: bool = False  # what some maps add up is of no use to reduce
 
     def keeping(self, numbers: Iterable[int]) -> Plan:
         """With some of the acts only."""
@@ -81,4 +82,5 @@ def draw_plan(seed: int) -> Plan:
         0.05 if rough else 0.0,
         0.05 if rough else 0.0,
         tuple(sorted(acts)),
+        draws.chance(0.25),
     )

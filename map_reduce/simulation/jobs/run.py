@@ -7,7 +7,8 @@ J2  the result is right: it has every piece of map output once, in the order of 
     user's job, it is that of the sequential run
 J3  the job ends, at most ``PATIENCE_S`` after everything is well again
 J4  where nothing happens but that masters die: no map task is begun again but for an output or an
-    attempt that was lost with its node or, once, for a reduce attempt that has no use for sums
+    attempt that was lost with its node or, once in the whole job, for reduce attempts that have no
+    use for sums
 J5  everybody learns of the end
 J6  every attempt at a map, of whatever master, is told the bounds of the specification, so that
     those of a job that sorts agree which keys go where
@@ -173,7 +174,7 @@ class _Run:
 
     def _run_again(self) -> str | None:
         dead = {node.number for node in self.nodes if node.life <= 0}
-        useless = sum(run.useless_sums for run in self.cluster.runs)
+        useless = any(run.useless_sums for run in self.cluster.runs)
         runs: dict[tuple[str, int], list[Any]] = {}
         for run in self.cluster.runs:
             runs.setdefault((run.attempt.phase, run.attempt.task), []).append(run)

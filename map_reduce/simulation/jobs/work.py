@@ -1,7 +1,8 @@
 """What the attempts of a run do: work that is made up, or a user's functions.
 
 :class:`Pieces` is made up. A map output is a list of sizes, some of them nothing; a result names
-the pieces that it was made of, so that what is missing, doubled or out of order is seen.
+the pieces that it was made of, so that what is missing, doubled or out of order is seen. In a plan
+that is mixed two maps of three add up where they may, and reduce has no use for that after another.
 
 :class:`UserWork` is a user's: the same code that worker processes run (``execution``), in this
 process and in no time of the run. Each life of a node has loaded the functions for itself, as its
@@ -22,6 +23,8 @@ from map_reduce.core import names
 from map_reduce.core.jobs.state import JobEnd
 from map_reduce.core.messages import (
     Counts,
+    Failed,
+    Failure,
     Functions,
     InlineItems,
     JobSpec,
@@ -32,6 +35,7 @@ from map_reduce.core.messages import (
     ReduceOutput,
     ReduceWork,
     Sampled,
+    Source,
     Split,
     StartAttempt,
 )
@@ -92,8 +96,11 @@ class Pieces:
 
     def __init__(self) -> None:
         self._splits = self._partitions = 0
+        self._mixed = False
+        self._added: set[str] = set()  # names of map outputs
 
     def spec(self, birth: Birth, plan: Plan) -> JobSpec:
+        self._mixed = plan.mixed
         splits = tuple(InlineItems(b"", 10, index, False) for index in range(plan.splits))
         spec = spec_of(birth, plan, splits)
         self._splits, self._partitions = len(splits), spec.partitions
@@ -102,16 +109,30 @@ class Pieces:
     def outcome(self, order: StartAttempt, where: Life) -> Outcome:
         work, attempt = order.work, order.attempt
         if isinstance(work, MapWork):
-            sizes = sizes_of(attempt.task, work.partitions)
-            return MapOutput(names.map_output(attempt), sizes, Counts(10, 100))
+            sizes, name = sizes_of(attempt.task, work.partitions), names.map_output(attempt)
+            added = self._mixed and work.adds and attempt.task % 3 > 0
+            self._added.update([name] * added)
+            return MapOutput(name, sizes, Counts(10, 100), added=added)
         pieces = [[0, 0]]
         if isinstance(work, ReduceWork):
+            if (useless := self._useless(work)) is not None:
+                return Failed(Failure("ClusterError", "sums"), True, useless, lost_sums=True)
             pieces = [
                 [int(source.name.rpartition("/")[2].partition(".")[0]), partition]
                 for source in work.sources
                 for partition in range(work.first_partition, work.last_partition)
             ]
         return ReduceOutput(OutputPart(1, json.dumps(pieces).encode(), None), Counts(1, 1))
+
+    def _useless(self, work: ReduceWork) -> Source | None:
+        """The first source that was added up, and comes after one that was not."""
+        others = False
+        for source in work.sources:
+            if source.name not in self._added:
+                others = True
+            elif others:
+                return source
+        return None
 
     def wrong(self, ending: JobEnd) -> str | None:
         found = [json.loads(part.inline) for part in ending.parts]

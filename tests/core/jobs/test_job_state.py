@@ -31,7 +31,8 @@ TALLY = Tally((("words", 3),), 1, 2)
 
 def test_states_survive_being_written():
     ending = JobEnd(Progress("failed"), (PART,), Failure("MapError", "text"), BlockRef("b", 1, b""))
-    for state in (JobState(), JobState((3, 7)), JobState(None, ending, "enough")):
+    some = JobState((3, 7)), JobState((3, 7), adds=False), JobState(None, ending, "enough")
+    for state in (JobState(), *some):
         assert JobState.decode(state.encode()) == state
     map_win = MapWin(4, 1, 2, NODE, "job/map/4.2.1", (0, 5, 0), Counts(1, 2), TALLY)
     shard = Shard((map_win,), (FinalWin(0, 0, 1, NODE, PART, Counts(), TALLY),))

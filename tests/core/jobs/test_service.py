@@ -41,12 +41,12 @@ def order(task=0, epoch=1, master=FIRST):
     )
 
 
-def made(task=0):
-    return MapOutput(f"out{task}", (1,), Counts())
+def made(task=0, added=False):
+    return MapOutput(f"out{task}", (1,), Counts(), added=added)
 
 
-def adoption(epoch=2, master=SECOND, maps=b""):
-    return AdoptJob("job", epoch, master, maps, b"", ())
+def adoption(epoch=2, master=SECOND, maps=b"", adds=True):
+    return AdoptJob("job", epoch, master, maps, b"", (), adds)
 
 
 def test_a_report_that_the_old_master_took_while_another_took_over_is_made_again():
@@ -77,6 +77,17 @@ def test_what_was_reported_is_kept_for_every_master_until_the_ledger_has_it():
         assert here.reported(again[0], message)
     assert here.adopt(adoption(4, maps=b"\x01")) == (JobAdopted((), ()), [])
     assert here.adopt(adoption(5)) == (JobAdopted((), ()), []), "then it is forgotten"
+
+
+def test_what_was_added_up_is_not_reported_again_once_that_is_of_no_use():
+    for adds in (True, False):
+        here = services()
+        for one, added in ((order(0), False), (order(1), True)):
+            here.take(one)
+            here.ended(one, made(one.attempt.task, added))
+            assert here.reported(one, here.report(one, ME)[1])
+        answer, _ = here.adopt(adoption(adds=adds))
+        assert [attempt.task for attempt in answer.attempts] == ([0, 1] if adds else [0])
 
 
 def test_one_master_at_a_time_is_served():

@@ -130,7 +130,8 @@ class FakeCluster:
     """``starts`` and ``events`` are on their way; the test decides when they arrive.
 
     A batch is written at once, unless the test sets ``writes_at_once`` to False and calls
-    :meth:`write` when it wants.
+    :meth:`write` when it wants. Where it is ``mixed``, two maps of three add up where they may, and
+    reduce has no use for that after one that did not.
     """
 
     def __init__(self, scheduler: JobScheduler) -> None:
@@ -145,6 +146,8 @@ class FakeCluster:
         self.ending: Finish | Fail | None = None
         self.backups = 0
         self.writes_at_once = True
+        self.mixed = False
+        self.added: set[str] = set()  # names of map outputs
         self.batches: list[Commit] = []  # to be written
         self.all_batches: list[Commit] = []
 
@@ -214,15 +217,19 @@ class FakeCluster:
         listed = tuple(NodeSlots(at, node.slots) for at, node in self.nodes.items())
         maps, finals = tuple(ledger.maps.values()), tuple(ledger.finals.values())
         troubles = tuple(chain.from_iterable(ledger.troubles.values()))
-        self.feed(TakenOver(listed, ledger.cuts, maps, finals, holdings, troubles))
+        self.feed(
+            TakenOver(listed, ledger.cuts, maps, finals, holdings, troubles, adds=ledger.adds)
+        )
 
     def _holding(self, at: Member) -> Holding:
         node, ledger = self.nodes[at], self.watch.ledger
+        useful = {task for task, win in ledger.maps.items() if ledger.adds or not win.added}
         unwritten = {
             attempt: outcome
             for attempt, outcome in node.kept.items()
-            if attempt.task not in (ledger.maps if attempt.phase == "map" else ledger.finals)
+            if attempt.task not in (useful if attempt.phase == "map" else ledger.finals)
             and not (isinstance(outcome, MapOutput) and outcome.name not in node.outputs)
+            and not (isinstance(outcome, MapOutput) and outcome.added and not ledger.adds)
         }
         self.events += [AttemptEnded(attempt, at, made) for attempt, made in unwritten.items()]
         wins = [win for win in ledger.maps.values() if win.node == at]
@@ -270,17 +277,21 @@ class FakeCluster:
             name = f"{attempt.task}-{attempt.epoch}.{attempt.number}"
             node.outputs[name] = attempt.task
             sizes = sizes_of(attempt.task, work.partitions)
-            return MapOutput(
-                name, sizes, Counts(10, 100), tally_of(attempt, node.skipping[attempt])
-            )
+            tally = tally_of(attempt, node.skipping[attempt])
+            added = self.mixed and work.adds and attempt.task % 3 > 0
+            self.added |= {name} if added else set()
+            return MapOutput(name, sizes, Counts(10, 100), tally, added)
         pieces: list[tuple[int, int]] = [(0, 0)]
         if isinstance(work, ReduceWork):
-            pieces = []
+            pieces, others = [], False
             for source in work.sources:
                 holders = [n for m, n in self.nodes.items() if m.address == source.node]
                 if not holders or source.name not in holders[0].outputs:
                     failure = Failure("Unreachable", f"cannot fetch {source.name}")
                     return Failed(failure, True, source)
+                if source.name in self.added and others:
+                    return Failed(Failure("ClusterError", "sums"), True, source, lost_sums=True)
+                others = others or source.name not in self.added
                 split = holders[0].outputs[source.name]
                 pieces += self._cut(split, work, source.offset, source.length_bytes)
         part = OutputPart(len(pieces), json.dumps(pieces).encode(), None)

@@ -41,14 +41,16 @@ class AnyStory(RuleBasedStateMachine):
         slots=st.integers(1, 3),
         begin_in=st.sampled_from(["map", "reduce"]),
         skips_max=st.sampled_from([None, -1, 0, 2, 100]),
+        sums=st.booleans(),
     )
-    def begin(self, splits, files, readers, ports, slots, begin_in, skips_max):
+    def begin(self, splits, files, readers, ports, slots, begin_in, skips_max, sums):
         kind = lines if files else items
         where = tuple(member(port).address for port in sorted(readers)) if files else ()
         mixed = (kind(i) if i % 3 else items(i) for i in range(splits))
         rules = TaskRules() if skips_max is None else TaskRules(True, skips_max, 0.5)
         spec = msgspec.structs.replace(job(*mixed, readers=where), rules=rules)
         self.cluster = FakeCluster(scheduler_of(spec))
+        self.cluster.mixed = sums
         self.lives = 1
         self.told = []
         self.cluster.join(*(member(port) for port in sorted(ports)), slots=slots)

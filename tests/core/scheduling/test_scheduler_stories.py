@@ -553,25 +553,6 @@ def test_the_third_report_about_a_node_gives_up_all_its_outputs_at_once():
     cluster.check_result()
 
 
-def test_sums_that_are_of_no_use_are_made_again_on_all_nodes_and_once_alone():
-    cluster = of_items(12)
-    cluster.join(A, B, slots=4)
-    cluster.settle("reduce")
-    cluster.take_all()
-    reports = [
-        (at, attempt, cluster.nodes[at].running[attempt].sources[number])
-        for number, (at, attempt) in enumerate(cluster.running()[:3])
-    ]
-    for at, attempt, source in reports:
-        failed = Failed(Failure("ClusterError", "after floats"), True, source, lost_sums=True)
-        cluster.feed(cluster.end(at, attempt, failed))
-        assert cluster.scheduler.ledger.maps_missing == 12
-    cluster.settle()
-    cluster.check_result()
-    again = [s for s in cluster.all_starts if s.attempt.phase == "map" and s.attempt.number > 0]
-    assert sorted(s.attempt.task for s in again) == list(range(12))
-
-
 def test_a_reduce_task_that_cannot_fetch_twice_in_one_place_goes_elsewhere():
     cluster = of_items(2)
     cluster.join(A, slots=1)
