@@ -44,7 +44,7 @@ from map_reduce.core.identifiers import Address
 THREADS = 4
 PAUSE_S = 0.01  # between two attacks of a thread
 KEPT_OPEN_MAX = 300  # connections of a thread that are left hanging
-HELLO = b"hmap-reduce/2 control " + b"1" * 32
+HELLO = b"hmap-reduce/3 control " + b"1" * 32
 PROXY = {"__class__": "Pyro4.core.Proxy", "state": ["PYRO:x@127.0.0.1:9", [], [], [], 0.0, 0]}
 
 Attack = Callable[["Attacker", Hand], None]
@@ -196,7 +196,7 @@ def foreign_certificates(attacker: Attacker, hand: Hand) -> None:
         context.load_cert_chain(attacker.certs / "certificate.pem", attacker.certs / "key.pem")
     hand.sock.settimeout(2)
     hand.sock = context.wrap_socket(hand.sock)
-    hand.send(Hand.frame(CONNECT, b"hmap-reduce/2 control") + Hand.frame(INVOKE, attacker.evil))
+    hand.send(Hand.frame(CONNECT, b"hmap-reduce/3 control") + Hand.frame(INVOKE, attacker.evil))
     hang_up(hand)
 
 

@@ -58,7 +58,7 @@ class Hand:
 
     def greet(self, plane: str = "control", secret: bytes = TOKEN.secret) -> bytes:
         """Greet as whoever has the secret, and return the frame that welcomes him."""
-        hello = f"map-reduce/2 {plane} {secrets.token_hex(16)}"
+        hello = f"map-reduce/3 {plane} {secrets.token_hex(16)}"
         self.send(self.frame(CONNECT, b"h" + hello.encode()))
         answer = self.receive()
         words = answer[25:].decode().split(" ")
@@ -92,7 +92,7 @@ def proof_by_hand(
     secret: bytes, speaker: str, hello: str, challenge: str, daemon: tuple[object, ...]
 ) -> bytes:
     """What shows that one has the secret, worked out anew from the description of it."""
-    said = f"map-reduce/2\n{speaker}\n{hello}\n{challenge}\n{daemon[0]} {daemon[1]}"
+    said = f"map-reduce/3\n{speaker}\n{hello}\n{challenge}\n{daemon[0]} {daemon[1]}"
     return hmac.new(secret, said.encode(), "sha256").hexdigest().encode()
 
 
@@ -101,14 +101,14 @@ def prove_as_daemon(sock: socket.socket, secret: bytes = TOKEN.secret) -> None:
     hello = sock.recv(65536)[25:].decode()
     challenge = secrets.token_hex(16)
     proof = proof_by_hand(secret, "daemon", hello, challenge, sock.getsockname())
-    sock.sendall(Hand.frame(CONNECTOK, f"hmap-reduce/2 {challenge} ".encode() + proof))
+    sock.sendall(Hand.frame(CONNECTOK, f"hmap-reduce/3 {challenge} ".encode() + proof))
     sock.recv(65536)
 
 
 def greet_well(sock: socket.socket) -> None:
     """The answering side of a whole greeting, and of a request that is not looked at."""
     prove_as_daemon(sock)
-    sock.sendall(Hand.frame(CONNECTOK, b"hmap-reduce/2 bulk 9 token"))
+    sock.sendall(Hand.frame(CONNECTOK, b"hmap-reduce/3 bulk 9 token"))
     sock.recv(65536)
 
 
@@ -116,7 +116,7 @@ PING_REQUEST = Request("", None, Ping())
 PIECE_REQUEST = Request("", None, GetPiece("a block", 0, 1))
 CALL = b"cmap_reduce\nrpc\n"
 FEW = 4  # handlers of the node under attack
-GREETING_SENT = Hand.frame(CONNECT, b"hmap-reduce/2 control " + b"1" * 32)
+GREETING_SENT = Hand.frame(CONNECT, b"hmap-reduce/3 control " + b"1" * 32)
 
 Hands = Callable[[Address], Hand]
 Impostor = Callable[[Callable[[socket.socket], None]], Address]

@@ -332,7 +332,8 @@ def _connect(found: Found, certs: str | Path | None) -> tuple[Access, str]:
     from map_reduce.server.trust import credentials
     from map_reduce.transport.pyro import PyroTransport
 
-    transport = PyroTransport(credentials(certs or found.certs_folder, found.token_file))
+    proof = credentials(certs or found.certs_folder, found.token_file)
+    transport = PyroTransport(proof, packing=bool(NodeConfig.from_environment().compression))
     try:
         access = connect(found.addresses, transport)
     except BaseException:

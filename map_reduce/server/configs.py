@@ -216,6 +216,9 @@ class NodeConfig(_Settings):
     record_move_after_s: float = _setting(
         30.0, "RECORD_MOVE_AFTER", 0.1, 86400, "seconds after which a lost node's records are moved"
     )
+    compression: int = _setting(
+        1, "COMPRESSION", 0, 1, "1: data is deflated where a slow network makes it pay; 0: never"
+    )
     deleted_jobs_max: int = _setting(
         100_000, "DELETED_JOBS_MAX", 100, 10_000_000, "deleted jobs whose names are remembered"
     )

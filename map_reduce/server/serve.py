@@ -55,7 +55,8 @@ def serve(
     proof = credentials(config.certs_folder)
     config = dataclasses.replace(config, host=own_host(config.host))
     seeds = [seed for seed in all_behind(join) if seed != Address(config.host, config.port)]
-    node = Node(PyroTransport(proof), cluster=cluster, config=config, join=seeds, found=found)
+    transport = PyroTransport(proof, packing=bool(config.compression))
+    node = Node(transport, cluster=cluster, config=config, join=seeds, found=found)
     try:
         print(f"node {node.address} is up ({_closed_to_whom(proof)})", flush=True)
         if ready_fd is not None:

@@ -7,6 +7,7 @@
       pyro_daemon.py     the answering side: what Pyro4's daemon may be asked, and nothing else
       pyro_greeting.py   what the two ends of a connection say first
       pyro_channel.py    Pyro4 frames over one socket, each whole and under a deadline
+      pyro_packing.py    bulk frames are deflated where the network is slow
       pyro_serializer.py what stands in a frame: bytes, never anything that needs decoding
     answering.py       from the bytes of a request to the bytes of its reply
     wire.py            messages as bytes

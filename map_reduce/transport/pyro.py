@@ -51,6 +51,7 @@ from map_reduce.transport.pyro_channel import Cut
 from map_reduce.transport.pyro_daemon import NodeDaemon
 from map_reduce.transport.pyro_greeting import CONTROL, PROTOCOL, BulkPlane, GreetingRefused
 from map_reduce.transport.pyro_holding import SIGN_OF_LIFE_S, hold_s_of
+from map_reduce.transport.pyro_packing import Paces
 from map_reduce.transport.pyro_pool import Connection, ConnectionPool
 from map_reduce.transport.pyro_server import Limits
 from map_reduce.transport.resolver import Resolver
@@ -74,6 +75,7 @@ class PyroTransport:
         idle_s_max: seconds that they are kept; less than ``limits.idle_s_max``.
         limits: times, and bounds per address, of the answering side; by default those of
             ``Limits.at`` the address that is listened on.
+        packing: whether bulk data is deflated where that saves time (pyro_packing.py).
     """
 
     def __init__(
@@ -85,11 +87,13 @@ class PyroTransport:
         idle_connections_max: int = 64,
         idle_s_max: float = 30.0,
         limits: Limits | None = None,
+        packing: bool = True,
     ) -> None:
         self._limits = limits
         self._handlers_max = (request_handlers_max, bulk_handlers_max)
         self._credentials = credentials
-        self._pool = ConnectionPool(credentials, idle_connections_max, idle_s_max)
+        self._paces = Paces(packing=packing)
+        self._pool = ConnectionPool(credentials, idle_connections_max, idle_s_max, self._paces)
         self._lock = threading.Lock()
         self._address: Address | None = None
         self._daemons: list[NodeDaemon] = []
@@ -135,6 +139,7 @@ class PyroTransport:
                     self._credentials,
                     plane=plane.instance,
                     welcome=PROTOCOL,
+                    paces=self._paces,
                 ),
             ]
             return self._address

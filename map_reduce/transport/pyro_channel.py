@@ -5,7 +5,8 @@ annotations, and a body. Of what the header can say we speak a small part, and e
 is refused *before any byte after the header is read*:
 
     kind          CONNECT, CONNECTOK, CONNECTFAIL, INVOKE, RESULT, PING, as the reader expects
-    flags         none: not compressed, batched, one-way, streamed, kept serialized, an exception
+    flags         none: not batched, one-way, streamed, kept serialized, an exception; compressed
+                  only where both ends have agreed to it (pyro_packing.py)
     serializer    ours (pyro_serializer.py), so no other is ever asked to decode
     annotations   none
     body          at most as long as the reader expects
@@ -32,6 +33,7 @@ from Pyro4 import errors as pyro_errors
 from Pyro4 import message
 
 from map_reduce.errors import ProtocolError
+from map_reduce.transport.pyro_packing import Packer, unpack
 from map_reduce.transport.pyro_serializer import CALL_NAMES_BYTES_MAX, SERIALIZER_ID
 from map_reduce.transport.wire import MESSAGE_BYTES_MAX
 
@@ -71,6 +73,7 @@ class Channel:
         self.sock = sock
         self._was_cut = False
         self._deadline = self._allowed_at = 0.0  # what the socket's timeout was set for, and when
+        self._packer: Packer | None = None
         self._set_options()
 
     def _set_options(self) -> None:
@@ -111,6 +114,10 @@ class Channel:
         except (OSError, ValueError) as error:  # ValueError: it ended before it began
             raise Cut(f"the TLS handshake: {error}", midway=False) from error
 
+    def pack_by(self, packer: Packer) -> None:
+        """Take deflated frames from here on, and send them where the packer does so."""
+        self._packer = packer
+
     def certificate(self) -> dict[str, Any] | None:
         """What the other end's certificate says, once :meth:`encrypt` has checked it; None where
         OpenSSL lets it pass and cannot read its names."""
@@ -128,7 +135,12 @@ class Channel:
             TimeoutError: the peer did not take it all before the deadline.
             Cut: the connection is gone.
         """
-        frame = message.Message(kind, b"", SERIALIZER_ID, 0, sequence)
+        flags = 0
+        if self._packer is not None:
+            packed = self._packer.pack(self.sock, head, body)
+            if packed is not None:
+                flags, head, body = message.FLAGS_COMPRESSED, b"", packed
+        frame = message.Message(kind, b"", SERIALIZER_ID, flags, sequence)
         frame.data_size = len(head) + len(body)
         parts = [memoryview(frame.to_bytes() + head), memoryview(body)]
         encrypted = isinstance(self.sock, ssl.SSLSocket)
@@ -174,7 +186,7 @@ class Channel:
             raise ProtocolError(f"not a Pyro4 frame: {error}") from error
         if (
             frame.type not in kinds
-            or frame.flags != 0
+            or frame.flags not in (0, 0 if self._packer is None else message.FLAGS_COMPRESSED)
             or frame.serializer_id != SERIALIZER_ID
             or frame.annotations_size != 0
             or not 0 <= frame.data_size <= body_bytes_max
@@ -184,7 +196,10 @@ class Channel:
                 f"flags {frame.flags:#x}, serializer {frame.serializer_id}, "
                 f"{frame.annotations_size} bytes of annotations, {frame.data_size} of body"
             )
-        return Frame(frame.type, frame.seq, self._receive_body(frame.data_size, deadline))
+        body = self._receive_body(frame.data_size, deadline)
+        if frame.flags:
+            body = unpack(body, body_bytes_max)
+        return Frame(frame.type, frame.seq, body)
 
     def frame_begins(self) -> None:
         """Called between a frame's first byte and the rest, for who keeps account of it."""

@@ -25,6 +25,7 @@ from map_reduce.transport.answering import Wait, answer, hold_of
 from map_reduce.transport.credentials import Credentials
 from map_reduce.transport.pyro_greeting import Rejected, let_in, send_text
 from map_reduce.transport.pyro_holding import await_news
+from map_reduce.transport.pyro_packing import Paces
 from map_reduce.transport.pyro_serializer import (
     OBJECT_ID,
     RESULT_HEAD,
@@ -52,7 +53,8 @@ core.expose(Rpc)
 class NodeDaemon(core.Daemon):  # type: ignore[misc]
     """A Pyro4 daemon that reads nothing but our frames.
 
-    ``plane`` is what it is greeted as, ``welcome`` what it says to who belongs here.
+    ``plane`` is what it is greeted as, ``welcome`` what it says to who belongs here. With ``paces``
+    frames may be deflated.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
         *,
         plane: str,
         welcome: str,
+        paces: Paces | None = None,
     ) -> None:
         self._connections = ConnectionServer(listener, limits, name)
         self._limits = limits
         self._credentials = credentials
         self._plane = plane
         self._welcome = welcome
+        self._paces = paces
         self._serializer = OpaqueSerializer()
         self._to_hold: ToHold | None = None
         super().__init__(*listener.getsockname()[:2])
@@ -102,6 +106,8 @@ class NodeDaemon(core.Daemon):  # type: ignore[misc]
         # Noted before the peer knows it, so that whoever was welcomed counts as such.
         conn.enter(Stage.IDLE)
         send_text(conn, message.MSG_CONNECTOK, self._welcome, deadline)
+        if self._paces is not None:
+            conn.pack_by(self._paces.packer(conn.host))
         return True
 
     def handleRequest(self, conn: ServedChannel) -> None:

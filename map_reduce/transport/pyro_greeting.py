@@ -9,20 +9,20 @@ With certificates, the proof is the TLS handshake that comes before:
 
     caller                              control daemon             bulk daemon
       ◀═ TLS 1.3, both certificates ═════▶
-      ── "map-reduce/2 control" ─────────▶
-      ◀─ "map-reduce/2 bulk 4711 7f3a…" ──
+      ── "map-reduce/3 control" ─────────▶
+      ◀─ "map-reduce/3 bulk 4711 7f3a…" ──
       ◀═ TLS 1.3, both certificates ════════════════════════════════▶
-      ── "map-reduce/2 7f3a…" ──────────────────────────────────────▶
-      ◀─ "map-reduce/2" ─────────────────────────────────────────────
+      ── "map-reduce/3 7f3a…" ──────────────────────────────────────▶
+      ◀─ "map-reduce/3" ─────────────────────────────────────────────
 
 With a token it is a challenge in both directions. Each end draws a nonce, and shows that it has
 the token by an HMAC-SHA256 over all that was said, both nonces, the daemon's address and port as
 each end sees them, and who is speaking:
 
-      ── "map-reduce/2 control NONCE" ───▶
-      ◀─ "map-reduce/2 NONCE PROOF" ──────   and from now on the caller trusts the daemon
+      ── "map-reduce/3 control NONCE" ───▶
+      ◀─ "map-reduce/3 NONCE PROOF" ──────   and from now on the caller trusts the daemon
       ── PROOF ──────────────────────────▶   and the daemon the caller
-      ◀─ "map-reduce/2 bulk 4711 7f3a…" ──
+      ◀─ "map-reduce/3 bulk 4711 7f3a…" ──
 
 The nonces keep a proof from being used twice; who is speaking keeps it from being sent back; and
 the address keeps whoever sits at a port that a node once had from passing everything on to a node
@@ -54,7 +54,7 @@ from map_reduce.transport.credentials import (
 from map_reduce.transport.pyro_channel import Channel, Cut
 from map_reduce.transport.pyro_serializer import GREETING_BYTES_MAX, OpaqueSerializer
 
-PROTOCOL = "map-reduce/2"
+PROTOCOL = "map-reduce/3"
 """The number changes with what is understood."""
 
 CONTROL = "control"

@@ -24,8 +24,9 @@ from map_reduce.core.identifiers import Address
 from map_reduce.errors import ProtocolError
 from map_reduce.transport.credentials import Credentials
 from map_reduce.transport.pyro_channel import Channel, Cut, Frame
-from map_reduce.transport.pyro_greeting import BulkPlane, introduce
+from map_reduce.transport.pyro_greeting import CONTROL, BulkPlane, introduce
 from map_reduce.transport.pyro_holding import SIGN_OF_LIFE_S
+from map_reduce.transport.pyro_packing import Paces
 from map_reduce.transport.pyro_serializer import (
     METHOD,
     OBJECT_ID,
@@ -88,8 +89,13 @@ class ConnectionPool:
     """Connections by the address they lead to. Safe to use from many threads."""
 
     def __init__(
-        self, credentials: Credentials, idle_connections_max: int, idle_s_max: float
+        self,
+        credentials: Credentials,
+        idle_connections_max: int,
+        idle_s_max: float,
+        paces: Paces,
     ) -> None:
+        self._paces = paces
         self._credentials = credentials
         self._resolver = Resolver()
         self._idle_max = idle_connections_max
@@ -140,6 +146,8 @@ class ConnectionPool:
                 if self._closed:
                     raise Cut("this node's own transport was closed", midway=False)
             connection.welcome = introduce(connection, self._credentials, address, plane, deadline)
+            if plane != CONTROL:
+                connection.pack_by(self._paces.packer(address.host))
         except BaseException:  # whatever ended it, its socket is freed here or never
             self.drop(connection)
             raise
@@ -209,6 +217,7 @@ class ConnectionPool:
         if self._process == os.getpid():
             return
         inherited = [*self._idle.values(), *self._busy]
+        self._paces = Paces(packing=self._paces.packing)  # its lock may be held, for ever
         self._start_empty()
         for connection in inherited:
             connection.sock.close()  # not cut: it is the parent's

@@ -141,7 +141,7 @@ def greeting(data: bytes) -> None:
         nonce = _check_hello(text, "control", words_max=3)
     except Rejected:
         return
-    assert text.startswith("map-reduce/2 control")
+    assert text.startswith("map-reduce/3 control")
     assert " " not in nonce
 
 

@@ -135,6 +135,7 @@ def trap(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         (serpent, "loads"),
         (json, "loads"),
         (zlib, "decompress"),
+        (zlib, "decompressobj"),
     ]:
         set_trap(module, name)
     yield sprung

@@ -60,8 +60,8 @@ def encoded(value: dict[str, str] | list[object]) -> dict[int, bytes]:
     }
 
 
-GREETINGS = encoded({"handshake": "map-reduce/2", "object": "Pyro.Daemon"})
-HELLO = b"hmap-reduce/2 control " + b"1" * 32
+GREETINGS = encoded({"handshake": "map-reduce/3", "object": "Pyro.Daemon"})
+HELLO = b"hmap-reduce/3 control " + b"1" * 32
 CALLS = {
     **encoded(["map_reduce", "rpc", ["data"], {}]),
     2: json.dumps({"object": "x", "method": "rpc", "params": ["data"], "kwargs": {}}).encode(),
@@ -76,7 +76,7 @@ def test_other_serializers_are_never_asked(
     newcomer.send(Hand.frame(CONNECT, GREETINGS.get(serializer, b""), serializer=serializer))
     assert newcomer.receive() == b""
     greeted = hands(node.address)
-    assert greeted.greet()[24:].startswith(b"hmap-reduce/2 bulk")
+    assert greeted.greet()[24:].startswith(b"hmap-reduce/3 bulk")
     body = CALLS.get(serializer, b"")
     greeted.send(Hand.frame(INVOKE, body, serializer=serializer))
     assert greeted.receive() == b""
@@ -194,8 +194,8 @@ def test_who_does_not_greet_in_order_hears_nothing(node: Node, hands: Hands, dat
 @pytest.mark.parametrize(
     "hello",
     [
-        *(b"hhello", b"h", b"hmap-reduce/2", b"bmap-reduce/2"),
-        *(b"hmap-reduce/1 control", b"hmap-reduce/2 control", b"hmap-reduce/2 control 1"),
+        *(b"hhello", b"h", b"hmap-reduce/3", b"bmap-reduce/3"),
+        *(b"hmap-reduce/1 control", b"hmap-reduce/3 control", b"hmap-reduce/3 control 1"),
         *(b"hmap-reduce/1" + HELLO[13:], HELLO + b"1", HELLO + b" 1", HELLO.replace(b"con", b"")),
     ],
 )

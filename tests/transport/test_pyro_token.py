@@ -60,14 +60,14 @@ def test_a_proof_that_was_heard_is_of_no_use(node: Node, hands: Hands) -> None:
     assert b"bulk" in honest.greet()
     again = hands(node.address)
     again.send(heard[0])
-    assert b"map-reduce/2" in again.receive()
+    assert b"map-reduce/3" in again.receive()
     again.send(heard[1])
     assert again.receive()[6:8] == struct.pack("!H", CONNECTFAIL)
 
 
 def test_the_daemons_own_proof_is_of_no_use_to_a_caller(node: Node, hands: Hands) -> None:
     hand = hands(node.address)
-    hand.send(Hand.frame(CONNECT, b"hmap-reduce/2 control " + b"1" * 32))
+    hand.send(Hand.frame(CONNECT, b"hmap-reduce/3 control " + b"1" * 32))
     proof = hand.receive()[25:].split(b" ")[2]
     hand.send(Hand.frame(CONNECT, b"h" + proof))
     assert hand.receive()[6:8] == struct.pack("!H", CONNECTFAIL)
@@ -80,7 +80,7 @@ def test_an_empty_proof_and_no_proof(node: Node, hands: Hands) -> None:
         Hand.frame(INVOKE, CALL + wire.encode_request(PING_REQUEST)),
     ):
         hand = hands(node.address)
-        hand.send(Hand.frame(CONNECT, b"hmap-reduce/2 control " + b"1" * 32) + second)
+        hand.send(Hand.frame(CONNECT, b"hmap-reduce/3 control " + b"1" * 32) + second)
         hand.receive()
         assert b"bulk" not in hand.receive()
     assert node.handled == []

@@ -360,7 +360,7 @@ Pyro4.config.SSL_CACERTS = "{client}/authorities.pem"
 Pyro4.config.SSL_CLIENTCERT = "{client}/certificate.pem"
 Pyro4.config.SSL_CLIENTKEY = "{client}/key.pem"
 with Pyro4.Proxy("PYRO:map_reduce@{address}") as proxy:
-    proxy._pyroHandshake = "map-reduce/2 control"
+    proxy._pyroHandshake = "map-reduce/3 control"
     for _ in range(3):
         print(wire.decode_reply(proxy.rpc(wire.encode_request(Request("", None, Ping())))))
 """
