@@ -7,6 +7,7 @@ besides is in ``corpus``.
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,11 +33,11 @@ def journal() -> bytes:
     return bytes(data)
 
 
-def frame(kind: int, body: bytes) -> bytes:
+def frame(kind: int, body: bytes, flags: int = 0) -> bytes:
     """A frame of ours, by Pyro4's own hand."""
     from Pyro4.message import Message as PyroMessage
 
-    header = PyroMessage(kind, b"", 77, 0, 1)
+    header = PyroMessage(kind, b"", 77, flags, 1)
     header.data_size = len(body)
     return bytes(header.to_bytes() + body)
 
@@ -54,7 +55,11 @@ def seeds_of(target: str) -> list[bytes]:
         "reply": replies,
         "specification": [sample(JobSpec).encode()],
         "serializer": [*calls, b"b" + replies[0], b"hmap-reduce/3 control"],
-        "channel": [frame(4, calls[0]) + frame(1, b"hhello"), frame(5, b"b" + replies[0])],
+        "channel": [
+            frame(4, calls[0]) + frame(1, b"hhello"),
+            frame(5, b"b" + replies[0]),
+            frame(5, zlib.compress(b"b" + replies[0]), flags=2),
+        ],
         "greeting": [
             str(BulkPlane(4711, "7f3a")).encode(),
             b"map-reduce/3 control " + b"1" * 32,

@@ -37,6 +37,7 @@ from map_reduce.transport.answering import answer
 from map_reduce.transport.credentials import caller_of
 from map_reduce.transport.pyro_channel import Channel, Cut
 from map_reduce.transport.pyro_greeting import BulkPlane, Rejected, _check_hello
+from map_reduce.transport.pyro_packing import Packer
 from map_reduce.transport.pyro_serializer import OpaqueSerializer
 from map_reduce.workers.protocol import daemon_side
 
@@ -114,9 +115,16 @@ class PairChannel(Channel):
 
 
 def channel(data: bytes) -> None:
-    """Frames over a socket, until the first that is refused."""
+    """Frames over a socket, until the first that is refused; and where they may be deflated."""
+    _frames(data, None)
+    _frames(data, Packer(None))
+
+
+def _frames(data: bytes, packer: Packer | None) -> None:
     ours, theirs = socket.socketpair()
     end = PairChannel(ours)
+    if packer is not None:
+        end.pack_by(packer)
     with ours, theirs:
         theirs.sendall(data[: 1 << 16])
         theirs.shutdown(socket.SHUT_WR)

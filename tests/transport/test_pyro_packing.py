@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -279,6 +280,12 @@ def test_a_body_up_to_its_bound_is_inflated(body: bytes, bound: int) -> None:
             unpack(packed, bound)
     elif bound > 0:
         assert unpack(packed, bound) == body
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(zlib.compress), st.integers(0, 300))
+def test_any_bytes_inflate_or_are_refused(packed: bytes, cut: int) -> None:
+    with contextlib.suppress(ProtocolError):
+        assert len(unpack(bytearray(packed[:cut]), 100)) <= 100
 
 
 # ------------------------------------------------------------------ between nodes
