@@ -1,4 +1,4 @@
-"""A small network of this machine alone: namespaces behind a switch, each link as slow as one likes.
+"""A small network of this machine alone: namespaces behind a switch, links as slow as one likes.
 
     client ──┐
     node 1 ──┤ switch (a bridge in a namespace of its own)
