@@ -151,3 +151,8 @@ def test_what_does_not_travel_is_told():
     lock = threading.Lock()
     with pytest.raises(FunctionError, match="map does not travel"):
         simulate(["a"], lambda n, x: [(lock.locked(), 1)], total)
+
+
+def test_an_attempt_that_is_run_twice_leaves_the_files_of_others_alone():
+    simulated = simulate([1e16, *[1] * 39], by_one_key, added, seeds=[20920])
+    assert simulated.result == {"a": 1e16}

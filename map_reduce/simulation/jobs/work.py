@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -177,6 +177,7 @@ class UserWork:
         self._judge = judge
         self._folder = folder
         self._loaded: dict[Life, LoadedFunctions] = {}
+        self._numbers = count()
         self._outputs: dict[str, Path] = {}
         self._large: dict[str, bytes] = {}  # results that would be blocks of the ring
 
@@ -196,7 +197,7 @@ class UserWork:
         if where not in self._loaded:
             self._loaded[where] = prepared(*self._load())
         functions = self._loaded[where]
-        output = self._folder / f"{where.node}-{where.life}-{len(self._outputs)}"
+        output = self._folder / f"{where.node}-{where.life}-{next(self._numbers)}"
         made, path = run_attempt(
             order, self._local(order), output, Tracker(), functions, f"node {where.node}"
         )
