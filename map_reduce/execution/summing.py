@@ -10,16 +10,18 @@ the ordinary way (``map_side.py``), which is the twin that this is tested agains
 ``reducers.count`` adds 1 for each pair, come what may.
 
 Without a combiner, a job is to give what ``sum`` gives for all values in their order. Ints that are
-added up are as good as the ints, unless other numbers come before them: 1e16 + 1 + 1 is another
-float than 1e16 + 2. What comes before is known to the reduce task alone. So a segment tells that
-its ints were added up, and where that turns out to be wrong (:func:`unmixed`), the map tasks run
-once more, and are told not to add (``MapWork.adds``).
+added up are as good as the ints among ints alone. Other numbers before them make a difference, for
+1e16 + 1 + 1 is another float than 1e16 + 2; and so do others after them: since Python 3.12 ``sum``
+corrects the errors of floats unless the ints before them have left 64 bits on the way. What else
+there is, the reduce task alone knows. So a segment tells that its ints were added up, and where
+others turn up (:func:`unmixed`), the map tasks run once more, and are told not to add
+(``MapWork.adds``).
 
 Where the reducer adds up, the sums of the map tasks are added up as well, without a list and a call
-for each key. Ints that were added up so far, or what else is a key's first sum, may stand for the
-values that they are the sum of: so when a segment comes that holds anything else, or memory runs
-short, the ordinary way (``pair_sides.py``, ``reduce_side.py``)
-goes on from there.
+for each key, if the partition is known to have ints alone or a combiner has added. Ints that were
+added up so far may stand for the values that they are the sum of: so when a segment comes that
+holds anything else, or memory runs short, the ordinary way (``pair_sides.py``,
+``reduce_side.py``) goes on from there.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ _INTS = frozenset((int, bool))
 
 
 class UselessSums(UselessSource):
-    """Ints that were added up, and come after other numbers."""
+    """Ints that were added up, and other numbers beside them."""
 
     sums = True
 
@@ -86,20 +88,21 @@ def unmixed(
         names: of the sources, by their numbers.
 
     Raises:
-        UselessSums: ints that were added up come after other numbers.
+        UselessSums: there are ints that were added up, and other numbers.
     """
-    before = ""
+    added = others = ""
     for header, segment, name in segments:
         if header.added:
-            if before:
-                why = (
-                    f"the ints in {name} were added up, which may give other digits than to add "
-                    f"them one by one to what comes before them in {before}: the map tasks are run "
-                    "once more, without it"
-                )
-                raise UselessSums(names.index(name), ClusterError(why))
-        elif not before and not _INTS.issuperset(map(type, segment.values)):
-            before = name
+            added = added or name
+        elif not others and not _INTS.issuperset(map(type, segment.values)):
+            others = name
+        if added and others:
+            why = (
+                f"the ints in {added} were added up, which may give other digits than to add them "
+                f"one by one, for there are other numbers in {others}: the map tasks are run once "
+                "more, without it"
+            )
+            raise UselessSums(names.index(added), ClusterError(why))
         yield header, segment, name
 
 
@@ -270,6 +273,20 @@ class SumSide(MapSide):
 class SumReduceSide(PairReduceSide):
     """A ReduceSide whose groups are one int for each key, as long as the values are ints."""
 
+    _may_add = False
+    """A combiner has added, or the partition has something that was added up, and so ints alone."""
+
+    def add(self, segments: Iterable[tuple[Header, Segment, str]]) -> None:
+        self._may_add = not adds_unasked(self._functions)
+        super().add(self._noted(segments))
+
+    def _noted(
+        self, segments: Iterable[tuple[Header, Segment, str]]
+    ) -> Iterator[tuple[Header, Segment, str]]:
+        for header, segment, source in segments:
+            self._may_add = self._may_add or header.added
+            yield header, segment, source
+
     def _group(
         self,
         segments: Iterator[tuple[int, Segment]],
@@ -287,7 +304,7 @@ class SumReduceSide(PairReduceSide):
                     return
                 break
             held_bytes, segment = following
-            if not _added(sums, segment):
+            if not (self._may_add and _added(sums, segment)):
                 segments = chain((following,), segments)
                 break
             if self._gauge.is_filled(held_bytes):
