@@ -38,8 +38,10 @@ from map_reduce.core.messages import (
     JobSpec,
     MapOutput,
     MapWork,
+    OrderAttempts,
     OutputPart,
     ReduceOutput,
+    ReportAttempts,
     Request,
     Running,
     StartAttempt,
@@ -191,7 +193,7 @@ class Measured:
         order = StartAttempt(
             start.attempt, 1, ME.address, self.spec.functions, start.work, 60.0, start.careful
         )
-        size = len(wire.encode_request(Request("cluster", ME, order)))
+        size = len(wire.encode_request(Request("cluster", ME, OrderAttempts((order,)))))
         self.message_bytes_max = max(self.message_bytes_max, size)
         effects = list(self.scheduler.handle(AttemptTaken(start.attempt, start.node), 0.0))
         if isinstance(start.work, MapWork):
@@ -201,11 +203,11 @@ class Measured:
             )
         else:
             made = ReduceOutput(OutputPart(1, b"", None), Counts(10, 100))
-        data = wire.encode_request(
-            Request("cluster", start.node, EndedMessage(start.attempt, 1, start.node, made))
-        )
-        told = wire.decode_request(data).body
-        assert isinstance(told, EndedMessage)
+        reports = ReportAttempts((EndedMessage(start.attempt, 1, start.node, made),))
+        data = wire.encode_request(Request("cluster", start.node, reports))
+        body = wire.decode_request(data).body
+        assert isinstance(body, ReportAttempts)
+        told = body.reports[0]
         ended = AttemptEnded(told.attempt, told.node, told.outcome)
         return effects + list(self.scheduler.handle(ended, 0.0))
 

@@ -3,12 +3,13 @@
 The way of an attempt:
 
     StartAttempt ──▶ accepted ──▶ fetching ──▶ queued or running ──▶ keeping ──▶ reported
-       handler                    a thread     the worker pool       a thread    a thread
+       handler                    a thread     the worker pool       a thread    the post
 
 *Fetching* brings what the work needs into local files: blocks of the ring, and for a reduce the
 map outputs of other nodes. It happens before the attempt takes a slot, so slots never wait for
 the network. *Keeping* makes the output available: a map output is served by this node, a large
-result goes to its replica group.
+result goes to its replica group. *Reports* go by a post (runtime/post.py): those to one master
+together, as they come up while the one before is answered.
 
 Masters come and go. Each of their messages carries an epoch, and one with a lower epoch than was
 seen is refused. A new master *adopts* what is here: attempts go on and are reported to it, and
@@ -23,7 +24,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -34,6 +36,8 @@ from map_reduce.core.identifiers import Address
 from map_reduce.core.jobs.service import Services
 from map_reduce.core.messages import (
     AdoptJob,
+    Answer,
+    AttemptEnded,
     AttemptId,
     AttemptsRunning,
     BlockRef,
@@ -51,9 +55,12 @@ from map_reduce.core.messages import (
     Message,
     No,
     NoJob,
+    Order,
+    OrderAttempts,
     Outcome,
     ReduceOutput,
     ReduceWork,
+    ReportAttempts,
     Running,
     Sampled,
     StartAttempt,
@@ -64,6 +71,7 @@ from map_reduce.ports import BlockStore, Clock, LocalInput, Made, WorkerPool
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.fetching import Fetcher, LostSource
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.post import Post, answer_each
 from map_reduce.runtime.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -116,6 +124,7 @@ class Attempts:
         self._checked = checked
         self._fetcher = Fetcher(peers, blocks, store, scratch)
         self._threads = Threads("map-reduce-attempts", threads_max=8)
+        self._reports = Post(peers, ReportAttempts, "map-reduce-reports")
         # Of their own: what clients have checked must not keep the attempts of jobs waiting.
         self._check_threads = Threads("map-reduce-checks", threads_max=2)
         self._lock = threading.Lock()
@@ -130,7 +139,13 @@ class Attempts:
 
     # ------------------------------------------------------------------ requests
 
-    def start(self, order: StartAttempt) -> Message:
+    def ordered(self, message: OrderAttempts) -> Message:
+        return answer_each(message.orders, self._obey)
+
+    def _obey(self, order: Order) -> Answer:
+        return self.start(order) if isinstance(order, StartAttempt) else self.stop(order)
+
+    def start(self, order: StartAttempt) -> Answer:
         with self._lock:
             answer, begin = self._services.take(order)
         if begin:
@@ -146,15 +161,18 @@ class Attempts:
         with self._lock:
             answer, again = self._services.adopt(message)
         if again:
-            self._threads.run(lambda: [*map(self._report, again)].clear())
+            self._threads.run(partial(self._report, again))
         return answer
 
-    def stop(self, message: StopAttempt) -> Message:
+    def stop(self, order: StopAttempt) -> Answer:
+        attempt = order.attempt
         with self._lock:
-            refusal = self._services.stop(message)
+            master = self._services.masters().get(attempt.job_id)
+            refusal = self._services.stop(order)
         if refusal is not None:
             return refusal
-        attempt = message.attempt
+        if master is not None:
+            self._reports.withdraw(master, attempt)
         self._pool.stop(attempt.job_id, attempt.phase, attempt.task, attempt.number, attempt.epoch)
         return Done()
 
@@ -231,7 +249,8 @@ class Attempts:
 
     def _submit(self, order: StartAttempt, local: LocalInput) -> None:
         def ended(outcome: Outcome, made: Made) -> None:
-            if self._is_settled_at_once(order, outcome, made):
+            if isinstance(made, bytes) or (made is None and not isinstance(outcome, ReduceOutput)):
+                # No file and no other node is involved: a thread would cost more than this does.
                 self._settle(order, outcome, made)
             else:
                 self._threads.run(lambda: self._settle(order, outcome, made))
@@ -241,13 +260,6 @@ class Attempts:
         except Exception as error:  # noqa: BLE001  # the node closes, a defect: as above
             failed = self._not_fetched(order, error)
             self._threads.run(lambda: self._settle(order, failed, None))
-
-    def _is_settled_at_once(self, order: StartAttempt, outcome: Outcome, made: Made) -> bool:
-        """Whether nothing of it can take its time: no other node and no large file is involved.
-        To hand it over to a thread would then take longer than the thing itself."""
-        small = isinstance(made, bytes) or (made is None and not isinstance(outcome, ReduceOutput))
-        with self._lock:
-            return small and self._services.master_of(order) == self._me
 
     def _not_fetched(self, order: StartAttempt, error: Exception) -> Failed:
         if not isinstance(error, MapReduceError | OSError):
@@ -287,7 +299,7 @@ class Attempts:
             outcome = Failed(failure, retry=True)
         with self._lock:
             self._services.ended(order, outcome)
-        self._report(order)
+        self._report([order])
 
     def _keep(self, order: StartAttempt, outcome: Outcome, made: Made) -> Outcome:
         if isinstance(order.work, ReduceWork) and isinstance(outcome, ReduceOutput):
@@ -318,25 +330,28 @@ class Attempts:
         made.unlink(missing_ok=True)
         return outcome
 
-    def _report(self, order: StartAttempt) -> bool:
-        """Tell the master that the attempt has ended; False where it is to be told again."""
-        with self._lock:
-            report = self._services.report(order, self._peers.member)
-        if report is None:
-            return True
-        master, message = report
-        try:
-            reply = self._peers.request(master, message, Done, JobOver, NoJob)
-        except ClusterError as error:
-            log.info("%s is still to be reported: %s", order.attempt, error)
-            return False
-        if isinstance(reply, NoJob):
-            return False  # a master that was restarted, or has been superseded
-        if isinstance(reply, JobOver):
+    def _report(self, orders: Iterable[StartAttempt]) -> None:
+        """Tell the masters that these have ended. Where one does not take it, it is told again
+        with the signs of life."""
+        for order in orders:
+            with self._lock:
+                report = self._services.report(order, self._peers.member)
+            if report is not None:
+                master, message = report
+                answered = partial(self._answered, order, message)
+                self._reports.put(master, order.attempt, message, answered)
+        self._reports.flush()
+
+    def _answered(
+        self, order: StartAttempt, report: AttemptEnded, answer: Answer | ClusterError
+    ) -> None:
+        if isinstance(answer, Done):
+            with self._lock:
+                self._services.reported(order, report)
+        elif isinstance(answer, JobOver):
             self.end_job(order.attempt.job_id, blocks=False)
-            return True
-        with self._lock:
-            return self._services.reported(order, message)
+        else:  # NoJob: a master that was restarted, or has been superseded
+            log.info("%s is still to be reported: %s", order.attempt, answer)
 
     # ------------------------------------------------------------------ signs of life
 
@@ -349,14 +364,16 @@ class Attempts:
         with self._lock:
             orders = list(self._services.orders.values())
             masters = self._services.masters()
-            unreported = set(self._services.unreported)
+            unreported = [o for o in orders if o.attempt in self._services.unreported]
+        self._report(
+            order
+            for order in unreported
+            if not self._reports.has(masters[order.attempt.job_id], order.attempt)
+        )
         silent: set[Address] = set()  # each is waited for once in a round, whatever its jobs
         for job_id, master in masters.items():
-            mine = [order for order in orders if order.attempt.job_id == job_id]
-            for order in mine:
-                if order.attempt in unreported and master not in silent and not self._report(order):
-                    silent.add(master)
-            running = tuple(progress.get(o.attempt, Running(o.attempt, 0, 0)) for o in mine)
+            mine = [order.attempt for order in orders if order.attempt.job_id == job_id]
+            running = tuple(progress.get(id_, Running(id_, 0, 0)) for id_ in mine)
             if master in silent:
                 self._bear_with(job_id, "")
             elif not self._send_sign_of_life(job_id, master, running):
@@ -399,3 +416,4 @@ class Attempts:
             self._services.orders.clear()
         self._check_threads.close()
         self._threads.close()
+        self._reports.close()

@@ -1,7 +1,7 @@
 """The master of one job: a thread that feeds the job's scheduler and does what it says.
 
 The scheduler (``core/scheduling``) is the only one that decides. Its events come from the node's
-handlers, which put them in the job's queue and return; from the replies to StartAttempt; from
+handlers, which put them in the job's queue and return; from the answers to its orders; from
 the directory of nodes; from the journal, when a batch is written; and from the clock.
 
     claim the epoch ──▶ the first master? ── no ─▶ read the ledger, ask all nodes what they run
@@ -32,19 +32,14 @@ from map_reduce.core.jobs.state import JobEnd
 from map_reduce.core.messages import (
     AdoptJob,
     BlockRef,
-    Busy,
-    Done,
     EndJob,
     Failure,
     Figures,
     JobAdopted,
     JobLine,
-    JobSpec,
     JobStatus,
     OutputKey,
     Progress,
-    StartAttempt,
-    StopAttempt,
     Tally,
 )
 from map_reduce.core.registers.birth import Birth
@@ -56,6 +51,7 @@ from map_reduce.core.scheduling.plan import check_cut
 from map_reduce.core.scheduling.scheduler import JobScheduler
 from map_reduce.errors import ClusterError, MapReduceError, ProtocolError
 from map_reduce.runtime.journal import Fenced, Journal, Written
+from map_reduce.runtime.orders import Orders
 from map_reduce.runtime.specification import read_specification
 from map_reduce.runtime.surroundings import Surroundings, bits_of, status_of
 from map_reduce.runtime.threads import run_guarded
@@ -65,6 +61,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EVENTS_MAX = 100_000
+EVENTS_TOGETHER_MAX = 32
+"""Of those that wait, so many are handled before the orders that follow from them are sent."""
+
 TICK_S = 0.25
 COUNTERS_IN_LINE_MAX = 20
 RETRY_S = 0.25
@@ -283,7 +282,10 @@ class JobMaster:
         )
         with self._lock:
             self._scheduler = scheduler
-        self._loop(scheduler, journal, spec, first)
+        orders = Orders(
+            around.orders, me.address, spec, journal.epoch, around.task_timeout_s, self.put
+        )
+        self._loop(scheduler, journal, orders, first)
 
     def _fail(self, problem: str) -> None:
         """End the job for a reason that the scheduler knows nothing of."""
@@ -367,14 +369,21 @@ class JobMaster:
 
     # ------------------------------------------------------------------ the loop
 
-    def _loop(self, scheduler: JobScheduler, journal: Journal, spec: JobSpec, first: Event) -> None:
+    def _loop(
+        self, scheduler: JobScheduler, journal: Journal, orders: Orders, first: Event
+    ) -> None:
         around = self._around
         event: Event | _Superseded | None = first
         next_tick_s = around.clock.now_s() + TICK_S
+        together = 0
         while event is not None:
             if isinstance(event, _Superseded):
                 raise Fenced(self.job_id, event.lease)
-            self._handle(scheduler, journal, spec, event)
+            self._handle(scheduler, journal, orders, event)
+            together += 1
+            if self.ended_s is not None or self._queue.empty() or together == EVENTS_TOGETHER_MAX:
+                orders.flush()
+                together = 0
             if self.ended_s is not None:
                 return
             wait_s = next_tick_s - around.clock.now_s()
@@ -388,7 +397,7 @@ class JobMaster:
                 next_tick_s = around.clock.now_s() + TICK_S
 
     def _handle(
-        self, scheduler: JobScheduler, journal: Journal, spec: JobSpec, event: Event
+        self, scheduler: JobScheduler, journal: Journal, orders: Orders, event: Event
     ) -> None:
         with self._lock:
             effects = scheduler.handle(event, self._around.clock.now_s())
@@ -399,48 +408,19 @@ class JobMaster:
             told = "; ".join(map(_told, effects)) or "nothing"
             log.debug("job %s: %s, so: %s", self.job_id, _told(event), told)
         for effect in effects:
-            self._do(effect, journal, spec)
+            self._do(effect, journal, orders)
 
-    def _do(self, effect: Effect, journal: Journal, spec: JobSpec) -> None:
-        around = self._around
+    def _do(self, effect: Effect, journal: Journal, orders: Orders) -> None:
         if isinstance(effect, Start):
-            around.send(effect.node, partial(self._start, effect, journal.epoch, spec))
+            orders.start(effect)
         elif isinstance(effect, Stop):
-            message = StopAttempt(effect.attempt, journal.epoch)
-            around.senders.run(partial(around.tell, effect.node, message))
+            orders.stop(effect)
         elif isinstance(effect, Commit):
             with self._lock:
                 self._unwritten = effect
             self._see_to_the_journal(journal)
         else:
             self._end()
-
-    def _start(self, effect: Start, epoch: int, spec: JobSpec) -> None:
-        around = self._around
-        order = StartAttempt(
-            attempt=effect.attempt,
-            epoch=epoch,
-            master=around.peers.member.address,
-            functions=spec.functions,
-            work=effect.work,
-            timeout_s=spec.rules.timeout_s or around.task_timeout_s,
-            careful=effect.careful,
-            skipping=effect.skipping,
-            memory_mb_max=spec.rules.memory_mb_max,
-            priority=spec.rules.priority,
-        )
-        try:
-            reply = around.peers.request(effect.node.address, order, Done, Busy)
-        except ClusterError as error:
-            log.info("%s did not take %s: %s", effect.node, effect.attempt, error)
-            self.put(
-                events.AttemptRefused(effect.attempt, effect.node, busy=False, reason=str(error))
-            )
-        else:
-            if isinstance(reply, Busy):
-                self.put(events.AttemptRefused(effect.attempt, effect.node, busy=True))
-            else:
-                self.put(events.AttemptTaken(effect.attempt, effect.node))
 
     # ------------------------------------------------------------------ the journal
 

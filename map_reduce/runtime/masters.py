@@ -11,6 +11,7 @@ import threading
 
 from map_reduce.core.messages import (
     OVER,
+    Answer,
     AttemptEnded,
     AttemptsRunning,
     BlockRef,
@@ -25,6 +26,7 @@ from map_reduce.core.messages import (
     No,
     NoJob,
     ReleaseJob,
+    ReportAttempts,
     WatchJobs,
 )
 from map_reduce.core.registers.lease import Lease
@@ -32,6 +34,7 @@ from map_reduce.core.scheduling import events
 from map_reduce.core.scheduling.events import Event, NodeSlots
 from map_reduce.ports import BlockStore
 from map_reduce.runtime.master import JobMaster
+from map_reduce.runtime.post import answer_each
 from map_reduce.runtime.surroundings import Surroundings
 from map_reduce.runtime.watcher import Watcher
 
@@ -146,9 +149,12 @@ class Masters:
         job.drop()
         self._around.changes.note(job.job_id)
 
-    def attempt_ended(self, message: AttemptEnded) -> Message:
-        event = events.AttemptEnded(message.attempt, message.node, message.outcome)
-        return self._put(message.attempt.job_id, event)
+    def reported(self, message: ReportAttempts) -> Message:
+        return answer_each(message.reports, self._attempt_ended)
+
+    def _attempt_ended(self, report: AttemptEnded) -> Answer:
+        event = events.AttemptEnded(report.attempt, report.node, report.outcome)
+        return self._put(report.attempt.job_id, event)
 
     def attempts_running(self, message: AttemptsRunning) -> Message:
         return self._put(message.job_id, events.StillRunning(message.node, message.running))
@@ -172,7 +178,7 @@ class Masters:
         with self._lock:
             return self._jobs.get(job_id)
 
-    def _put(self, job_id: str, event: Event) -> Message:
+    def _put(self, job_id: str, event: Event) -> Answer:
         job = self._job(job_id)
         if job is None:
             return JobOver(job_id) if self.watcher.over_here(job_id) else NoJob(job_id)

@@ -16,9 +16,9 @@ from map_reduce.core.messages import (
     Failure,
     Figures,
     JobStatus,
+    Order,
     OutputPart,
     Progress,
-    StopAttempt,
     Tally,
 )
 from map_reduce.core.scheduling.events import NodeSlots
@@ -29,6 +29,7 @@ from map_reduce.runtime.changes import Changes
 from map_reduce.runtime.journal import PART_BYTES
 from map_reduce.runtime.parallel import Parallel
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.post import Post
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.threads import Threads
 
@@ -44,7 +45,8 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     Args:
         nodes: the usable nodes now.
-        senders: threads for messages to nodes, so that a silent one delays no decision.
+        orders: to nodes about attempts, so that a silent node delays no decision.
+        senders: threads for telling all nodes something, for the same reason.
         writers: threads for records, which may take longer still.
         parallel: for asking all nodes at once.
         lease_s: how long a silent master is left in peace.
@@ -60,6 +62,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     records: Records
     clock: Clock
     nodes: Callable[[], tuple[NodeSlots, ...]]
+    orders: Post[Order]
     senders: Threads
     writers: Threads
     parallel: Parallel
@@ -70,27 +73,20 @@ class Surroundings(msgspec.Struct, frozen=True):
     node_silence_s_max: float
     changes: Changes
 
-    def send(self, node: Member, call: Callable[[], None]) -> None:
-        """Have a call made that asks the node something: in a thread, unless it is this very node,
-        whose own handler answers at once."""
-        if node == self.peers.member:
-            call()
-        else:
-            self.senders.run(call)
+    def tell_nodes(self, message: EndJob) -> None:
+        """Send to every node, once; a node that misses it finds out by asking for the job."""
+        for node in self.nodes():
+            self.senders.run(partial(self.tell, node.member, message))
 
-    def tell(self, member: Member, message: EndJob | StopAttempt) -> None:
+    def tell(self, member: Member, message: EndJob) -> None:
         """Send a message that may be lost."""
         try:
             self.peers.request(member.address, message, Done)
         except ClusterError as error:
             log.info("%s did not take %s: %s", member, type(message).__name__, error)
 
-    def tell_nodes(self, message: EndJob) -> None:
-        """Send to every node, once; a node that misses it finds out by asking for the job."""
-        for node in self.nodes():
-            self.senders.run(partial(self.tell, node.member, message))
-
     def close(self) -> None:
+        self.orders.close()
         self.senders.close()
         self.writers.close()
         self.parallel.close()

@@ -33,7 +33,6 @@ from map_reduce.core.chord.member import RingMember
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
     AdoptJob,
-    AttemptEnded,
     AttemptsRunning,
     CancelJob,
     CheckFiles,
@@ -54,13 +53,13 @@ from map_reduce.core.messages import (
     Message,
     No,
     NoBlock,
+    OrderAttempts,
     Piece,
     PieceStored,
     PutPiece,
     ReleaseJob,
+    ReportAttempts,
     Request,
-    StartAttempt,
-    StopAttempt,
     StopNode,
     SubmitJob,
     WatchJobs,
@@ -89,6 +88,7 @@ from map_reduce.runtime.own_replica import OwnReplica
 from map_reduce.runtime.parallel import Parallel
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.placing import Placing
+from map_reduce.runtime.post import Post
 from map_reduce.runtime.record_care import RecordCare
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.repair import Repair, RepairPace
@@ -247,6 +247,7 @@ class Node:
             records=self.records,
             clock=self._clock,
             nodes=lambda: self._directory.nodes,
+            orders=Post(self.peers, OrderAttempts, "map-reduce-orders"),
             senders=Threads("map-reduce-master-send", threads_max=8),
             writers=Threads("map-reduce-master-write", threads_max=16),
             parallel=Parallel(self.peers, "map-reduce-master-ask", threads_max=32, here=address),
@@ -402,12 +403,11 @@ class Node:
             GetJob: masters.status,
             CancelJob: lambda m: masters.cancel(m.job_id),
             ReleaseJob: masters.release,
-            AttemptEnded: masters.attempt_ended,
+            ReportAttempts: masters.reported,
             AttemptsRunning: masters.attempts_running,
-            StartAttempt: attempts.start,
+            OrderAttempts: attempts.ordered,
             WatchJobs: masters.watched,
             AdoptJob: attempts.adopt,
-            StopAttempt: attempts.stop,
             EndJob: self._end_job,
             CompareArc: self.repair.handle,
             GetArcs: self.repair.handle,

@@ -9,6 +9,7 @@ from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
     AttemptId,
     Functions,
+    OrderAttempts,
     ReduceWork,
     Request,
     Source,
@@ -53,8 +54,8 @@ def test_the_outputs_of_a_hundred_thousand_map_tasks_fit_a_message():
     work = ReduceWork.of(0, 1, 167, sources)
     attempt = AttemptId(job_id, "reduce", 0, 0)
     order = StartAttempt(attempt, 1, nodes[0], Functions(b"", None, b""), work, 60.0, False)
-    data = encode_request(Request("cluster", Member(nodes[0], 1), order))
+    data = encode_request(Request("cluster", Member(nodes[0], 1), OrderAttempts((order,))))
     assert len(data) < 0.75 * MESSAGE_BYTES_MAX
     told = decode_request(data).body
-    assert isinstance(told, StartAttempt)
-    assert told.work == work
+    assert isinstance(told, OrderAttempts)
+    assert told.orders == (order,)

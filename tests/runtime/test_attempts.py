@@ -10,6 +10,7 @@ import pytest
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
     AdoptJob,
+    Answers,
     AttemptEnded,
     AttemptId,
     AttemptsRunning,
@@ -37,6 +38,7 @@ from map_reduce.core.messages import (
     OutputKey,
     Progress,
     ReduceWork,
+    ReportAttempts,
     Request,
     Source,
     StartAttempt,
@@ -48,6 +50,7 @@ from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.peers import Peers
 from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.tiered import TieredBlockStore
+from map_reduce.transport import wire
 
 ME = Member(Address("me", 1), 1)
 MASTER = Address("master", 2)
@@ -77,10 +80,16 @@ class Pool:
 
 
 class World:
-    """A Transport behind which a master listens, and a clock."""
+    """A Transport behind which a master listens, and a clock.
+
+    ``heard`` has what the master was told, each report by itself; ``requests`` how many came at
+    once.
+    """
 
     def __init__(self):
         self.heard = []
+        self.requests = []
+        self.reported = threading.Semaphore(0)  # released once a report counts
         self.answer = Done()
         self.arrived = threading.Semaphore(0)
         self.seconds = 0.0
@@ -99,12 +108,15 @@ class World:
     def call(self, peer, request: Request, timeout_s):
         if isinstance(request.body, GetPiece):
             return NoBlock(request.body.name)
-        self.heard.append(request.body)
+        body = wire.decode_request(wire.encode_request(request)).body
+        told = list(body.reports) if isinstance(body, ReportAttempts) else [body]
+        self.heard += told
+        self.requests.append(len(told))
         self.peers = {peer}
-        self.arrived.release()
+        self.arrived.release(len(told))
         if self.answer is None:
             raise Unreachable("no answer")
-        return self.answer
+        return Answers((self.answer,) * len(told)) if told != [body] else self.answer
 
 
 @pytest.fixture
@@ -122,20 +134,30 @@ def store(tmp_path):
     return DiskBlockStore(tmp_path / "blocks", temporary=True)
 
 
-def attempts_of(world, pool, store, scratch, handler=None):
+def attempts_of(world, pool, store, scratch, handler=None, attempts_max=2):
     peers = Peers(world, timeout_s=1, me=ME, handler=handler)
-    return Attempts(
+    made = Attempts(
         peers=peers,
         blocks=RingBlocks(peers, lambda target: (ME,), replicas=1, store=store),
         store=store,
         pool=pool,
         clock=world,
         scratch=scratch,
-        attempts_max=2,
+        attempts_max=attempts_max,
         give_up_s=30,
         inquire=world.inquire,
         is_over=world.over.__contains__,
     )
+    plain = made._services.reported
+
+    def reported(*told):
+        counts = plain(*told)
+        if counts:
+            world.reported.release()
+        return counts
+
+    made._services.reported = reported
+    return made
 
 
 @pytest.fixture
@@ -226,7 +248,7 @@ def test_a_small_map_output_is_kept_without_a_file_and_found_by_a_new_master(tie
         attempts.start(order(task))
         assert pool.arrived.acquire(timeout=WAIT_S)
         end(pool, order(task), MapOutput("", (len(made),), Counts()), made)
-        assert world.arrived.acquire(timeout=WAIT_S)
+        assert world.reported.acquire(timeout=WAIT_S)
     mapped = [message.outcome.name for message in world.heard]
     assert [store.bytes_of(name) for name in mapped] == [b"segment", b""]
     world.answer = None
@@ -273,8 +295,8 @@ def test_what_this_nodes_own_master_is_told_takes_no_thread(world, pool, store, 
     heard = []
 
     def master(request):
-        heard.append((threading.get_ident(), request.body))
-        return Done()
+        heard.extend((threading.get_ident(), report) for report in request.body.reports)
+        return Answers((Done(),))
 
     (tmp_path / "fetched").mkdir()
     attempts = attempts_of(world, pool, store, tmp_path / "fetched", master)
@@ -306,21 +328,51 @@ def test_a_master_elsewhere_does_not_keep_the_pool_waiting(attempts, pool, world
     assert world.arrived.acquire(timeout=WAIT_S)
 
 
+def test_reports_that_come_up_while_one_is_answered_go_together_but_for_those_that_were_stopped(
+    world, pool, store, tmp_path, monkeypatch
+):
+    answered, plain = threading.Event(), world.call
+
+    def call(peer, request, timeout_s):
+        reply = plain(peer, request, timeout_s)
+        assert answered.wait(WAIT_S)
+        return reply
+
+    monkeypatch.setattr(world, "call", call)
+    (tmp_path / "fetched").mkdir()
+    attempts = attempts_of(world, pool, store, tmp_path / "fetched", attempts_max=4)
+    for task in range(4):
+        attempts.start(order(task))
+        assert pool.arrived.acquire(timeout=WAIT_S)
+    end(pool, order(0), MapOutput("", (1,), Counts()), b"x")
+    assert world.arrived.acquire(timeout=WAIT_S)
+    for task in (1, 2, 3):
+        end(pool, order(task), MapOutput("", (1,), Counts()), b"x")
+    assert attempts.stop(StopAttempt(order(2).attempt, 1)) == Done()
+    answered.set()
+    for _ in (0, 1, 3):
+        assert world.reported.acquire(timeout=WAIT_S)
+    assert [report.attempt.task for report in world.heard] == [0, 1, 3]
+    assert world.requests == [1, 2]
+    attempts.close()
+
+
 def test_a_report_that_is_not_answered_is_repeated_with_the_signs_of_life(attempts, pool, world):
     world.answer = None
     attempts.start(order())
     assert pool.arrived.acquire(timeout=WAIT_S)
     end(pool, order(), Checked())
     assert world.arrived.acquire(timeout=WAIT_S)
+    while attempts._reports.has(MASTER, order().attempt):
+        attempts.send_signs_of_life()  # whatever is on its way is not told a second time
+    world.heard.clear()
     world.answer = Done()
     attempts.send_signs_of_life()
-    assert [type(message) for message in world.heard] == [
-        AttemptEnded,
-        AttemptEnded,
-        AttemptsRunning,
-    ]
+    assert world.reported.acquire(timeout=WAIT_S)
+    assert {type(message) for message in world.heard} == {AttemptEnded, AttemptsRunning}
+    world.heard.clear()
     attempts.send_signs_of_life()
-    assert [type(message) for message in world.heard[3:]] == [AttemptsRunning]
+    assert [type(message) for message in world.heard] == [AttemptsRunning]
 
 
 def test_signs_of_life_name_what_is_here(attempts, pool, world):
@@ -378,10 +430,10 @@ def test_a_node_that_missed_the_new_master_finds_it_and_reports_to_it(attempts, 
     world.known = JobStatus("job", "", Progress(), (), 0, None, new, epoch=7)
     world.seconds = 5
     attempts.send_signs_of_life()
-    world.heard.clear()
     world.answer = Done()
     attempts.send_signs_of_life()
-    assert world.heard[0] == AttemptEnded(order().attempt, 7, ME, Checked())
+    assert world.reported.acquire(timeout=WAIT_S)
+    assert AttemptEnded(order().attempt, 7, ME, Checked()) in world.heard
     assert world.peers == {new.address}
 
 
@@ -400,6 +452,7 @@ def mapped(attempts, pool, world, tmp_path, task):
     path.write_bytes(b"segment")
     end(pool, order(task), MapOutput("", (7,), Counts()), path)
     assert world.arrived.acquire(timeout=WAIT_S)
+    assert world.reported.acquire(timeout=WAIT_S)
     return world.heard[-1].outcome
 
 

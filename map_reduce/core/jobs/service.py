@@ -35,6 +35,7 @@ from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.jobs.kept import KeptOutcomes
 from map_reduce.core.messages import (
     AdoptJob,
+    Answer,
     AttemptEnded,
     AttemptId,
     Busy,
@@ -96,7 +97,7 @@ class Services:
 
     # ------------------------------------------------------------------ what masters say
 
-    def take(self, order: StartAttempt) -> tuple[Message, bool]:
+    def take(self, order: StartAttempt) -> tuple[Answer, bool]:
         """The answer to an order, and whether the attempt is to be begun now."""
         refusal = self._serve(order.attempt.job_id, order.epoch, order.master)
         if refusal is not None:

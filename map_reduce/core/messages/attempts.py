@@ -8,9 +8,18 @@ from typing import Annotated
 import msgspec
 
 from map_reduce.core.identifiers import Address, Member
-from map_reduce.core.messages.base import Count, MebiBytes, Message, Priority, Seconds
+from map_reduce.core.messages.base import (
+    Busy,
+    Count,
+    Done,
+    MebiBytes,
+    Message,
+    No,
+    Priority,
+    Seconds,
+)
 from map_reduce.core.messages.inputs import Split
-from map_reduce.core.messages.jobs import Failure, Functions, OutputPart
+from map_reduce.core.messages.jobs import Failure, Functions, JobOver, NoJob, OutputPart
 from map_reduce.core.messages.tally import Skipping, Suspect, Tally
 
 SAMPLE_SPLITS_MAX = 64
@@ -128,7 +137,11 @@ class AttemptId(msgspec.Struct, frozen=True, array_like=True, order=True):
         return f"{self.phase} task {self.task}, attempt {self.number + 1}"
 
 
-class StartAttempt(Message, frozen=True):
+Answer = Done | Busy | No | JobOver | NoJob
+"""To an order or a report."""
+
+
+class StartAttempt(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Run this. -> Done (taken or already taken), Busy (no room), No
 
     ``careful``: note each record before it is mapped, so that the one that kills the process
@@ -149,7 +162,7 @@ class StartAttempt(Message, frozen=True):
     priority: Priority = 1.0
 
 
-class StopAttempt(Message, frozen=True):
+class StopAttempt(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """End it if it runs; it is not reported. -> Done, No
 
     ``epoch`` is the master's.
@@ -157,6 +170,21 @@ class StopAttempt(Message, frozen=True):
 
     attempt: AttemptId
     epoch: int
+
+
+Order = StartAttempt | StopAttempt
+
+
+class OrderAttempts(Message, frozen=True):
+    """Orders of the masters on one node to another, to be carried out in this order. -> Answers"""
+
+    orders: tuple[Order, ...]
+
+
+class Answers(Message, frozen=True):
+    """To each order or report of a request, in its order."""
+
+    answers: tuple[Answer, ...]
 
 
 class OutputKey(msgspec.Struct, frozen=True, array_like=True):
@@ -250,13 +278,19 @@ class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 Outcome = MapOutput | ReduceOutput | Checked | Sampled | Failed
 
 
-class AttemptEnded(Message, frozen=True):
-    """From the node that ran it to the job's master. -> Done, JobOver, NoJob"""
+class AttemptEnded(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """From the node that ran it to the job's master. -> Done, JobOver, NoJob, Busy"""
 
     attempt: AttemptId
     epoch: int
     node: Member
     outcome: Outcome
+
+
+class ReportAttempts(Message, frozen=True):
+    """Reports of one node to the masters on another. -> Answers"""
+
+    reports: tuple[AttemptEnded, ...]
 
 
 class Running(msgspec.Struct, frozen=True, array_like=True):

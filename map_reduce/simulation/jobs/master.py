@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from map_reduce.core.identifiers import Member
 from map_reduce.core.jobs.state import JobState, Shard, labels
 from map_reduce.core.messages import (
     AdoptJob,
+    Answer,
     Busy,
     Done,
     EndJob,
@@ -86,6 +88,7 @@ class Master:
             self._cluster.problems.append(f"scheduler of epoch {self._epoch}: {error}")
         for effect in effects:
             self._do(effect)
+        self._node.orders.flush()
         return True
 
     # ------------------------------------------------------------------ becoming master
@@ -174,10 +177,12 @@ class Master:
 
     def _do(self, effect: Effect) -> None:
         if isinstance(effect, Start):
-            self._world.start(self._node, self._give(effect))
+            self._give(effect)
         elif isinstance(effect, Stop):
-            message = StopAttempt(effect.attempt, self._epoch)
-            self._world.start(self._node, _told({effect.node.address.port: message}))
+            node, orders = effect.node.address.port, self._node.orders
+            if not orders.withdraw(node, effect.attempt):
+                order = StopAttempt(effect.attempt, self._epoch)
+                orders.put(node, order, order, lambda answer: None)
         elif isinstance(effect, Commit):
             self._unwritten = effect
             self._see_to_the_journal()
@@ -186,7 +191,7 @@ class Master:
             everybody = dict.fromkeys(range(len(self._world.hosts)), end)
             self._world.start(self._node, _told(everybody))
 
-    def _give(self, start: Start) -> Process[None]:
+    def _give(self, start: Start) -> None:
         spec = self._cluster.spec
         order = StartAttempt(
             start.attempt,
@@ -197,12 +202,15 @@ class Master:
             60.0,
             start.careful,
         )
-        reply = (yield Ask({0: (start.node.address.port, order)})).get(0)
-        if isinstance(reply, Done):
+        answered = partial(self._answered, start)
+        self._node.orders.put(start.node.address.port, start.attempt, order, answered)
+
+    def _answered(self, start: Start, answer: Answer | ClusterError) -> None:
+        if isinstance(answer, Done):
             self.put(events.AttemptTaken(start.attempt, start.node))
         else:
-            busy = isinstance(reply, Busy)
-            self.put(events.AttemptRefused(start.attempt, start.node, busy, str(reply)))
+            busy = isinstance(answer, Busy)
+            self.put(events.AttemptRefused(start.attempt, start.node, busy, str(answer)))
 
     # ------------------------------------------------------------------ the journal
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from map_reduce.core.identifiers import Address, Member
@@ -13,6 +14,8 @@ from map_reduce.core.jobs.watch import JobWatch, Step
 from map_reduce.core.messages import (
     OVER,
     AdoptJob,
+    Answer,
+    Answers,
     AttemptEnded,
     AttemptId,
     AttemptsRunning,
@@ -29,9 +32,12 @@ from map_reduce.core.messages import (
     MapWork,
     Message,
     NoJob,
+    Order,
+    OrderAttempts,
     Outcome,
     Progress,
     ReduceWork,
+    ReportAttempts,
     Running,
     StartAttempt,
     StopAttempt,
@@ -47,6 +53,7 @@ from map_reduce.core.scheduling.events import NodeSlots, StillRunning
 from map_reduce.errors import ClusterError
 from map_reduce.simulation.draws import Draws
 from map_reduce.simulation.jobs.master import LEASE_S, Master
+from map_reduce.simulation.jobs.post import Post
 from map_reduce.simulation.jobs.work import Life, Work
 from map_reduce.simulation.jobs.world import Ask, Process, Sleep, World
 
@@ -125,6 +132,8 @@ class Node:
         self.over = False
         self.master: Master | None = None
         self.watch = JobWatch(LEASE_S, self._world.now_s)
+        self.orders = Post(self._world, self, OrderAttempts)
+        self._reports = Post(self._world, self, ReportAttempts)
         self._looking = False
         self._waiting: list[StartAttempt] = []
         self._running: dict[AttemptId, Run] = {}
@@ -137,21 +146,15 @@ class Node:
 
     def handle(self, message: Any) -> Message | None:
         match message:
-            case StartAttempt():
-                answer, begin = self.services.take(message)
-                if begin:
-                    self._waiting.append(message)
-                    self._fill_slots()
-                return answer
+            case OrderAttempts():
+                return Answers(tuple(map(self._obey, message.orders)))
             case AdoptJob():
-                answer, again = self.services.adopt(message)
-                for order in again:
-                    self._world.start(self, self._report(order))
-                return answer
-            case StopAttempt():
-                return self.services.stop(message) or Done()
-            case AttemptEnded():
-                return self._tell(Ended(message.attempt, message.node, message.outcome))
+                adopted, again = self.services.adopt(message)
+                self._report(again)
+                return adopted
+            case ReportAttempts():
+                told = (Ended(one.attempt, one.node, one.outcome) for one in message.reports)
+                return Answers(tuple(map(self._tell, told)))
             case AttemptsRunning():
                 return self._tell(StillRunning(message.node, message.running))
             case WatchJobs():
@@ -167,7 +170,21 @@ class Node:
         effects = self._acceptor.handle(message) or ()
         return next((e.message for e in effects if not isinstance(e, Persist)), None)
 
-    def _tell(self, event: Any) -> Message:
+    def _obey(self, order: Order) -> Answer:
+        if isinstance(order, StopAttempt):
+            master = self.services.masters().get(order.attempt.job_id)
+            if (refusal := self.services.stop(order)) is not None:
+                return refusal
+            if master is not None:
+                self._reports.withdraw(master.port, order.attempt)
+            return Done()
+        answer, begin = self.services.take(order)
+        if begin:
+            self._waiting.append(order)
+            self._fill_slots()
+        return answer
+
+    def _tell(self, event: Any) -> Answer:
         job_id = self.cluster.spec.job_id
         if self.over:
             return JobOver(job_id)
@@ -218,7 +235,7 @@ class Node:
             run.ended_s, run.failed = self._world.now_s, isinstance(outcome, Failed)
             run.useless_sums = isinstance(outcome, Failed) and outcome.lost_sums
             self.services.ended(order, outcome)
-            self._world.start(self, self._report(order))
+            self._report([order])
         self._fill_slots()
 
     def _fetch(self, work: ReduceWork) -> Process[Outcome | None]:
@@ -229,17 +246,22 @@ class Node:
                 return Failed(failure, True, source)
         return None
 
-    def _report(self, order: StartAttempt) -> Process[bool]:
-        report = self.services.report(order, self.member)
-        if report is None:
-            return True
-        master, message = report
-        reply = (yield Ask({0: (master.port, message)})).get(0)
-        if isinstance(reply, JobOver):
+    def _report(self, orders: Iterable[StartAttempt]) -> None:
+        for order in orders:
+            report = self.services.report(order, self.member)
+            if report is not None:
+                master, message = report
+                answered = partial(self._answered, order, message)
+                self._reports.put(master.port, order.attempt, message, answered)
+        self._reports.flush()
+
+    def _answered(
+        self, order: StartAttempt, report: AttemptEnded, answer: Answer | ClusterError
+    ) -> None:
+        if isinstance(answer, JobOver):
             self._end()
-        elif isinstance(reply, Done):
-            return self.services.reported(order, message)
-        return isinstance(reply, JobOver)
+        elif isinstance(answer, Done):
+            self.services.reported(order, report)
 
     # ------------------------------------------------------------------ the loops
 
@@ -255,9 +277,8 @@ class Node:
 
     def _sign(self, job_id: str, master: Address) -> Process[None]:
         orders = list(self.services.orders.values())
-        for order in orders:
-            if order.attempt in self.services.unreported:
-                yield from self._report(order)
+        ended = [order for order in orders if order.attempt in self.services.unreported]
+        self._report(o for o in ended if not self._reports.has(master.port, o.attempt))
         running = tuple(Running(order.attempt, 0, 0) for order in orders)
         message = AttemptsRunning(job_id, self.member, running)
         reply = (yield Ask({0: (master.port, message)})).get(0)
