@@ -14,7 +14,8 @@ FOUND_BY = {
     "outcomes-are-not-kept": 24,
     "nothing-is-adopted": 24,
     "a-takeover-forgets-the-bounds": 13,
-    "a-takeover-forgets-not-to-add": 10,
+    "a-takeover-forgets-not-to-add": 44,
+    "only-the-first-of-a-batch-goes": 1,
 }
 """A seed that finds each."""
 

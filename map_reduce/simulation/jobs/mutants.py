@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from map_reduce.core import outbox
 from map_reduce.core.jobs import kept, service, watch
 from map_reduce.core.messages import AttemptId
 from map_reduce.core.registers import lease
@@ -71,6 +72,14 @@ def _unsealed(epoch: int, me: Any) -> Any:
     return change
 
 
+def _first_only(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def take(self: Any) -> Any:
+        batch = plain(self)
+        return batch and batch._replace(items=batch.items[:1])
+
+    return take
+
+
 MUTANTS: dict[str, Mutant] = {
     "reduce-before-the-ledger": Mutant(
         commits.Commits, "maps_written", property(lambda self: True)
@@ -85,6 +94,9 @@ MUTANTS: dict[str, Mutant] = {
     "the-ledger-is-not-read": Mutant(master, "sealed", _unsealed),
     "a-takeover-forgets-the-bounds": Mutant(scheduler, "restore", _boundless(restoring.restore)),
     "a-takeover-forgets-not-to-add": Mutant(scheduler, "restore", _adding_again(restoring.restore)),
+    "only-the-first-of-a-batch-goes": Mutant(
+        outbox.Outbox, "take", _first_only(outbox.Outbox.take)
+    ),
     "old-masters-write": Mutant(master, "fenced", _unfenced),
     "attempts-of-no-epoch": Mutant(
         scheduler,
