@@ -48,6 +48,7 @@ from map_reduce.core.messages import (
     GetNode,
     GetPiece,
     GetPlace,
+    GetRanges,
     GetRecord,
     GetReplica,
     Gossip,
@@ -75,6 +76,7 @@ from map_reduce.core.messages import (
     Pong,
     PrepareRecord,
     PutPiece,
+    Ranges,
     RecordAccepted,
     RecordBuried,
     RecordConflict,
@@ -118,7 +120,7 @@ NODES_ASK: frozenset[type[Message]] = frozenset(
         *(Notify, Leaving, Gossip, HeardOf),
         *(CompareArc, WhichMissing, DamagedBlock),
         *(PrepareRecord, AcceptRecord),
-        *(OrderAttempts, ReportAttempts, AttemptsRunning, EndJob),
+        *(OrderAttempts, ReportAttempts, AttemptsRunning, EndJob, GetRanges),
         *(WatchJobs, AdoptJob),
         StopNode,
     }
@@ -129,7 +131,7 @@ REPLIES: frozenset[type[Message]] = frozenset(
     {
         *(Done, Busy, No, WrongCluster),
         *(Cluster, Neighbours, Route, Node, Pong, Place, Gossiped, Accounts),
-        *(CheckVerdict, FilesSeen, PieceStored, Piece, NoBlock, JobStatus, NoJob),
+        *(CheckVerdict, FilesSeen, PieceStored, Piece, Ranges, NoBlock, JobStatus, NoJob),
         *(Answers, JobOver, JobsWatched, JobAdopted),
         *(ArcEqual, ArcBlocks, ArcParts, ArcSummaries, MissingBlocks),
         *(RecordLines, ReplicaIs, RecordHeld, RecordAccepted, RecordBuried, RecordConflict),

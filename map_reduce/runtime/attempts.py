@@ -69,9 +69,11 @@ from map_reduce.core.messages import (
 from map_reduce.errors import ClusterError, MapReduceError
 from map_reduce.ports import BlockStore, Clock, LocalInput, Made, WorkerPool
 from map_reduce.runtime.blocks import RingBlocks
-from map_reduce.runtime.fetching import Fetcher, LostSource
+from map_reduce.runtime.fetching import Fetcher
+from map_reduce.runtime.lanes import Lanes
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.post import Post, answer_each
+from map_reduce.runtime.shuffling import LostSource
 from map_reduce.runtime.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ class Attempts:
     """See the module's text.
 
     Args:
+        lanes: for map outputs; their owner closes them, after the transport.
         scratch: a folder for fetched files; its owner deletes it.
         attempts_max: attempts taken at a time; more are answered with Busy.
         give_up_s: how long nobody may know anything of a job.
@@ -108,6 +111,7 @@ class Attempts:
         store: BlockStore,
         pool: WorkerPool,
         clock: Clock,
+        lanes: Lanes,
         scratch: Path,
         attempts_max: int,
         give_up_s: float,
@@ -122,7 +126,7 @@ class Attempts:
         self._clock = clock
         self._inquire = inquire
         self._checked = checked
-        self._fetcher = Fetcher(peers, blocks, store, scratch)
+        self._fetcher = Fetcher(peers, blocks, store, lanes, scratch, self._wanted)
         self._threads = Threads("map-reduce-attempts", threads_max=8)
         self._reports = Post(peers, ReportAttempts, "map-reduce-reports")
         # Of their own: what clients have checked must not keep the attempts of jobs waiting.
@@ -173,6 +177,7 @@ class Attempts:
             return refusal
         if master is not None:
             self._reports.withdraw(master, attempt)
+        self._fetcher.stop(attempt)
         self._pool.stop(attempt.job_id, attempt.phase, attempt.task, attempt.number, attempt.epoch)
         return Done()
 
@@ -414,6 +419,7 @@ class Attempts:
     def close(self) -> None:
         with self._lock:
             self._services.orders.clear()
+        self._fetcher.close()
         self._check_threads.close()
         self._threads.close()
         self._reports.close()

@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -30,9 +30,9 @@ from map_reduce.core.blocks.effects import (
 )
 from map_reduce.core.blocks.reading import read, read_own
 from map_reduce.core.blocks.writing import store
-from map_reduce.core.digests import PIECE_BYTES, digest_of
-from map_reduce.core.identifiers import Address, Identifier, Member, identifier_of
-from map_reduce.core.messages import BULK, BlockRef, GetPiece, NoBlock, Piece
+from map_reduce.core.digests import digest_of
+from map_reduce.core.identifiers import Identifier, Member, identifier_of
+from map_reduce.core.messages import BULK, BlockRef
 from map_reduce.core.procedure import Ask, perform
 from map_reduce.errors import BlockCorruptError, BlockMissingError, Refused, Unreachable
 from map_reduce.ports import BlockStore
@@ -251,22 +251,3 @@ class _File:
             store.adopt_file(ref, self._path)
         except OSError as error:
             raise Refused(f"this node could not keep block {ref.name}: {error}") from error
-
-
-def read_range(
-    peers: Peers, peer: Address, name: str, offset: int, length_bytes: int
-) -> Iterator[bytes]:
-    """The bytes of a range of what ``peer`` keeps under ``name``, in pieces of 1 MiB.
-
-    Raises:
-        BlockMissingError: the peer has no such block, or it ends before the range does.
-        Unreachable: the peer does not answer.
-    """
-    end = offset + length_bytes
-    while offset < end:
-        message = GetPiece(name, offset, min(PIECE_BYTES, end - offset))
-        reply = peers.request(peer, message, Piece, NoBlock, timeout_s=BULK_TIMEOUT_S)
-        if isinstance(reply, NoBlock) or not reply.data:
-            raise BlockMissingError(f"{peer} does not have block {name}, or not all of it")
-        yield reply.data
-        offset += len(reply.data)

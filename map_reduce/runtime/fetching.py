@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote
 
 from map_reduce.core.messages import (
@@ -15,36 +13,37 @@ from map_reduce.core.messages import (
     MapWork,
     ReduceWork,
     SampleWork,
-    Source,
     StartAttempt,
     WholeWork,
     block_of,
 )
-from map_reduce.errors import MapReduceError
 from map_reduce.ports import BlockStore, LocalInput, LocalSource
-from map_reduce.runtime.blocks import RingBlocks, read_range
+from map_reduce.runtime.blocks import RingBlocks
+from map_reduce.runtime.lanes import Lanes
 from map_reduce.runtime.peers import Peers
-
-
-class LostSource(MapReduceError):
-    """A map output cannot be fetched from the node that should have it."""
-
-    def __init__(self, source: Source, why: MapReduceError) -> None:
-        super().__init__(str(why))
-        self.source = source
+from map_reduce.runtime.shuffling import Shuffling
 
 
 class Fetcher:
     """Fetches for the attempts of one node.
 
     Args:
+        lanes: for map outputs; their owner closes them.
         scratch: a folder for fetched files; its owner deletes it.
+        wanted: whether an attempt still is.
     """
 
-    def __init__(self, peers: Peers, blocks: RingBlocks, store: BlockStore, scratch: Path) -> None:
-        self._peers = peers
+    def __init__(
+        self,
+        peers: Peers,
+        blocks: RingBlocks,
+        store: BlockStore,
+        lanes: Lanes,
+        scratch: Path,
+        wanted: Callable[[StartAttempt], bool],
+    ) -> None:
         self._blocks = blocks
-        self._store = store
+        self._shuffling = Shuffling(peers, store, lanes, wanted)
         self._scratch = scratch
         self._made: set[AttemptId] = set()  # those that have a folder
 
@@ -67,8 +66,18 @@ class Fetcher:
             self._made.discard(order.attempt)
             shutil.rmtree(self.folder(order), ignore_errors=True)
 
+    def stop(self, attempt: AttemptId) -> None:
+        """End the fetching of map outputs for it."""
+        self._shuffling.stop(lambda one: one == attempt)
+
+    def close(self) -> None:
+        """End the fetching of map outputs, now and from now on."""
+        self._shuffling.close()
+
     def forget_job(self, job_id: str) -> None:
-        """Delete all that was fetched for a job, or a check."""
+        """End the fetching of its map outputs, and delete all that was fetched for a job, or a
+        check."""
+        self._shuffling.stop(lambda attempt: attempt.job_id == job_id)
         for attempt in [attempt for attempt in tuple(self._made) if attempt.job_id == job_id]:
             self._made.discard(attempt)
         shutil.rmtree(self._job_folder(job_id), ignore_errors=True)
@@ -95,12 +104,15 @@ class Fetcher:
 
         Raises:
             LostSource: a map output can't be fetched.
-            MapReduceError: a block can't be.
+            MapReduceError: a block can't be, or nobody wants the attempt any more.
         """
         functions = self._fetch_functions(order)
         work = order.work
         if isinstance(work, ReduceWork):
-            return LocalInput(functions, None, self._fetch_sources(order, work))
+            sources = self._shuffling.fetch(
+                order, work, lambda: self._make_folder(order) / "sources"
+            )
+            return LocalInput(functions, None, sources)
         if isinstance(work, CheckWork):
             return LocalInput(functions)
         if isinstance(work, SampleWork):
@@ -135,38 +147,3 @@ class Fetcher:
                 path = self._blocks.fetch(block, self._make_folder(order) / f"split-{number}")
             found.append(LocalSource(path, 0, 0))
         return tuple(found)
-
-    def _fetch_sources(self, order: StartAttempt, work: ReduceWork) -> tuple[LocalSource, ...]:
-        """In one file what is not in a file of this node, since to make many takes its time."""
-        found = []
-        path = self.folder(order) / "sources"
-        offset, me = 0, self._peers.member.address
-        with ExitStack() as stack:
-            file: BinaryIO | None = None
-            for source in work.sources:
-                small = self._store.bytes_of(source.name) if source.node == me else None
-                if small is None and source.node == me:
-                    here = self._store.path_of(source.name)
-                    if here is not None:
-                        found.append(LocalSource(here, source.offset, source.length_bytes))
-                        continue
-                if file is None:  # buffered: a short write must be an error
-                    self._make_folder(order)
-                    file = stack.enter_context(open(path, "wb"))
-                for data in self._pieces(source, small):
-                    file.write(data)
-                found.append(LocalSource(path, offset, source.length_bytes))
-                offset += source.length_bytes
-        return tuple(found)
-
-    def _pieces(self, source: Source, small: bytes | None) -> Iterator[bytes]:
-        """The bytes of a source: out of this node's memory, or from the node that has it."""
-        if small is not None and len(small) >= source.offset + source.length_bytes:
-            yield small[source.offset : source.offset + source.length_bytes]
-            return
-        try:
-            yield from read_range(
-                self._peers, source.node, source.name, source.offset, source.length_bytes
-            )
-        except MapReduceError as error:
-            raise LostSource(source, error) from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Generic, TypeVar
@@ -19,8 +18,8 @@ from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import Message
 from map_reduce.core.messages.records import Replica
 from map_reduce.errors import ClusterError
+from map_reduce.runtime.lanes import Call, Lanes
 from map_reduce.runtime.peers import Peers
-from map_reduce.runtime.threads import Threads, run_guarded
 
 PER_PEER_MAX = 4
 
@@ -41,7 +40,7 @@ class Parallel:
     ) -> None:
         self._peers = peers
         self._here = here
-        self._lanes = _Lanes(name, threads_max=threads_max)
+        self._lanes = Lanes(name, threads_max=threads_max, per_lane_max=PER_PEER_MAX)
 
     def ask(
         self,
@@ -57,9 +56,9 @@ class Parallel:
         been sent when there are replies enough is sent all the same.
         """
         gathering = _Gathering[P](len(messages), enough, timeout_s, for_all=for_all)
-        inline: list[Callable[[], None]] = []
+        inline: list[Call] = []
         for peer, message in messages.items():
-            call: Callable[[], None] = partial(self._ask, gathering, peer, message, timeout_s)
+            call: Call = partial(self._ask, gathering, peer, message, timeout_s)
             if peer.address == self._here or len(messages) == 1:
                 inline.append(call)
             else:
@@ -72,15 +71,16 @@ class Parallel:
         """Return when what is being asked has ended; nothing is asked any more."""
         self._lanes.close()
 
-    def _ask(self, gathering: _Gathering[P], peer: P, message: Message, timeout_s: float) -> None:
+    def _ask(self, gathering: _Gathering[P], peer: P, message: Message, timeout_s: float) -> bool:
         if not gathering.open:
-            return
+            return False
         try:
             reply = self._peers.send(peer.address, message, timeout_s)
         except ClusterError:  # unreachable, of another cluster, or not making sense: no answer
             gathering.take(peer, None)
         else:
             gathering.take(peer, reply)
+        return False
 
 
 class _Gathering(Generic[P]):
@@ -123,43 +123,3 @@ class _Gathering(Generic[P]):
             self._changed.wait_for(lambda: self.over, timeout_s)
             self.over = True
             return self._replies
-
-
-class _Lanes:
-    """Runs calls in threads, a bounded number of each lane's at a time, in their order."""
-
-    def __init__(self, name: str, *, threads_max: int) -> None:
-        self._name = name
-        self._threads = Threads(name, threads_max=threads_max)
-        self._lock = threading.Lock()
-        self._running: dict[Address, int] = {}
-        self._waiting: dict[Address, deque[Callable[[], None]]] = {}
-
-    def run(self, lane: Address, call: Callable[[], None]) -> None:
-        with self._lock:
-            if self._running.get(lane, 0) >= PER_PEER_MAX:
-                self._waiting.setdefault(lane, deque()).append(call)
-                return
-            self._running[lane] = self._running.get(lane, 0) + 1
-        self._threads.run(partial(self._work, lane, call))
-
-    def close(self) -> None:
-        with self._lock:
-            self._waiting.clear()
-        self._threads.close()
-
-    def _work(self, lane: Address, first: Callable[[], None]) -> None:
-        call: Callable[[], None] | None = first
-        while call is not None:
-            run_guarded(call, self._name)
-            call = self._next(lane)
-
-    def _next(self, lane: Address) -> Callable[[], None] | None:
-        with self._lock:
-            if waiting := self._waiting.get(lane):
-                return waiting.popleft()
-            self._waiting.pop(lane, None)
-            self._running[lane] -= 1
-            if not self._running[lane]:
-                del self._running[lane]
-            return None

@@ -50,6 +50,7 @@ from map_reduce.core.messages import (
     GetJob,
     GetNode,
     GetPiece,
+    GetRanges,
     Message,
     No,
     NoBlock,
@@ -93,6 +94,7 @@ from map_reduce.runtime.record_care import RecordCare
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
+from map_reduce.runtime.shuffling import fetching_lanes, ranges_of
 from map_reduce.runtime.surroundings import Surroundings
 from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
 from map_reduce.server import keep
@@ -144,6 +146,8 @@ class Node:
         self._clock = MonotonicClock()
         self._transport = transport
         self._closers = ExitStack()  # runs them all, in reverse, even if one fails
+        self._lanes = fetching_lanes()
+        self._closers.callback(self._lanes.close)
         self._closers.callback(transport.close)
         try:
             self._build(workers)
@@ -202,6 +206,7 @@ class Node:
             store=self._store,
             pool=self._pool,
             clock=self._clock,
+            lanes=self._lanes,
             scratch=scratch.folder("fetched"),
             attempts_max=ATTEMPTS_PER_SLOT_MAX * config.slots,
             give_up_s=MASTER_SILENCE_S_MAX,
@@ -399,6 +404,7 @@ class Node:
             GetCluster: lambda m: self._cluster(),
             PutPiece: self._put_piece,
             GetPiece: self._get_piece,
+            GetRanges: partial(ranges_of, self._store),
             SubmitJob: lambda m: masters.submit(m.job_id, m.spec),
             GetJob: masters.status,
             CancelJob: lambda m: masters.cancel(m.job_id),

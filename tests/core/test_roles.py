@@ -31,7 +31,12 @@ NODE = Caller(Role.NODE, "n1", frozenset({"10.0.0.5", "n1.example"}))
 def blank(kind: type[Message]) -> Message:
     """A message of the kind; what it says does not matter here."""
     fields: dict[str, object] = dict.fromkeys(kind.__struct_fields__)
-    right = {"job_id": JOB, "check_id": names.check(JOB, 0), "ref": ref_of(f"{JOB}/input/0")}
+    right = {
+        "job_id": JOB,
+        "check_id": names.check(JOB, 0),
+        "ref": ref_of(f"{JOB}/input/0"),
+        "rows": (),
+    }
     fields.update({name: value for name, value in right.items() if name in fields})
     return kind(**fields)
 

@@ -25,7 +25,7 @@ from map_reduce.core.messages import (
     Failed,
     Failure,
     Functions,
-    GetPiece,
+    GetRanges,
     InlineItems,
     JobAdopted,
     JobOver,
@@ -48,6 +48,7 @@ from map_reduce.errors import Unreachable
 from map_reduce.runtime.attempts import CHECK_INLINE_BYTES_MAX, CHECKS_KEPT_MAX, Attempts
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.shuffling import fetching_lanes
 from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.tiered import TieredBlockStore
 from map_reduce.transport import wire
@@ -97,6 +98,7 @@ class World:
         self.inquiries = []
         self.known = None
         self.over = set()
+        self.lanes = fetching_lanes()
 
     def inquire(self, job_id):
         self.inquiries.append(job_id)
@@ -106,8 +108,8 @@ class World:
         return self.seconds
 
     def call(self, peer, request: Request, timeout_s):
-        if isinstance(request.body, GetPiece):
-            return NoBlock(request.body.name)
+        if isinstance(request.body, GetRanges):
+            return NoBlock(request.body.prefix + request.body.rows[0][0])
         body = wire.decode_request(wire.encode_request(request)).body
         told = list(body.reports) if isinstance(body, ReportAttempts) else [body]
         self.heard += told
@@ -121,7 +123,9 @@ class World:
 
 @pytest.fixture
 def world():
-    return World()
+    made = World()
+    yield made
+    made.lanes.close()
 
 
 @pytest.fixture
@@ -142,6 +146,7 @@ def attempts_of(world, pool, store, scratch, handler=None, attempts_max=2):
         store=store,
         pool=pool,
         clock=world,
+        lanes=world.lanes,
         scratch=scratch,
         attempts_max=attempts_max,
         give_up_s=30,

@@ -17,7 +17,7 @@ from map_reduce.core.messages import (
     Request,
 )
 from map_reduce.errors import BlockMissingError, ClusterError, Unreachable
-from map_reduce.runtime.blocks import RingBlocks, read_range
+from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.peers import Peers
 from map_reduce.storage.memory import MemoryBlockStore
 
@@ -152,14 +152,6 @@ def test_a_block_that_nobody_has_names_who_was_asked(blocks, replicas):
     with pytest.raises(BlockMissingError, match="job/x") as caught:
         blocks.get(ref)
     assert all(str(member) in str(caught.value) for member in MEMBERS[:5])
-
-
-def test_a_range_beyond_the_end_is_an_error_not_a_wait(replicas, blocks):
-    blocks.put("job/x", b"hello")
-    peers = Peers(replicas, timeout_s=1)
-    assert b"".join(read_range(peers, MEMBERS[0].address, "job/x", 1, 3)) == b"ell"
-    with pytest.raises(BlockMissingError):
-        list(read_range(peers, MEMBERS[0].address, "job/x", 3, 9))
 
 
 def test_a_node_reads_its_own_copy_without_asking(replicas):

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from map_reduce.core.messages import (
     MESSAGES,
+    RANGES_MAX,
     BlockRef,
     GetPiece,
+    GetRanges,
     Message,
     No,
     Piece,
@@ -25,6 +27,7 @@ from map_reduce.core.messages import (
     ReduceWork,
     Request,
 )
+from map_reduce.core.messages.blocks import PIECE_BYTES_MAX
 from map_reduce.errors import ProtocolError
 from map_reduce.transport import wire
 
@@ -60,7 +63,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(*map(values, get_args(kind)), max_size=3)
     assert issubclass(kind, msgspec.Struct), kind
     hints = get_type_hints(kind, include_extras=True)
-    made = reduce_work if kind is ReduceWork else kind
+    made = {ReduceWork: reduce_work, GetRanges: get_ranges}.get(kind, kind)
     return st.builds(made, **{name: values(hints[name]) for name in kind.__struct_fields__})
 
 
@@ -68,6 +71,11 @@ def reduce_work(nodes: Any, rows: Any, **rest: Any) -> ReduceWork:
     """Its rows name nodes by their place: what is drawn for that is brought into range."""
     named = tuple((row[0] % len(nodes), *row[1:]) for row in rows) if nodes else ()
     return ReduceWork(nodes=nodes, rows=named, **rest)
+
+
+def get_ranges(prefix: str, rows: Any) -> GetRanges:
+    """The lengths of its three rows have a bound together, into which they are brought."""
+    return GetRanges(prefix, tuple((*row[:2], row[2] % (PIECE_BYTES_MAX // 3)) for row in rows))
 
 
 messages = st.one_of(*map(values, MESSAGES))
@@ -209,6 +217,9 @@ def test_the_bytes_of_one_request() -> None:
         GetPiece("a", -1, 1),
         GetPiece("a", 0, -1),
         GetPiece("a", 0, 1 << 40),
+        GetRanges("", (("a", -1, 1),)),
+        GetRanges("", (("a", 0, -1),)),
+        GetRanges("", (("a", 0, 0),) * (RANGES_MAX + 1)),
         PutPiece(BlockRef("a", -1, b""), 0, b""),
         PutPiece(BlockRef("a", 1, b""), -1, b""),
     ],
@@ -217,3 +228,13 @@ def test_places_and_lengths_that_no_peer_asks_for(body: Message) -> None:
     data = wire.encode_request(Request("", None, body))
     with pytest.raises(ProtocolError):
         wire.decode_request(data)
+
+
+def test_ranges_that_are_too_much_together_are_no_request() -> None:
+    """Each by itself would be none too long."""
+    right = Request("", None, GetRanges("p/", (("a", 0, PIECE_BYTES_MAX), ("b", 1 << 40, 0))))
+    data = wire.encode_request(right)
+    assert wire.decode_request(data) == right
+    wrong = data.removesuffix(b"\x00") + b"\x01"  # the last length
+    with pytest.raises(ProtocolError, match=str(PIECE_BYTES_MAX)):
+        wire.decode_request(wrong)

@@ -58,6 +58,7 @@ from map_reduce.core.messages.base import (
     identifier_bytes,
 )
 from map_reduce.core.messages.blocks import (
+    RANGES_MAX,
     ArcBlocks,
     ArcEnds,
     ArcEqual,
@@ -70,11 +71,13 @@ from map_reduce.core.messages.blocks import (
     EndedJob,
     GetArcs,
     GetPiece,
+    GetRanges,
     MissingBlocks,
     NoBlock,
     Piece,
     PieceStored,
     PutPiece,
+    Ranges,
     WhichMissing,
 )
 from map_reduce.core.messages.figures import Figures, Spread
@@ -191,7 +194,7 @@ def _all_messages(base: type[Message]) -> list[type[Message]]:
 MESSAGES: tuple[type[Message], ...] = tuple(_all_messages(Message))
 """Every message type, for the codec and for tests."""
 
-BULK: tuple[type[Message], ...] = (PutPiece, GetPiece)
+BULK: tuple[type[Message], ...] = (PutPiece, GetPiece, GetRanges)
 """Requests that travel on the bulk plane, where they cannot delay the others."""
 
 HELD = (GetJob, GetCheck)
@@ -211,6 +214,7 @@ __all__ = [
     "MESSAGES",
     "NO_BALLOT",
     "OVER",
+    "RANGES_MAX",
     "SAMPLE_RANGES_MAX",
     "SAMPLE_SPLITS_MAX",
     "SHIFTING_ENCODINGS",
@@ -268,6 +272,7 @@ __all__ = [
     "GetNode",
     "GetPiece",
     "GetPlace",
+    "GetRanges",
     "GetRecord",
     "GetReplica",
     "Gossip",
@@ -306,6 +311,7 @@ __all__ = [
     "PrepareRecord",
     "Progress",
     "PutPiece",
+    "Ranges",
     "RecordAccepted",
     "RecordBuried",
     "RecordConflict",

@@ -49,6 +49,28 @@ class NoBlock(Message, frozen=True):
     name: str
 
 
+RANGES_MAX = 1024
+"""The most ranges in one request: a node may have to open a file for each."""
+
+
+class GetRanges(Message, frozen=True):
+    """Read ranges of map outputs, of each of which ``rows`` has the name without the ``prefix``,
+    the offset and the length. -> Ranges, NoBlock: the first that is not there, or not all of it"""
+
+    prefix: str
+    rows: Annotated[tuple[tuple[str, Count, Count], ...], msgspec.Meta(max_length=RANGES_MAX)]
+
+    def __post_init__(self) -> None:
+        if sum(length_bytes for _, _, length_bytes in self.rows) > PIECE_BYTES_MAX:
+            raise ValueError(f"more than {PIECE_BYTES_MAX} bytes in one request")
+
+
+class Ranges(Message, frozen=True):
+    """What was asked for, one after another."""
+
+    data: bytes
+
+
 # ------------------------------------------------------------------ repair
 
 

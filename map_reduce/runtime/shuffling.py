@@ -1,0 +1,317 @@
+"""Bringing map outputs to the attempts that reduce them.
+
+What is in this node's own files or memory is taken from there. All else comes over the network, as
+``core/fetching`` plans it:
+
+    attempt's thread ── plan ──▶ requests in lanes, one a node ──▶ other nodes' map outputs
+          waits  ◀── complete, or lost ──  threads write into the attempt's file
+
+- **One bound for the node**: ``PER_NODE_MAX`` requests are under way to each other node, whoever
+  wants them, and ``THREADS_MAX`` in all, each of which holds one reply. One request alone would
+  leave the link idle while the answer is awaited, read and written; many would only make one
+  another slow.
+- **Turns.** An attempt has a place or a few in the lanes of the nodes that it needs, and goes to
+  the end of the lane with each request. So attempts share a link, however much each wants.
+- **Who waits.** Attempts' threads wait for those of the lanes, which wait for nobody but peers,
+  with a deadline. An attempt that has failed, or that nobody wants any more, asks for nothing more,
+  and its thread waits no longer, even for requests that are under way: what these bring is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from map_reduce.core.fetching.pace import Pace, timeout_s
+from map_reduce.core.fetching.plan import FetchPlan, Run
+from map_reduce.core.identifiers import Address
+from map_reduce.core.messages import (
+    AttemptId,
+    GetRanges,
+    Message,
+    NoBlock,
+    Ranges,
+    ReduceWork,
+    Source,
+    StartAttempt,
+)
+from map_reduce.errors import (
+    BlockMissingError,
+    MapReduceError,
+    NotListening,
+    NotTrusted,
+    ProtocolError,
+    Refused,
+    Unreachable,
+)
+from map_reduce.ports import BlockStore, LocalSource
+from map_reduce.runtime.lanes import Lanes
+from map_reduce.runtime.peers import Peers
+
+PER_NODE_MAX = 3
+THREADS_MAX = 12
+PACES_KEPT_MAX = 1024
+
+
+class LostSource(MapReduceError):
+    """A map output cannot be fetched from the node that should have it."""
+
+    def __init__(self, source: Source, why: MapReduceError) -> None:
+        super().__init__(str(why))
+        self.source = source
+
+
+def fetching_lanes() -> Lanes:
+    """For one node's :class:`Shuffling`. To be closed after the transport, which ends what its
+    threads wait for."""
+    return Lanes("map-reduce-shuffling", threads_max=THREADS_MAX, per_lane_max=PER_NODE_MAX)
+
+
+def ranges_of(store: BlockStore, message: GetRanges) -> Message:
+    """The answer of the node that has the map outputs."""
+    found = []
+    for name, offset, length_bytes in message.rows:
+        try:
+            data, _ = store.read(message.prefix + name, offset, length_bytes)
+        except BlockMissingError:
+            return NoBlock(message.prefix + name)
+        if len(data) < length_bytes:
+            return NoBlock(message.prefix + name)
+        found.append(data)
+    return Ranges(b"".join(found))
+
+
+class Shuffling:
+    """For the attempts of one node. Safe to use from many threads.
+
+    Args:
+        lanes: their owner closes them.
+        wanted: whether an attempt still is.
+    """
+
+    def __init__(
+        self,
+        peers: Peers,
+        store: BlockStore,
+        lanes: Lanes,
+        wanted: Callable[[StartAttempt], bool],
+    ) -> None:
+        self._peers = peers
+        self._store = store
+        self._lanes = lanes
+        self._wanted = wanted
+        self._lock = threading.Lock()
+        self._under_way: set[_Haul] = set()
+        self._paces: dict[Address, Pace] = {}
+        self._closed = False
+
+    def fetch(
+        self, order: StartAttempt, work: ReduceWork, make_file: Callable[[], Path]
+    ) -> tuple[LocalSource, ...]:
+        """The work's sources, in its order, in local files.
+
+        Args:
+            make_file: makes the file for what is in no file of this node: one, since to make many
+                takes its time. Called where there is anything of the kind.
+
+        Raises:
+            LostSource: one cannot be had.
+            Refused: nobody wants the attempt any more.
+            OSError: the file cannot be written.
+        """
+        found: dict[int, LocalSource] = {}
+        small: dict[int, bytes] = {}
+        elsewhere: list[int] = []
+        for number, source in enumerate(work.sources):
+            if source.node != self._peers.member.address:
+                elsewhere.append(number)
+            elif (data := self._store.bytes_of(source.name)) is not None:
+                small[number] = data[source.offset : source.offset + source.length_bytes]
+                if len(small[number]) < source.length_bytes:
+                    raise LostSource(source, _not_here(source))
+            elif (path := self._store.path_of(source.name)) is not None:
+                found[number] = LocalSource(path, source.offset, source.length_bytes)
+            else:
+                raise LostSource(source, _not_here(source))
+        if small or elsewhere:
+            path, at = make_file(), 0
+            with open(path, "wb") as file:  # buffered: only then a short write is an error
+                for number, data in small.items():
+                    file.write(data)
+                    found[number] = LocalSource(path, at, len(data))
+                    at += len(data)
+            plan = FetchPlan(work, elsewhere, self._peers.member.address, at)
+            self._carry_out(_Haul(order, plan, path))
+            for number, at in plan.places.items():
+                found[number] = LocalSource(path, at, work.rows[number][3])
+        return tuple(found[number] for number in range(len(work.rows)))
+
+    def stop(self, concerns: Callable[[AttemptId], bool]) -> None:
+        """End the fetching for some attempts, which nobody wants any more."""
+        with self._lock:
+            stopped = [haul for haul in self._under_way if concerns(haul.order.attempt)]
+        for haul in stopped:
+            haul.fail(Refused("nobody wants the attempt any more"))
+
+    def close(self) -> None:
+        """End all fetching, now and from now on; does not wait for requests that are under way."""
+        with self._lock:
+            self._closed = True
+        self.stop(lambda attempt: True)
+
+    def _carry_out(self, haul: _Haul) -> None:
+        plan = haul.plan
+        if not plan.left_bytes:
+            return
+        with self._lock:
+            closed = self._closed
+            self._under_way.add(haul)
+        try:
+            if closed or not self._wanted(haul.order):  # from here on stop() finds it
+                raise Refused("nobody wants the attempt any more")
+            for node in plan.nodes:
+                places = min(PER_NODE_MAX, plan.runs(node, self._bytes_max(node)))
+                for _ in range(places):
+                    self._lanes.run(node, partial(self._step, haul, node))
+            haul.wait()
+        finally:
+            with self._lock:
+                self._under_way.discard(haul)
+
+    # ------------------------------------------------------------------ in threads of the lanes
+
+    def _step(self, haul: _Haul, node: Address) -> bool:
+        """Bring one run; whether to do so once more."""
+        try:
+            run = haul.take(node, self._bytes_max(node))
+            if run is None:
+                return False
+            data = self._ask(haul.plan, run)
+            if data is None:
+                haul.put_back(run)
+            else:
+                haul.bring(run, data)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for it
+            haul.fail(error)
+            return False
+        return True
+
+    def _ask(self, plan: FetchPlan, run: Run) -> bytes | None:
+        """What the node answers; None where the run is to be asked for again, in smaller ones.
+
+        Raises:
+            LostSource: a source in the run, or the node, cannot be had.
+        """
+        length_bytes = run.length_bytes
+        begun_s = time.monotonic()
+        try:
+            reply = self._peers.request(
+                run.node,
+                plan.request(run),
+                Ranges,
+                NoBlock,
+                timeout_s=timeout_s(length_bytes),
+            )
+            if isinstance(reply, NoBlock):
+                lost = plan.source_called(run, reply.name)
+                raise LostSource(lost, _not_here(lost))
+            if len(reply.data) != length_bytes:
+                raise ProtocolError(
+                    f"{run.node} sent {len(reply.data)} bytes of map outputs, asked for "
+                    f"{length_bytes}"
+                )
+        except LostSource:
+            raise
+        except MapReduceError as error:
+            silent = isinstance(error, Unreachable)
+            gone = isinstance(error, NotListening | NotTrusted)
+            if silent and not gone and self._failed(run.node, length_bytes):
+                return None
+            raise LostSource(plan.source(run.parts[0].number), error) from error
+        self._took(run.node, length_bytes, time.monotonic() - begun_s)
+        return reply.data
+
+    # ------------------------------------------------------------------ how fast nodes are
+
+    def _bytes_max(self, node: Address) -> int:
+        with self._lock:
+            return self._pace(node).bytes_max
+
+    def _took(self, node: Address, length_bytes: int, seconds: float) -> None:
+        with self._lock:
+            self._pace(node).took(length_bytes, seconds)
+
+    def _failed(self, node: Address, length_bytes: int) -> bool:
+        with self._lock:
+            return self._pace(node).failed(length_bytes)
+
+    def _pace(self, node: Address) -> Pace:
+        pace = self._paces.get(node)
+        if pace is None:
+            if len(self._paces) >= PACES_KEPT_MAX:
+                del self._paces[next(iter(self._paces))]
+            pace = self._paces[node] = Pace()
+        return pace
+
+
+class _Haul:
+    """What one attempt has others bring, until it is complete or cannot be had."""
+
+    def __init__(self, order: StartAttempt, plan: FetchPlan, path: Path) -> None:
+        self.order = order
+        self.plan = plan
+        self._path = path
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._error: Exception | None = None
+
+    def take(self, node: Address, bytes_max: int) -> Run | None:
+        """What to ask the node for next; None where there is nothing more."""
+        with self._lock:
+            return None if self._over.is_set() else self.plan.take(node, bytes_max)
+
+    def put_back(self, run: Run) -> None:
+        with self._lock:
+            self.plan.put_back(run)
+
+    def bring(self, run: Run, data: bytes) -> None:
+        """Write a run's bytes.
+
+        The file is opened each time, as long as the attempt waits. So nothing is left open when it
+        no longer does, and nobody writes to what is another's by then.
+        """
+        if self._over.is_set():
+            return
+        view, at = memoryview(data), run.at
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            while view:
+                written = os.pwrite(descriptor, view, at)
+                view, at = view[written:], at + written
+        finally:
+            os.close(descriptor)
+        with self._lock:
+            self.plan.arrived(run)
+            if not self.plan.left_bytes:
+                self._over.set()
+
+    def fail(self, error: Exception) -> None:
+        """It cannot be had, or is not wanted; the first reason counts."""
+        with self._lock:
+            if not self._over.is_set():
+                self._error = error
+                self._over.set()
+
+    def wait(self) -> None:
+        """Return when all is there. Raises what it failed by."""
+        self._over.wait()
+        if self._error is not None:
+            raise self._error
+
+
+def _not_here(source: Source) -> BlockMissingError:
+    return BlockMissingError(f"{source.node} does not have block {source.name}, or not all of it")
