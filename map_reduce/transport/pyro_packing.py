@@ -14,6 +14,9 @@ the receiver's window was full, that is because the program there did not read. 
 network's part. A busy processor does not count in it: with eight programs that compute on two
 processors a piece of 1 MiB takes 4 to 12 ms instead of 0.3, and the kernel says 0 to 4.
 
+Connections that send at the same time share the network, and each waits for all: what one saves
+is its part of that, so its seconds are divided by how many there were on average.
+
 *The cost* is taken by the clock on the wall, so that where processors are busy, deflating costs
 what it keeps from others.
 
@@ -65,6 +68,9 @@ LEVEL = 1  # of zlib: twice as fast as its default, for a tenth more bytes
 UNPACKING_SHARE = 1 / 3
 """Inflating takes a third of the time that deflating takes."""
 
+HALF_LIFE_S = 2.0
+"""How many send at a time counts half after so many more seconds in which any did."""
+
 HOSTS_MAX = 1024
 
 _TCP_INFO_BYTES = 192
@@ -95,31 +101,61 @@ def read_gauge(sock: socket.socket) -> Reading | None:
     return Reading(acked, (busy_us - window_us) / 1e6)
 
 
+class Sharing:
+    """How many connections of this process send at a time, while any does. Safe to use from many
+    threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._each_s = 0.0  # the network's seconds, of each frame
+        self._any_s = 0.0  # those in which there was any
+        self._until_s = 0.0
+
+    def took(self, began_s: float, network_s: float) -> None:
+        """Note that a frame was on its way for so long; in the order in which they came to an
+        end, or nearly."""
+        end_s = began_s + network_s
+        with self._lock:
+            more_s = max(0.0, end_s - max(began_s, self._until_s))
+            kept = 0.5 ** (more_s / HALF_LIFE_S)
+            self._each_s = self._each_s * kept + network_s
+            self._any_s = self._any_s * kept + more_s
+            self._until_s = max(self._until_s, end_s)
+
+    def count(self) -> float:
+        with self._lock:
+            return max(1.0, self._each_s / self._any_s) if self._any_s else 1.0
+
+
 class Pace:
     """What is known of the way to one host. Safe to use from many threads."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, sharing: Sharing) -> None:
         self._host = host
+        self._sharing = sharing
         self._lock = threading.Lock()
         self._bytes = self._network_s = 0.0  # that were measured, the older ones counting less
         self._to_skip = 0  # frames that are not tried
         self._failures = 0  # trials one after another that did not pay
         self._told = False
 
-    def took(self, size_bytes: int, network_s: float) -> None:
-        """Note that so many bytes took the network so long."""
+    def took(self, size_bytes: int, network_s: float, began_s: float) -> None:
+        """Note that so many bytes took the network so long, and from when on."""
+        self._sharing.took(began_s, network_s)
         kept = 0.5 ** (size_bytes / HALF_LIFE_BYTES)
         with self._lock:
             self._bytes = self._bytes * kept + size_bytes
             self._network_s = self._network_s * kept + network_s
 
     def network_s(self, size_bytes: int) -> float:
-        """How long so many bytes will take; 0 while that is not known."""
+        """How long so many bytes keep the network busy; 0 while that is not known."""
         with self._lock:
             return self._s_per_byte() * size_bytes
 
     def _s_per_byte(self) -> float:
-        return self._network_s / self._bytes if self._bytes >= KNOWN_BYTES_MIN else 0.0
+        if self._bytes < KNOWN_BYTES_MIN:
+            return 0.0
+        return self._network_s / self._bytes / self._sharing.count()
 
     def try_packing(self, size_bytes: int) -> bool:
         """Whether a frame of that length is to be deflated on trial."""
@@ -165,6 +201,7 @@ class Paces:
 
     def __init__(self, *, packing: bool = True) -> None:
         self.packing = packing
+        self._sharing = Sharing()
         self._lock = threading.Lock()
         self._paces: OrderedDict[str, Pace] = OrderedDict()
 
@@ -173,7 +210,7 @@ class Paces:
         if not self.packing or Address(host, 0).is_loopback:
             return Packer(None)
         with self._lock:
-            pace = self._paces.setdefault(host, Pace(host))
+            pace = self._paces.setdefault(host, Pace(host, self._sharing))
             self._paces.move_to_end(host)
             if len(self._paces) > HOSTS_MAX:
                 self._paces.popitem(last=False)
@@ -189,21 +226,30 @@ class Packer:
     def __init__(self, pace: Pace | None) -> None:
         self._pace = pace
         self._before: Reading | None = None  # when the last frame was about to be sent
+        self._began_s = 0.0  # when it was
 
     def pack(self, sock: socket.socket, head: bytes, body: bytes | memoryview) -> bytes | None:
         """``head + body`` deflated, or None where the frame is to go as it is. Called once for each
         frame that is sent."""
         if self._pace is None:
             return None
-        self._see_how_it_went(self._pace, sock)
+        try:
+            return self._packed(self._pace, sock, head, body)
+        finally:
+            self._began_s = time.monotonic()
+
+    def _packed(
+        self, pace: Pace, sock: socket.socket, head: bytes, body: bytes | memoryview
+    ) -> bytes | None:
+        self._see_how_it_went(pace, sock)
         size = len(head) + len(body)
-        if not self._pace.try_packing(size):
+        if not pace.try_packing(size):
             return None
         began_s = time.perf_counter()
         deflating = zlib.compressobj(LEVEL)
         packed = deflating.compress(head) + deflating.compress(body) + deflating.flush()
         cost_s = time.perf_counter() - began_s
-        return packed if self._pace.packed(size, len(packed), cost_s) else None
+        return packed if pace.packed(size, len(packed), cost_s) else None
 
     def _see_how_it_went(self, pace: Pace, sock: socket.socket) -> None:
         """The frame before has been acknowledged, since its answer or the next request is here."""
@@ -213,7 +259,7 @@ class Packer:
             return
         size_bytes = now.acked_bytes - before.acked_bytes
         if size_bytes >= PACED_BYTES_MIN:
-            pace.took(size_bytes, now.network_s - before.network_s)
+            pace.took(size_bytes, now.network_s - before.network_s, self._began_s)
 
 
 def unpack(packed: bytearray, size_bytes_max: int) -> bytearray:

@@ -36,6 +36,7 @@ from map_reduce.transport.pyro_packing import (
     Pace,
     Paces,
     Packer,
+    Sharing,
     read_gauge,
     unpack,
 )
@@ -57,8 +58,8 @@ def soon() -> float:
 
 
 def slow_pace() -> Pace:
-    pace = Pace("somewhere")
-    pace.took(MIB, MIB * SLOW_S_PER_BYTE)
+    pace = Pace("somewhere", Sharing())
+    pace.took(MIB, MIB * SLOW_S_PER_BYTE, 0.0)
     return pace
 
 
@@ -66,23 +67,23 @@ def slow_pace() -> Pace:
 
 
 def test_nothing_is_tried_where_nothing_is_known() -> None:
-    assert not Pace("somewhere").try_packing(4 * MIB)
+    assert not Pace("somewhere", Sharing()).try_packing(4 * MIB)
 
 
 @given(st.integers(1, 4 * MIB), st.floats(0, FASTEST_S_PER_BYTE * 0.99))
 def test_nothing_is_tried_in_a_fast_network(size_bytes: int, s_per_byte: float) -> None:
-    pace = Pace("somewhere")
-    pace.took(MIB, MIB * s_per_byte)
+    pace = Pace("somewhere", Sharing())
+    pace.took(MIB, MIB * s_per_byte, 0.0)
     assert not pace.try_packing(size_bytes)
 
 
 def test_a_step_of_the_kernels_clock_is_not_a_slow_network() -> None:
-    pace = Pace("somewhere")
+    pace = Pace("somewhere", Sharing())
     for network_s in [0.01, 0.0, 0.01, 0.01, 0.0]:
-        pace.took(MIB, network_s)
+        pace.took(MIB, network_s, 0.0)
         assert not pace.try_packing(4 * MIB)
-    pace = Pace("somewhere")
-    pace.took(MIB // 4, 0.01)
+    pace = Pace("somewhere", Sharing())
+    pace.took(MIB // 4, 0.01, 0.0)
     assert not pace.try_packing(4 * MIB)
 
 
@@ -131,10 +132,10 @@ def test_what_is_made_already_is_sent_if_that_alone_pays() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 4 * MIB), st.floats(0, 10)), min_size=1))
 def test_the_pace_lies_between_what_was_measured(measured: list[tuple[int, float]]) -> None:
-    pace = Pace("somewhere")
-    for size_bytes, network_s in measured:
-        pace.took(size_bytes, network_s)
-    pace.took(MIB, 1.0)
+    pace = Pace("somewhere", Sharing())
+    for number, (size_bytes, network_s) in enumerate(measured):
+        pace.took(size_bytes, network_s, number * 100.0)
+    pace.took(MIB, 1.0, 1e6)
     measured.append((MIB, 1.0))
     each = [network_s / size_bytes for size_bytes, network_s in measured]
     assert min(each) * 0.999 <= pace.network_s(1) <= max(each) * 1.001
@@ -143,8 +144,39 @@ def test_the_pace_lies_between_what_was_measured(measured: list[tuple[int, float
 def test_a_network_that_recovers_is_noticed() -> None:
     pace = slow_pace()
     for _ in range(20):
-        pace.took(MIB, 0.0)
+        pace.took(MIB, 0.0, 0.0)
     assert not pace.try_packing(MIB)
+
+
+@pytest.mark.parametrize("connections", [1, 2, 7])
+def test_those_that_send_at_the_same_time_are_counted(connections: int) -> None:
+    sharing = Sharing()
+    assert sharing.count() == 1
+    for turn in range(100):
+        for number in range(connections):
+            sharing.took(turn + number * 1e-6, 0.9)
+    assert sharing.count() == pytest.approx(connections, rel=0.01)
+    for turn in range(200, 400):  # from now on one
+        sharing.took(float(turn), 0.9)
+    assert sharing.count() == pytest.approx(1, rel=0.05)
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=50))
+def test_never_less_than_one_is_counted(frames: list[tuple[float, float]]) -> None:
+    sharing = Sharing()
+    for began_s, network_s in frames:
+        sharing.took(began_s, network_s)
+    assert sharing.count() >= 1
+
+
+def test_what_many_share_is_saved_once() -> None:
+    """A connection of four that share 20 MB/s has 5: what it saves is not the time it waits."""
+    sharing = Sharing()
+    pace = Pace("somewhere", sharing)
+    for turn in range(100):
+        for _ in range(4):
+            pace.took(MIB, MIB / 5e6, turn * MIB / 5e6)
+    assert pace.network_s(20_000_000) == pytest.approx(1, rel=0.01)
 
 
 def test_a_host_is_one_whatever_its_connections() -> None:
