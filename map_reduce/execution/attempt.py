@@ -53,6 +53,7 @@ from map_reduce.execution.formatted import TextWriter, format_of, unformatted
 from map_reduce.execution.functions import LoadedFunctions, load_functions
 from map_reduce.execution.gauge import Gauge, MemoryGauge, bound_of
 from map_reduce.execution.guarded import Guard, GuardedMapSide, GuardedReduceSide
+from map_reduce.execution.key_faults import KeyFault, fault_of
 from map_reduce.execution.lasting import KEPT
 from map_reduce.execution.map_output import MapOutputWriter
 from map_reduce.execution.map_side import MapSide, NotPlain
@@ -187,9 +188,9 @@ class _Attempt:
     def run(self) -> tuple[Outcome, Path | None]:
         try:
             return self._run_as_told()
-        except Unsortable as stopped:
+        except (Unsortable, KeyFault) as stopped:
             whence = origins(self._work, self._local, self._functions, stopped.keys)
-            raise Unsortable(stopped.error, whence) if whence else stopped from stopped.error
+            raise stopped.told_from(whence) if whence else stopped from stopped.__cause__
 
     def _run_as_told(self) -> tuple[Outcome, Path | None]:
         skipping = self._skipping
@@ -220,6 +221,16 @@ class _Attempt:
         return self._run()
 
     def _run(self) -> tuple[Outcome, Path | None]:
+        try:
+            return self._run_work()
+        except Exception as error:
+            kind = ReduceError if isinstance(self._work, ReduceWork) else MapError
+            fault = fault_of(error, kind)
+            if fault is None:
+                raise
+            raise fault from error
+
+    def _run_work(self) -> tuple[Outcome, Path | None]:
         work = self._work
         if isinstance(work, MapWork):
             return self._map(work)

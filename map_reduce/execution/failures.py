@@ -214,12 +214,17 @@ class _Repr(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = RECORD_CHARACTERS_MAX
 
 
-def _frames(traceback: TracebackType | None) -> Iterator[str]:
-    told = [
+def frames_of(traceback: TracebackType | None) -> list[tuple[FrameType, int]]:
+    """Those that are not ours, outermost first, each with its line."""
+    return [
         (frame, line)
         for frame, line in _walk(traceback)
         if not frame.f_code.co_filename.startswith(_MACHINERY)
     ]
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[str]:
+    told = frames_of(traceback)
     for index, (frame, line) in enumerate(told):
         if FRAMES_MAX // 2 <= index < len(told) - FRAMES_MAX // 2:
             if index == FRAMES_MAX // 2:

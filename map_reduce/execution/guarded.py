@@ -3,7 +3,9 @@
 An attempt begins like any other: as long as nothing goes wrong, allowing for bad records costs
 nothing. Once something has, the attempt starts over with the classes here. They call user code for
 one record after another and take what it gives as a whole or not at all, so of a record that fails
-half way nothing remains: no pair, and no count.
+half way nothing remains: no pair, and no count. Keys are grouped record by record, and in a job
+that sorts compared with themselves, so that one whose own methods raise is found at its record; one
+that raises beside others only, at the record that brings them together, where that is in one dict.
 
 Left out is: a record whose map raises or gives something that is not pairs, has keys that cannot be
 grouped by, or (if that is what went wrong) does not pickle; a line that is not valid in its
@@ -17,7 +19,7 @@ as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ from map_reduce.execution.pickles import SCALARS, pickles
 from map_reduce.execution.read import Batch, Undecodable
 from map_reduce.execution.reduce_side import ReduceSide, note_key, position_of
 from map_reduce.execution.results import ResultWriter
+from map_reduce.execution.sorting import compare
 from map_reduce.execution.spill import Spiller
 from map_reduce.execution.tracker import Note, Tracker
 
@@ -137,10 +140,9 @@ class GuardedMapSide(MapSide):
         pace = self._spiller.pace(PAIRS_AT_FIRST, PAIRS_PER_SWEEP)
         while (batch := self._next_batch()) is not None:
             for position, key, value in zip(batch.positions, batch.keys, self._rest, strict=False):
-                for pair in self._pairs_of(position, key, value):
-                    self.groups[pair[0]].append(pair[1])
-                    pairs_since_sweep += 1
-                    pairs_since_look += 1
+                pairs = self._grouped(position, key, value)
+                pairs_since_sweep += pairs
+                pairs_since_look += pairs
                 if combines and pairs_since_sweep >= max(PAIRS_PER_SWEEP, 4 * len(self.groups)):
                     self._combine(VALUES_PER_KEY)
                     pairs_since_sweep = 0
@@ -153,16 +155,16 @@ class GuardedMapSide(MapSide):
             self._combine(1)
         return self.groups
 
-    def _pairs_of(self, position: int, key: Any, value: Any) -> Iterable[Any]:
-        """The pairs that map gives for a record; none where it is left out."""
+    def _grouped(self, position: int, key: Any, value: Any) -> int:
+        """Map a record and group its pairs; how many there are, none where it is left out."""
         guard = self._guard
         if (known := guard.known("map", position)) is not None:
             guard.leave_out("map", known.bad)
-            return ()
+            return 0
         if type(value) is Undecodable:
             record = shown(value.data)
             guard.leave_out("map", BadRecord(self._name(), record, value.reason))
-            return ()
+            return 0
         if self._note is not None:
             note_record(self._note, position, self._name(), value)
         counted = guard.counts()
@@ -171,17 +173,33 @@ class GuardedMapSide(MapSide):
             pairs = list(self._functions.map(key, value))
             for pair in pairs:
                 self._check(pair)
+            lists = self._lists_of([pair[0] for pair in pairs])
         except BaseException as error:
             stopped = error if isinstance(error, Stopped) else self._stopped(error, pair)
             if stopped.may_pass or stopped.is_about_the_job:
                 raise stopped from error
             guard.uncount(counted)
             guard.leave_out("map", stopped.bad_record())
-            return ()
+            return 0
         finally:
             if self._note is not None:
                 self._note("", -1, "", "")
-        return pairs
+        for values, (_, of_pair) in zip(lists, pairs, strict=True):
+            values.append(of_pair)
+        return len(pairs)
+
+    def _lists_of(self, keys: list[Any]) -> list[list[Any]]:
+        """Where the values of each key are. New keys of a record that is left out, since one of its
+        keys cannot be compared, are taken out again, which takes no comparing."""
+        groups = self.groups
+        before = len(groups), len(groups.irregular)
+        try:
+            return [groups[key] for key in keys]
+        except BaseException:
+            for held, known in zip((groups, groups.irregular), before, strict=True):
+                while len(held) > known:
+                    held.popitem()
+            raise
 
     def _check(self, pair: Any) -> None:
         """Raise something where it is no pair, or one whose key cannot be grouped by."""
@@ -190,6 +208,8 @@ class GuardedMapSide(MapSide):
         key, value = pair
         hash(key)
         form_of(key)
+        if self._functions.sorts:
+            compare(key)
         if self._guard.pickling:
             if type(key) not in SCALARS and (why := pickles(key)):
                 what = f"a key of type {type(key).__name__} cannot be sent to another process"

@@ -39,6 +39,7 @@ from map_reduce.execution.failures import Spot, Stopped, shown
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.gauge import Pace
 from map_reduce.execution.groups import Groups
+from map_reduce.execution.key_faults import method_of
 from map_reduce.execution.read import Batch, name_of
 from map_reduce.execution.spill import Held, Spiller, never
 from map_reduce.execution.tracker import Note, Stretch, Tracker
@@ -294,20 +295,23 @@ class MapSide:
             try:
                 hash(pair[0])
             except Exception as unhashable:  # noqa: BLE001  a user's __hash__ may raise anything
-                return self._stop(BadKeyError, _no_key(pair[0], unhashable))
+                told = unhashable if method_of(unhashable) else None  # whose lines are of interest
+                return self._stop(BadKeyError, _no_key(pair[0], unhashable), told)
         if isinstance(error, StopIteration):
             return self._stop(MapError, _ENDS_A_LOOP, error)
         traceback = error.__traceback__
         given = _NOT_ITERABLE.match(str(error)) if isinstance(error, TypeError) else None
         if given and traceback is not None and traceback.tb_next is None:
             return self._stop(BadPairError, _no_pairs(given[1], self._name()))
-        return self._stop(MapError, original=error)
+        method = method_of(error)
+        return self._stop(MapError, original=error, about="" if method is None else f", {method}")
 
     def _stop(
         self,
         kind: type[MapReduceError],
         headline: str = "",
         original: BaseException | None = None,
+        about: str = "",
     ) -> Stopped:
         """At the record that was taken last."""
         spot = None
@@ -315,7 +319,7 @@ class MapSide:
             position = self._position()
             record = shown(values[position])
             spot = Spot("map", self._batch.positions[position], self._name(), record)
-        return Stopped(kind, self._where(), headline, original, spot=spot)
+        return Stopped(kind, self._where() + about, headline, original, spot=spot)
 
     def _position(self) -> int:
         """In its batch, of the record that was taken last."""

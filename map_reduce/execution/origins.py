@@ -1,4 +1,4 @@
-"""Where keys come from that cannot be sorted: looked up once something has gone wrong."""
+"""Where keys come from that cannot be compared: looked up once something has gone wrong."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from map_reduce.execution.failures import shown
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.read import batches_of, name_of
 from map_reduce.execution.sources import Sources
+from map_reduce.pickling import dumps
 from map_reduce.ports import LocalInput
 
 
@@ -22,13 +23,23 @@ def origins(work: Work, local: LocalInput, functions: LoadedFunctions, keys: Seq
     try:
         for key, name in _named(work, local, functions):
             for number, wanted in enumerate(keys):
-                if number not in found and type(key) is type(wanted) and key == wanted:
+                if number not in found and _is(key, wanted):
                     found[number] = f"{shown(wanted)} is from {name}"
             if len(found) == len(keys):
                 break
     except Exception:  # noqa: BLE001  the error that is being explained is the one to be told
         return ""
     return " and ".join(found[number] for number in sorted(found))
+
+
+def _is(key: Any, wanted: Any) -> bool:
+    """Whether it is this key, perhaps made anew; told by how it pickles where ``==`` raises."""
+    if type(key) is not type(wanted):
+        return False
+    try:
+        return bool(key == wanted)
+    except Exception:  # noqa: BLE001  that is what is being explained
+        return dumps(key) == dumps(wanted)
 
 
 def _named(work: Work, local: LocalInput, functions: LoadedFunctions) -> Iterator[tuple[Any, str]]:

@@ -23,6 +23,7 @@ from map_reduce.execution.formatted import TextWriter, format_of, unformatted
 from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.gauge import Gauge, Pace
 from map_reduce.execution.groups import Groups
+from map_reduce.execution.key_faults import fault_of
 from map_reduce.execution.keys import PLAIN, fingerprint_of, hashes_of
 from map_reduce.execution.lines import UnfitError, write_lines
 from map_reduce.execution.overflow import Overflow, readable
@@ -120,8 +121,11 @@ class ReduceSide:
                 groups.take(*segment)
             except MapReduceError:
                 raise
-            except Exception as error:  # a user's __eq__ or __hash__
-                raise Stopped(ReduceError, "while grouping keys", original=error) from error
+            except Exception as error:  # a user's __eq__ or __hash__, in C code perhaps
+                fault = fault_of(error, ReduceError)
+                raise (
+                    fault or Stopped(ReduceError, "while grouping keys", original=error)
+                ) from error
             if self._gauge.is_filled(held_bytes) and not self._is_eased_by_results():
                 overflow.relieve(groups)
 

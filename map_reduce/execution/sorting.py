@@ -25,6 +25,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, chain, islice, pairwise, zip_longest
 from typing import Any
 
@@ -35,7 +36,7 @@ from map_reduce.execution.functions import LoadedFunctions
 from map_reduce.execution.groups import Groups
 from map_reduce.execution.pickles import dump_lists, load
 from map_reduce.execution.read import Batch
-from map_reduce.ordering import IncomparableError, Key, by_rank, in_order
+from map_reduce.ordering import PLAIN, IncomparableError, Key, by_rank, in_order, less
 
 SAMPLE_S_MAX = 1.0
 """No record of a sample is begun after so long; one is mapped in any case."""
@@ -143,6 +144,10 @@ class Unsortable(Stopped):
         """The two."""
         return self.error.values
 
+    def told_from(self, whence: str) -> Unsortable:
+        """The same, with where the keys come from."""
+        return Unsortable(self.error, whence)
+
 
 # ---------------------------------------------------------------------- the sample
 
@@ -195,6 +200,7 @@ def _mapped(
             try:
                 for pair in islice(map(key, value), PAIRS_OF_RECORD_MAX):
                     made, _ = pair
+                    compare(made)
                     known = len(groups)
                     groups[made].append(None)
                     pairs += 1
@@ -205,6 +211,14 @@ def _mapped(
             except Exception:  # noqa: BLE001, S112  the job will say so, and where
                 continue
     return groups, origins
+
+
+def compare(key: Any) -> None:
+    """Raise what its own ``<`` raises even for itself. That it has no order is the job's fault, and
+    not the record's: nothing is raised then."""
+    if type(key) not in PLAIN:
+        with suppress(IncomparableError):
+            less(key, key)
 
 
 def _records(batches: Iterator[Batch]) -> Iterator[tuple[Any, Any]]:
