@@ -237,7 +237,8 @@ class WorkerPool(Protocol):
         local: LocalInput,
         ended: Callable[[Outcome, Made], None],
     ) -> None:
-        """Run it when a slot is free; ``ended`` is called once, from a thread of the pool.
+        """Run it when a slot is free; ``ended`` is called once, from a thread of the pool, which
+        it is not to keep waiting.
 
         What it is handed is the output of a map or a large reduce (:data:`Made`).
         A worker that dies or overruns is replaced; the outcome is then a Failed. After

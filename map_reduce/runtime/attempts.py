@@ -181,7 +181,7 @@ class Attempts:
         self._pool.stop(attempt.job_id, attempt.phase, attempt.task, attempt.number, attempt.epoch)
         return Done()
 
-    def end_job(self, job_id: str, *, blocks: bool) -> Message:
+    def end_job(self, job_id: str, *, blocks: bool) -> None:
         """Stop the job's attempts and delete what is kept for it here."""
         with self._lock:
             self._services.end_job(job_id)
@@ -189,7 +189,6 @@ class Attempts:
         for prefix in [names.of_job(job_id)] if blocks else names.while_running(job_id):
             self._store.delete_prefix(prefix)
         self._fetcher.forget_job(job_id)
-        return Done()
 
     def check(self, message: CheckFunctions) -> Message:
         """Unpickle functions in a worker; the verdict is to be asked for."""
@@ -354,7 +353,8 @@ class Attempts:
             with self._lock:
                 self._services.reported(order, report)
         elif isinstance(answer, JobOver):
-            self.end_job(order.attempt.job_id, blocks=False)
+            # In a thread, since there may be much to delete.
+            self._threads.run(partial(self.end_job, order.attempt.job_id, blocks=False))
         else:  # NoJob: a master that was restarted, or has been superseded
             log.info("%s is still to be reported: %s", order.attempt, answer)
 

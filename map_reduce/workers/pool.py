@@ -4,7 +4,7 @@ Who does what::
 
     submit ──▶ queue ──▶ slot thread ◀── socket ──▶ worker process
                              │
-                             └──▶ reporter thread ──▶ ended(outcome, path)
+                             └──▶ ended(outcome, path)
 
 A slot's thread alone owns its process: it starts, feeds, times out, kills and reaps it, and
 nobody else touches it. Others leave word under the pool's lock and ring the slot's doorbell (a
@@ -15,8 +15,9 @@ attempt, a stop, the end of the pool, it waits for in one place.
 While attempts are short and many wait, a process is told of the next one before the present one
 ends (``workers/slot.py``). Only one, and it can be had back: none waits behind a long one.
 
-Callbacks run in one thread of their own, in the order in which attempts end: a slow one delays
-other reports, but never a deadline or the next attempt.
+Callbacks run in the thread of the slot, which attends to nothing else meanwhile, so they are to
+hand over to others what takes its time. To hand over everything would cost a short task more than
+its callback does.
 
 A process starts when its slot first gets work (some at once, so that the first job needn't
 wait), and is replaced at once after an attempt that killed it, ran out of time, was stopped, or
@@ -34,8 +35,6 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
-from typing import NamedTuple
 
 from map_reduce.core.messages import Outcome, Running, StartAttempt
 from map_reduce.errors import Refused
@@ -48,12 +47,6 @@ from map_reduce.workers.tasks import Task, matches
 JOIN_WAIT_S = 10.0
 
 _log = logging.getLogger(__name__)
-
-
-class _Report(NamedTuple):
-    task: Task
-    outcome: Outcome
-    made: Made
 
 
 class ProcessWorkerPool:
@@ -81,10 +74,6 @@ class ProcessWorkerPool:
         self._unreported: set[Task] = set()
         self._numbers = itertools.count()
         self._closed = False
-        self._reports: SimpleQueue[_Report | None] = SimpleQueue()
-        self._reporter = threading.Thread(
-            target=self._report_all, name="map-reduce-reports", daemon=True
-        )
         self._births = births
         self._slots = [
             Slot(
@@ -101,7 +90,6 @@ class ProcessWorkerPool:
             for index in range(slots)
         ]
         os.register_at_fork(after_in_child=_forgetful(self))
-        self._reporter.start()
         for slot in self._slots:
             slot.start()
 
@@ -209,10 +197,6 @@ class ProcessWorkerPool:
         self._births.close()
         if not all(ended):
             raise RuntimeError("a worker process could not be ended: the kernel holds it")
-        self._reports.put(None)
-        self._reporter.join(max(0.0, deadline_s - time.monotonic()))
-        if self._reporter.is_alive():
-            raise RuntimeError("the callback of an attempt that ended does not return")
 
     def disown(self) -> None:
         """In a forked copy of this process: let go of the worker processes."""
@@ -224,23 +208,20 @@ class ProcessWorkerPool:
     # -------------------------------------------------------------- reports
 
     def _finished(self, task: Task, outcome: Outcome | None, made: Made) -> None:
-        """From a slot's thread."""
-        if outcome is not None:
-            self._reports.put(_Report(task, outcome, made))
-
-    def _report_all(self) -> None:
-        while (report := self._reports.get()) is not None:
-            with self._lock:
-                wanted = report.task in self._unreported
-                self._unreported.discard(report.task)
-            if not wanted:
-                if isinstance(report.made, Path):
-                    report.made.unlink(missing_ok=True)
-                continue
-            try:
-                report.task.ended(report.outcome, report.made)
-            except Exception:  # noqa: BLE001  the others' reports must still be made
-                _log.exception("the callback of %s failed", report.task.order.attempt)
+        """From a slot's thread, without its lock."""
+        if outcome is None:
+            return
+        with self._lock:
+            wanted = task in self._unreported
+            self._unreported.discard(task)
+        if not wanted:
+            if isinstance(made, Path):
+                made.unlink(missing_ok=True)
+            return
+        try:
+            task.ended(outcome, made)
+        except Exception:  # noqa: BLE001  the slot must go on
+            _log.exception("the callback of %s failed", task.order.attempt)
 
 
 def _forgetful(pool: ProcessWorkerPool) -> Callable[[], None]:

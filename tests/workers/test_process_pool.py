@@ -15,6 +15,7 @@ import psutil
 import pytest
 from worker_orders import (
     NODE,
+    WAIT_S,
     Gate,
     files_in,
     forever,
@@ -34,10 +35,11 @@ from worker_orders import (
     workers_of,
 )
 
-from map_reduce.core.messages import Failed, MapOutput, ReduceOutput
-from map_reduce.ports import LocalInput
+from map_reduce.core.messages import Failed, MapOutput, Outcome, ReduceOutput
+from map_reduce.ports import LocalInput, Made
 from map_reduce.workers import slot
 from map_reduce.workers.pool import ProcessWorkerPool
+from map_reduce.workers.tasks import Task
 
 # ------------------------------------------------------------------ how it is started
 
@@ -295,17 +297,33 @@ def test_a_death_is_seen_though_a_forked_child_lives_on(
 
 
 def test_what_is_stopped_before_its_report_is_not_reported(
-    pool: ProcessWorkerPool, scratch: Path
+    pool: ProcessWorkerPool, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = threading.Event()
-    pool.submit(order(the_list, []), LocalInput(), lambda *_: print(go_on.wait(10)))
+    plain, ended = pool._finished, threading.Event()
+
+    def finished(task: Task, outcome: Outcome | None, made: Made) -> None:
+        if task.order.attempt.phase == "map":  # it has ended, and nobody has heard of it
+            pool.stop("job", "map")
+            ended.set()
+        plain(task, outcome, made)
+
+    for each in pool._slots:
+        monkeypatch.setattr(each, "_finished", finished)
     late = start(pool, order(lambda index, item: [], [], phase="map"))
-    wait_for(lambda: pool.busy() == 0)
-    pool.stop("job", "map")
-    go_on.set()
+    assert ended.wait(WAIT_S)
     process_of(pool)
     assert late.is_empty
     assert files_in(scratch) == []
+
+
+def test_a_callback_that_fails_costs_its_slot_nothing(pool: ProcessWorkerPool) -> None:
+    def fault(outcome: Outcome, made: Made) -> None:
+        raise ZeroDivisionError
+
+    for _ in range(pool.slots):
+        pool.submit(order(the_list, []), LocalInput(), fault)
+    for _ in range(pool.slots):
+        assert run(pool, lambda index, item: [(index, item)], [1]) == {0: [1]}
 
 
 def test_stopping_kills_the_process_and_its_children(pool: ProcessWorkerPool, gate: Gate) -> None:
