@@ -71,9 +71,9 @@ def main() -> None:
 
 def on_slow_link(kbit_per_s: int) -> int:
     """This program again, where loopback is slow; its exit status."""
-    burst_bytes = 64 << 10
+    burst_bytes = 16 << 10
     slow = f"ip link set lo up mtu 1500; tc qdisc add dev lo root tbf rate {kbit_per_s}kbit "
-    slow += f'burst {burst_bytes} latency 300ms; exec "$@"'
+    slow += f'burst {burst_bytes} latency 100ms; exec "$@"'
     command = ["unshare", "-n", "sh", "-ec", slow, "sh", sys.executable, *sys.argv]
     return subprocess.run(command, env={**os.environ, ON_SLOW_LINK: "1"}, check=False).returncode
 

@@ -70,7 +70,7 @@ from map_reduce.errors import ClusterError, MapReduceError
 from map_reduce.ports import BlockStore, Clock, LocalInput, Made, WorkerPool
 from map_reduce.runtime.blocks import RingBlocks
 from map_reduce.runtime.fetching import Fetcher
-from map_reduce.runtime.lanes import Lanes
+from map_reduce.runtime.links import Links
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.post import Post, answer_each
 from map_reduce.runtime.shuffling import LostSource
@@ -94,7 +94,7 @@ class Attempts:
     """See the module's text.
 
     Args:
-        lanes: for map outputs; their owner closes them, after the transport.
+        links: for map outputs; their owner closes them, after the transport.
         scratch: a folder for fetched files; its owner deletes it.
         attempts_max: attempts taken at a time; more are answered with Busy.
         give_up_s: how long nobody may know anything of a job.
@@ -111,7 +111,7 @@ class Attempts:
         store: BlockStore,
         pool: WorkerPool,
         clock: Clock,
-        lanes: Lanes,
+        links: Links,
         scratch: Path,
         attempts_max: int,
         give_up_s: float,
@@ -126,7 +126,7 @@ class Attempts:
         self._clock = clock
         self._inquire = inquire
         self._checked = checked
-        self._fetcher = Fetcher(peers, blocks, store, lanes, scratch, self._wanted)
+        self._fetcher = Fetcher(peers, blocks, store, links, scratch, self._wanted, clock.now_s)
         self._threads = Threads("map-reduce-attempts", threads_max=8)
         self._reports = Post(peers, ReportAttempts, "map-reduce-reports")
         # Of their own: what clients have checked must not keep the attempts of jobs waiting.

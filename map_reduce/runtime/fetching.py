@@ -19,7 +19,7 @@ from map_reduce.core.messages import (
 )
 from map_reduce.ports import BlockStore, LocalInput, LocalSource
 from map_reduce.runtime.blocks import RingBlocks
-from map_reduce.runtime.lanes import Lanes
+from map_reduce.runtime.links import Links
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.shuffling import Shuffling
 
@@ -28,9 +28,10 @@ class Fetcher:
     """Fetches for the attempts of one node.
 
     Args:
-        lanes: for map outputs; their owner closes them.
+        links: for map outputs; their owner closes them.
         scratch: a folder for fetched files; its owner deletes it.
         wanted: whether an attempt still is.
+        now_s: monotonic seconds.
     """
 
     def __init__(
@@ -38,12 +39,13 @@ class Fetcher:
         peers: Peers,
         blocks: RingBlocks,
         store: BlockStore,
-        lanes: Lanes,
+        links: Links,
         scratch: Path,
         wanted: Callable[[StartAttempt], bool],
+        now_s: Callable[[], float],
     ) -> None:
         self._blocks = blocks
-        self._shuffling = Shuffling(peers, store, lanes, wanted)
+        self._shuffling = Shuffling(peers, store, links, wanted, now_s)
         self._scratch = scratch
         self._made: set[AttemptId] = set()  # those that have a folder
 

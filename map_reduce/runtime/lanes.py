@@ -25,10 +25,13 @@ class Lanes:
 
     Args:
         name: of the threads, which are started as they are needed.
-        per_lane_max: calls of one lane that run at a time.
+        per_lane_max: calls of one lane that run at a time. It is asked whenever one is to begin,
+            and at once; where it has risen, that shows when the next call of any lane ends.
     """
 
-    def __init__(self, name: str, *, threads_max: int, per_lane_max: int) -> None:
+    def __init__(
+        self, name: str, *, threads_max: int, per_lane_max: Callable[[Address], int]
+    ) -> None:
         self._name = name
         self._threads = Threads(name, threads_max=threads_max)
         self._threads_max = threads_max
@@ -42,11 +45,16 @@ class Lanes:
     def run(self, lane: Address, call: Call) -> None:
         """Run ``call`` soon. After :meth:`close` it is dropped."""
         with self._lock:
-            if self._running_in_all >= self._threads_max or not self._has_room(lane):
+            if not self._has_room(lane):
                 self._waiting.setdefault(lane, deque()).append(call)
                 return
             self._begin(lane)
         self._threads.run(partial(self._work, lane, call))
+
+    def waiting(self, lane: Address) -> int:
+        """Calls of the lane whose turn has not come."""
+        with self._lock:
+            return len(self._waiting.get(lane, ()))
 
     def close(self) -> None:
         """Drop what waits, and return when what runs has ended."""
@@ -57,7 +65,7 @@ class Lanes:
 
     def _work(self, lane: Address, call: Call) -> None:
         """In a thread: this call, and then whichever is next, until there is none."""
-        following: tuple[Address, Call] | None = lane, call
+        following: tuple[Address, Call] | None = (lane, call)
         while following is not None:
             lane, call = following
             again = self._run(call)
@@ -66,6 +74,9 @@ class Lanes:
                 if again and not self._closed:
                     self._waiting.setdefault(lane, deque()).append(call)
                 following = self._take()
+                further = self._take() if following else None  # where a lane has more room
+            if further is not None:
+                self._threads.run(partial(self._work, *further))
 
     def _run(self, call: Call) -> bool:
         answers: list[bool] = []  # none, where it raises
@@ -86,7 +97,9 @@ class Lanes:
         return lane, call
 
     def _has_room(self, lane: Address) -> bool:
-        return self._running.get(lane, 0) < self._per_lane_max
+        return self._running_in_all < self._threads_max and self._running.get(
+            lane, 0
+        ) < self._per_lane_max(lane)
 
     def _begin(self, lane: Address) -> None:
         self._running[lane] = self._running.get(lane, 0) + 1

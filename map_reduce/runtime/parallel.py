@@ -40,7 +40,7 @@ class Parallel:
     ) -> None:
         self._peers = peers
         self._here = here
-        self._lanes = Lanes(name, threads_max=threads_max, per_lane_max=PER_PEER_MAX)
+        self._lanes = Lanes(name, threads_max=threads_max, per_lane_max=lambda peer: PER_PEER_MAX)
 
     def ask(
         self,

@@ -3,16 +3,14 @@
 What is in this node's own files or memory is taken from there. All else comes over the network, as
 ``core/fetching`` plans it:
 
-    attempt's thread ── plan ──▶ requests in lanes, one a node ──▶ other nodes' map outputs
-          waits  ◀── complete, or lost ──  threads write into the attempt's file
+    attempt's thread ── plan ──▶ requests over links, side by side ──▶ other nodes' map outputs
+          waits  ◀── complete, or lost ──  their threads write into the attempt's file
 
-- **One bound for the node**: ``PER_NODE_MAX`` requests are under way to each other node, whoever
-  wants them, and ``THREADS_MAX`` in all, each of which holds one reply. One request alone would
-  leave the link idle while the answer is awaited, read and written; many would only make one
-  another slow.
-- **Turns.** An attempt has a place or a few in the lanes of the nodes that it needs, and goes to
-  the end of the lane with each request. So attempts share a link, however much each wants.
-- **Who waits.** Attempts' threads wait for those of the lanes, which wait for nobody but peers,
+- **One bound for the node**: up to three requests are under way to each other node, whoever wants
+  them, fewer where they take long, and a bounded number in all (``links.py``).
+- **Turns.** An attempt has a place or a few in the lines for the nodes that it needs, and goes to
+  the end of the line with each request. So attempts share a link, however much each wants.
+- **Who waits.** Attempts' threads wait for those of the links, which wait for nobody but peers,
   with a deadline. An attempt that has failed, or that nobody wants any more, asks for nothing more,
   and its thread waits no longer, even for requests that are under way: what these bring is dropped.
 """
@@ -21,12 +19,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from map_reduce.core.fetching.pace import Pace, timeout_s
+from map_reduce.core.fetching.pace import UNDER_WAY_MAX, timeout_s
 from map_reduce.core.fetching.plan import FetchPlan, Run
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import (
@@ -49,12 +46,8 @@ from map_reduce.errors import (
     Unreachable,
 )
 from map_reduce.ports import BlockStore, LocalSource
-from map_reduce.runtime.lanes import Lanes
+from map_reduce.runtime.links import Links
 from map_reduce.runtime.peers import Peers
-
-PER_NODE_MAX = 3
-THREADS_MAX = 12
-PACES_KEPT_MAX = 1024
 
 
 class LostSource(MapReduceError):
@@ -63,12 +56,6 @@ class LostSource(MapReduceError):
     def __init__(self, source: Source, why: MapReduceError) -> None:
         super().__init__(str(why))
         self.source = source
-
-
-def fetching_lanes() -> Lanes:
-    """For one node's :class:`Shuffling`. To be closed after the transport, which ends what its
-    threads wait for."""
-    return Lanes("map-reduce-shuffling", threads_max=THREADS_MAX, per_lane_max=PER_NODE_MAX)
 
 
 def ranges_of(store: BlockStore, message: GetRanges) -> Message:
@@ -89,24 +76,26 @@ class Shuffling:
     """For the attempts of one node. Safe to use from many threads.
 
     Args:
-        lanes: their owner closes them.
+        links: their owner closes them.
         wanted: whether an attempt still is.
+        now_s: monotonic seconds.
     """
 
     def __init__(
         self,
         peers: Peers,
         store: BlockStore,
-        lanes: Lanes,
+        links: Links,
         wanted: Callable[[StartAttempt], bool],
+        now_s: Callable[[], float],
     ) -> None:
         self._peers = peers
         self._store = store
-        self._lanes = lanes
+        self._links = links
         self._wanted = wanted
+        self._now_s = now_s
         self._lock = threading.Lock()
         self._under_way: set[_Haul] = set()
-        self._paces: dict[Address, Pace] = {}
         self._closed = False
 
     def fetch(
@@ -174,20 +163,20 @@ class Shuffling:
             if closed or not self._wanted(haul.order):  # from here on stop() finds it
                 raise Refused("nobody wants the attempt any more")
             for node in plan.nodes:
-                places = min(PER_NODE_MAX, plan.runs(node, self._bytes_max(node)))
+                places = min(UNDER_WAY_MAX, plan.runs(node, self._links.bytes_max(node)))
                 for _ in range(places):
-                    self._lanes.run(node, partial(self._step, haul, node))
+                    self._links.run(node, partial(self._step, haul, node))
             haul.wait()
         finally:
             with self._lock:
                 self._under_way.discard(haul)
 
-    # ------------------------------------------------------------------ in threads of the lanes
+    # ------------------------------------------------------------------ in threads of the links
 
     def _step(self, haul: _Haul, node: Address) -> bool:
         """Bring one run; whether to do so once more."""
         try:
-            run = haul.take(node, self._bytes_max(node))
+            run = haul.take(node, self._links.bytes_max(node))
             if run is None:
                 return False
             data = self._ask(haul.plan, run)
@@ -207,7 +196,7 @@ class Shuffling:
             LostSource: a source in the run, or the node, cannot be had.
         """
         length_bytes = run.length_bytes
-        begun_s = time.monotonic()
+        begun_s = self._now_s()
         try:
             reply = self._peers.request(
                 run.node,
@@ -229,33 +218,11 @@ class Shuffling:
         except MapReduceError as error:
             silent = isinstance(error, Unreachable)
             gone = isinstance(error, NotListening | NotTrusted)
-            if silent and not gone and self._failed(run.node, length_bytes):
+            if silent and not gone and self._links.failed(run.node, length_bytes):
                 return None
             raise LostSource(plan.source(run.parts[0].number), error) from error
-        self._took(run.node, length_bytes, time.monotonic() - begun_s)
+        self._links.took(run.node, length_bytes, self._now_s() - begun_s)
         return reply.data
-
-    # ------------------------------------------------------------------ how fast nodes are
-
-    def _bytes_max(self, node: Address) -> int:
-        with self._lock:
-            return self._pace(node).bytes_max
-
-    def _took(self, node: Address, length_bytes: int, seconds: float) -> None:
-        with self._lock:
-            self._pace(node).took(length_bytes, seconds)
-
-    def _failed(self, node: Address, length_bytes: int) -> bool:
-        with self._lock:
-            return self._pace(node).failed(length_bytes)
-
-    def _pace(self, node: Address) -> Pace:
-        pace = self._paces.get(node)
-        if pace is None:
-            if len(self._paces) >= PACES_KEPT_MAX:
-                del self._paces[next(iter(self._paces))]
-            pace = self._paces[node] = Pace()
-        return pace
 
 
 class _Haul:

@@ -84,6 +84,7 @@ from map_reduce.runtime.changes import Changes
 from map_reduce.runtime.directory import Directory
 from map_reduce.runtime.holds import Holds, holds_max
 from map_reduce.runtime.inquiry import inquire
+from map_reduce.runtime.links import Links
 from map_reduce.runtime.masters import Masters
 from map_reduce.runtime.own_replica import OwnReplica
 from map_reduce.runtime.parallel import Parallel
@@ -94,7 +95,7 @@ from map_reduce.runtime.record_care import RecordCare
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
-from map_reduce.runtime.shuffling import fetching_lanes, ranges_of
+from map_reduce.runtime.shuffling import ranges_of
 from map_reduce.runtime.surroundings import Surroundings
 from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
 from map_reduce.server import keep
@@ -146,8 +147,8 @@ class Node:
         self._clock = MonotonicClock()
         self._transport = transport
         self._closers = ExitStack()  # runs them all, in reverse, even if one fails
-        self._lanes = fetching_lanes()
-        self._closers.callback(self._lanes.close)
+        self._links = Links()
+        self._closers.callback(self._links.close)
         self._closers.callback(transport.close)
         try:
             self._build(workers)
@@ -206,7 +207,7 @@ class Node:
             store=self._store,
             pool=self._pool,
             clock=self._clock,
-            lanes=self._lanes,
+            links=self._links,
             scratch=scratch.folder("fetched"),
             attempts_max=ATTEMPTS_PER_SLOT_MAX * config.slots,
             give_up_s=MASTER_SILENCE_S_MAX,

@@ -47,8 +47,8 @@ from map_reduce.core.messages import (
 from map_reduce.errors import Unreachable
 from map_reduce.runtime.attempts import CHECK_INLINE_BYTES_MAX, CHECKS_KEPT_MAX, Attempts
 from map_reduce.runtime.blocks import RingBlocks
+from map_reduce.runtime.links import Links
 from map_reduce.runtime.peers import Peers
-from map_reduce.runtime.shuffling import fetching_lanes
 from map_reduce.storage.disk import DiskBlockStore
 from map_reduce.storage.tiered import TieredBlockStore
 from map_reduce.transport import wire
@@ -98,7 +98,7 @@ class World:
         self.inquiries = []
         self.known = None
         self.over = set()
-        self.lanes = fetching_lanes()
+        self.links = Links()
 
     def inquire(self, job_id):
         self.inquiries.append(job_id)
@@ -125,7 +125,7 @@ class World:
 def world():
     made = World()
     yield made
-    made.lanes.close()
+    made.links.close()
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def attempts_of(world, pool, store, scratch, handler=None, attempts_max=2):
         store=store,
         pool=pool,
         clock=world,
-        lanes=world.lanes,
+        links=world.links,
         scratch=scratch,
         attempts_max=attempts_max,
         give_up_s=30,

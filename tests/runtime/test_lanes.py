@@ -55,7 +55,11 @@ def lanes_of():
     made = []
 
     def make(threads_max, per_lane_max):
-        lanes = Lanes("map-reduce-test-lanes", threads_max=threads_max, per_lane_max=per_lane_max)
+        lanes = Lanes(
+            "map-reduce-test-lanes",
+            threads_max=threads_max,
+            per_lane_max=per_lane_max if callable(per_lane_max) else lambda lane: per_lane_max,
+        )
         made.append(lanes)
         return lanes, Calls(lanes)
 
@@ -115,6 +119,28 @@ def test_who_has_much_to_do_goes_to_the_end_each_time(lanes_of):
         calls.end(now)
         calls.await_begun(following)
     calls.end("much")
+
+
+def test_a_bound_may_rise_and_fall_while_calls_wait(lanes_of):
+    most = {A: 1, B: 1}
+    _, calls = lanes_of(8, most.__getitem__)
+    for name in ("a1", "a2", "a3", "a4", "a5", "a6"):
+        calls.run(A, name)
+    calls.run(B, "b1")
+    calls.await_begun("a1", "b1")
+    most[A] = 3
+    calls.end("a1")
+    calls.await_begun("a2", "a3")
+    calls.end("b1")
+    calls.await_begun("a4")
+    most[A] = 1
+    for name in ("a2", "a4"):
+        calls.end(name)
+    calls.end("a3")
+    calls.await_begun("a5")
+    calls.end("a5")
+    calls.await_begun("a6")
+    calls.end("a6")
 
 
 def test_a_call_that_raises_is_logged_and_its_place_is_free_again(lanes_of, caplog):

@@ -8,7 +8,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from map_reduce.core.fetching.pace import BYTES_MIN, BYTES_START, TIMEOUT_LARGE_S, TIMEOUT_S
+from map_reduce.core.fetching.pace import (
+    BYTES_MIN,
+    SLOW_S,
+    TIMEOUT_LARGE_S,
+    TIMEOUT_S,
+    UNDER_WAY_MAX,
+)
 from map_reduce.core.identifiers import Address, Member
 from map_reduce.core.messages import (
     AttemptId,
@@ -28,13 +34,11 @@ from map_reduce.errors import (
     Refused,
     Unreachable,
 )
+from map_reduce.runtime.links import THREADS_MAX, Links
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.shuffling import (
-    PER_NODE_MAX,
-    THREADS_MAX,
     LostSource,
     Shuffling,
-    fetching_lanes,
     ranges_of,
 )
 from map_reduce.storage.memory import MemoryBlockStore
@@ -43,6 +47,7 @@ from map_reduce.transport.memory import MemoryNetwork, MemoryTransport
 ME = Member(Address("me", 1), 1)
 WAIT_S = 30
 JOB = "job"
+LARGE = 4 * BYTES_MIN
 
 
 def content(name, length):
@@ -102,21 +107,25 @@ class World:
         self._closing = closing
         self._folder = folder
         self.transport = MemoryTransport(self.network)
-        self.lanes = fetching_lanes()
-        closing.callback(self.lanes.close)  # after the transport
+        self.links = Links()
+        closing.callback(self.links.close)  # after the transport
         closing.callback(self.transport.close)
         self.unwanted = set()
+        self.seconds = 0.0  # however busy the machine is, answers are as quick as the test says
         self.shuffling = self.shuffling_over(self.transport)
         closing.callback(self.shuffling.close)
 
     def shuffling_over(self, transport):
         peers = Peers(transport, timeout_s=1, me=ME)
-        return Shuffling(
-            peers, self.store, self.lanes, lambda order: order.attempt not in self.unwanted
-        )
+        return Shuffling(peers, self.store, self.links, self._wants, now_s=lambda: self.seconds)
+
+    def _wants(self, order):
+        return order.attempt not in self.unwanted
 
     def peer(self, name, **how):
+        """It is known to be quick, so several requests to it may be under way."""
         made = Peer(self.network, name, **how)
+        self.links.took(made.address, BYTES_MIN // 2, 0.0001)
         self._closing.callback(made.transport.close)
         self._closing.callback(made.answer, 1000)
         return made
@@ -131,7 +140,7 @@ class World:
     def await_waiting(self, peer, calls):
         """Until so many calls wait in the peer's lane for others to end."""
         pause = threading.Event()
-        while len(self.lanes._waiting.get(peer.address, ())) < calls:
+        while self.links.waiting(peer.address) < calls:
             assert not pause.wait(0.001)
 
     def begin(self, sources, task=0):
@@ -200,7 +209,7 @@ def world(tmp_path):
 
 def test_sources_of_many_nodes_come_in_the_order_of_the_work(world):
     peers = [world.peer(name) for name in "abc"]
-    lengths = (5, 0, BYTES_START, 3 * BYTES_START + 7, 1, 70_000)
+    lengths = (5, 0, LARGE, 3 * LARGE + 7, 1, 70_000)
     sources = []
     for number, length in enumerate(lengths):
         for peer in peers:
@@ -229,7 +238,7 @@ def test_what_is_all_here_is_asked_of_nobody_and_needs_no_file(world, tmp_path):
 
 def test_requests_of_all_nodes_are_under_way_side_by_side_up_to_the_bound_of_each(world):
     peers = [world.peer(name, held=True) for name in "ab"]
-    large = 10 * BYTES_START
+    large = 10 * BYTES_MIN
     fetches = [
         world.begin(
             [peer.keep(f"{JOB}/map/{task}.{peer.address.host}", large) for peer in peers], task
@@ -237,18 +246,18 @@ def test_requests_of_all_nodes_are_under_way_side_by_side_up_to_the_bound_of_eac
         for task in range(2)
     ]
     for peer in peers:
-        peer.await_requests(PER_NODE_MAX)
+        peer.await_requests(UNDER_WAY_MAX)
         assert not peer.arrived.acquire(blocking=False)  # whoever wants more
     for peer in peers:
         peer.answer(1000)
     for fetch in fetches:
         assert [len(data) for data in fetch.end()] == [large, large]
-    assert [peer.under_way_max for peer in peers] == [PER_NODE_MAX, PER_NODE_MAX]
+    assert [peer.under_way_max for peer in peers] == [UNDER_WAY_MAX, UNDER_WAY_MAX]
 
 
 def test_there_are_no_more_requests_under_way_than_threads(world):
-    peers = [world.peer(f"p{n}", held=True) for n in range(2 * THREADS_MAX // PER_NODE_MAX)]
-    fetch = world.begin([p.keep(f"{JOB}/map/{p.address.host}", 5 * BYTES_START) for p in peers])
+    peers = [world.peer(f"p{n}", held=True) for n in range(2 * THREADS_MAX // UNDER_WAY_MAX)]
+    fetch = world.begin([p.keep(f"{JOB}/map/{p.address.host}", 5 * BYTES_MIN) for p in peers])
     for _ in range(THREADS_MAX):
         assert any(peer.arrived.acquire(timeout=0.01) for _ in range(1000) for peer in peers)
     assert sum(peer.under_way for peer in peers) == THREADS_MAX
@@ -260,16 +269,16 @@ def test_there_are_no_more_requests_under_way_than_threads(world):
 
 def test_an_attempt_that_wants_little_does_not_wait_for_one_that_wants_much(world):
     peer = world.peer("a", held=True)
-    much = world.begin([peer.keep(f"{JOB}/map/0", 40 * BYTES_START)], 0)
-    peer.await_requests(PER_NODE_MAX)
+    much = world.begin([peer.keep(f"{JOB}/map/0", 40 * BYTES_MIN)], 0)
+    peer.await_requests(UNDER_WAY_MAX)
     little = world.begin([peer.keep(f"{JOB}/map/1", 10)], 1)
     world.await_waiting(peer, 1)
     peer.answer(1)
     peer.await_requests(1)
-    assert peer.asked[PER_NODE_MAX].rows[0][0] == "1"
+    assert peer.asked[UNDER_WAY_MAX].rows[0][0] == "1"
     peer.answer(1000)
     assert len(little.end()[0]) == 10
-    assert len(much.end()[0]) == 40 * BYTES_START
+    assert len(much.end()[0]) == 40 * BYTES_MIN
 
 
 # ---------------------------------------------------------------------- what is lost
@@ -320,10 +329,10 @@ def test_a_node_that_sends_other_than_it_was_asked_for_is_named(world, twist):
 def test_a_peer_that_dies_in_the_middle_loses_its_sources_alone(world):
     dying, living = world.peer("a", held=True), world.peer("b")
     sources = [
-        peer.keep(f"{JOB}/map/{peer.address.host}", 8 * BYTES_START) for peer in (dying, living)
+        peer.keep(f"{JOB}/map/{peer.address.host}", 8 * BYTES_MIN) for peer in (dying, living)
     ]
     fetch = world.begin(sources)
-    dying.await_requests(PER_NODE_MAX)
+    dying.await_requests(UNDER_WAY_MAX)
     dying.answer(1)
     dying.await_requests(1)
     closer = threading.Thread(target=dying.transport.close)
@@ -337,11 +346,12 @@ def test_a_peer_that_dies_in_the_middle_loses_its_sources_alone(world):
 
 def test_a_request_without_an_answer_is_repeated_smaller_and_then_given_up(world):
     silent = Scripted(Unreachable("no reply"))
-    source = Source(Address("a", 1), f"{JOB}/map/0", 0, BYTES_START)
+    source = Source(Address("a", 1), f"{JOB}/map/0", 0, LARGE)
+    world.links.took(source.node, LARGE // 2, 0.0001)
     with pytest.raises(LostSource) as caught:
         world.fetch([source], shuffling=world.shuffling_over(silent))
     assert caught.value.source == source
-    assert silent.asked == [(BYTES_START, TIMEOUT_LARGE_S), (BYTES_MIN, TIMEOUT_S)]
+    assert silent.asked == [(LARGE, TIMEOUT_LARGE_S), (BYTES_MIN, TIMEOUT_S)]
 
 
 def test_a_link_that_is_too_slow_for_large_requests_carries_small_ones(world):
@@ -352,16 +362,44 @@ def test_a_link_that_is_too_slow_for_large_requests_carries_small_ones(world):
         return Ranges(bytes(wanted))
 
     slow = Scripted(answer)
-    source = Source(Address("a", 1), f"{JOB}/map/0", 0, BYTES_START)
+    source = Source(Address("a", 1), f"{JOB}/map/0", 0, LARGE)
+    world.links.took(source.node, LARGE // 2, 0.0001)
     [came] = world.fetch([source], shuffling=world.shuffling_over(slow))
-    assert came == bytes(BYTES_START)
-    assert [wanted for wanted, _ in slow.asked][:2] == [BYTES_START, BYTES_MIN]
+    assert came == bytes(LARGE)
+    assert [wanted for wanted, _ in slow.asked][:2] == [LARGE, BYTES_MIN]
+
+
+def test_after_a_slow_answer_less_is_asked_for_by_one_request(world):
+    peer = world.peer("a", held=True)
+    fetch = world.begin([peer.keep(f"{JOB}/map/0", 40 * BYTES_MIN)])
+    peer.await_requests(UNDER_WAY_MAX)
+    world.seconds += SLOW_S + 1
+    peer.answer(UNDER_WAY_MAX)
+    peer.await_requests(1)
+    world.await_waiting(peer, UNDER_WAY_MAX - 1)
+    assert peer.asked[UNDER_WAY_MAX].rows[0][2] == BYTES_MIN
+    peer.answer(1000)
+    fetch.end()
+
+
+def test_a_node_of_which_nothing_is_known_is_asked_for_little_by_one_request(world):
+    peer = Peer(world.network, "unknown", held=True)
+    fetch = world.begin([peer.keep(f"{JOB}/map/0", 40 * BYTES_MIN)])
+    peer.await_requests(1)
+    world.await_waiting(peer, UNDER_WAY_MAX - 1)
+    assert peer.asked[0].rows[0][2] == BYTES_MIN
+    peer.answer(1)
+    peer.await_requests(2)  # and then by more, for more
+    assert peer.asked[1].rows[0][2] == 2 * BYTES_MIN
+    peer.answer(1000)
+    fetch.end()
+    peer.transport.close()
 
 
 @pytest.mark.parametrize("error", [NotListening("gone"), Refused("no"), ProtocolError("what?")])
 def test_an_answer_that_says_all_is_not_asked_for_again(world, error):
     peer = Scripted(error)
-    source = Source(Address("a", 1), f"{JOB}/map/0", 0, BYTES_START)
+    source = Source(Address("a", 1), f"{JOB}/map/0", 0, LARGE)
     with pytest.raises(LostSource) as caught:
         world.fetch([source], shuffling=world.shuffling_over(peer))
     assert caught.value.__cause__ is error
@@ -384,19 +422,19 @@ def test_a_file_that_cannot_be_written_is_an_error_at_once(world, tmp_path):
 def test_one_lost_source_ends_the_wait_for_all_others_and_nothing_more_is_asked(world):
     silent, other = world.peer("a", held=True), world.peer("b")
     lost = Source(other.address, f"{JOB}/map/1", 0, 5)
-    fetch = world.begin([silent.keep(f"{JOB}/map/0", 20 * BYTES_START), lost])
+    fetch = world.begin([silent.keep(f"{JOB}/map/0", 20 * BYTES_MIN), lost])
     with pytest.raises(LostSource) as caught:
         fetch.end()  # though three requests are under way
     assert caught.value.source == lost
     silent.answer(1000)
-    world.lanes.close()
-    assert len(silent.asked) <= PER_NODE_MAX  # those that were on their way already
+    world.links.close()
+    assert len(silent.asked) <= UNDER_WAY_MAX  # those that were on their way already
 
 
 def test_an_attempt_that_is_stopped_asks_for_nothing_more_and_others_go_on(world):
     peer = world.peer("a", held=True)
-    stopped = world.begin([peer.keep(f"{JOB}/map/0", 20 * BYTES_START)], 0)
-    peer.await_requests(PER_NODE_MAX)
+    stopped = world.begin([peer.keep(f"{JOB}/map/0", 20 * BYTES_MIN)], 0)
+    peer.await_requests(UNDER_WAY_MAX)
     going_on = world.begin([peer.keep(f"{JOB}/map/1", 10)], 1)
     world.await_waiting(peer, 1)
     world.shuffling.stop(lambda attempt: attempt.task == 0)
@@ -404,7 +442,7 @@ def test_an_attempt_that_is_stopped_asks_for_nothing_more_and_others_go_on(world
         stopped.end()
     peer.answer(1000)
     assert going_on.end() == [content(f"{JOB}/map/1", 10)]
-    assert len(peer.asked) == PER_NODE_MAX + 1
+    assert len(peer.asked) == UNDER_WAY_MAX + 1
 
 
 def test_an_attempt_that_nobody_wants_any_more_asks_for_nothing(world):
@@ -418,19 +456,19 @@ def test_an_attempt_that_nobody_wants_any_more_asks_for_nothing(world):
 def test_a_node_that_closes_in_the_middle_waits_for_nothing(world):
     peer = world.peer("a", held=True)
     fetches = [
-        world.begin([peer.keep(f"{JOB}/map/{task}", 20 * BYTES_START)], task) for task in range(3)
+        world.begin([peer.keep(f"{JOB}/map/{task}", 20 * BYTES_MIN)], task) for task in range(3)
     ]
-    peer.await_requests(PER_NODE_MAX)
+    peer.await_requests(UNDER_WAY_MAX)
     world.shuffling.close()
     for fetch in fetches:
         with pytest.raises(Refused):
             fetch.end()
     world.transport.close()
-    world.lanes.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("map-reduce-shuffling")]
+    world.links.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("map-reduce-links")]
     with pytest.raises(Refused):
         world.fetch([peer.keep(f"{JOB}/map/9", 10)])
-    assert len(peer.asked) == PER_NODE_MAX
+    assert len(peer.asked) == UNDER_WAY_MAX
 
 
 # ---------------------------------------------------------------------- the side that has them
