@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from worker_orders import (
 )
 
 from map_reduce.workers import births, child, slot, template
+from map_reduce.workers.handle import kill_group
 from map_reduce.workers.pool import ProcessWorkerPool
 
 pytestmark = pytest.mark.skipif(not template.HAS_TEMPLATES, reason="none on this system")
@@ -195,3 +198,11 @@ def test_interpreters_end_as_forks_do(scratch: Path, monkeypatch: pytest.MonkeyP
             assert how in failed.failure.message
             wait_until_gone(worker)
         start(pool, order(lambda index, item: forever(), [0]))
+
+
+def test_what_has_no_group_of_its_own_yet_is_killed_too() -> None:
+    """A worker that is to be killed as it is forked, before it leaves its parent's group."""
+    process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    assert os.getpgid(process.pid) == os.getpgrp()
+    kill_group(process.pid)
+    assert process.wait(60) == -signal.SIGKILL
