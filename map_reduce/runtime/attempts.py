@@ -127,9 +127,11 @@ class Attempts:
         self._inquire = inquire
         self._checked = checked
         self._fetcher = Fetcher(peers, blocks, store, links, scratch, self._wanted, clock.now_s)
+        # Each their own: attempts whose sources come slowly must keep nobody's output waiting, and
+        # what clients have checked must not keep attempts waiting.
+        self._feeders = Threads("map-reduce-fetching", threads_max=8)
         self._threads = Threads("map-reduce-attempts", threads_max=8)
         self._reports = Post(peers, ReportAttempts, "map-reduce-reports")
-        # Of their own: what clients have checked must not keep the attempts of jobs waiting.
         self._check_threads = Threads("map-reduce-checks", threads_max=2)
         self._lock = threading.Lock()
         self._services = Services(
@@ -155,7 +157,7 @@ class Attempts:
         if begin:
             local = self._fetcher.at_hand(order)
             if local is None:
-                self._threads.run(lambda: self._feed(order))
+                self._feeders.run(lambda: self._feed(order))
             else:
                 self._submit(order, local)
         return answer
@@ -421,5 +423,6 @@ class Attempts:
             self._services.orders.clear()
         self._fetcher.close()
         self._check_threads.close()
+        self._feeders.close()
         self._threads.close()
         self._reports.close()

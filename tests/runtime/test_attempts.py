@@ -98,6 +98,9 @@ class World:
         self.inquiries = []
         self.known = None
         self.over = set()
+        self.asked = threading.Semaphore(0)  # for map outputs, which it does not have
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.links = Links()
 
     def inquire(self, job_id):
@@ -109,6 +112,8 @@ class World:
 
     def call(self, peer, request: Request, timeout_s):
         if isinstance(request.body, GetRanges):
+            self.asked.release()
+            assert self.may_answer.wait(WAIT_S)
             return NoBlock(request.body.prefix + request.body.rows[0][0])
         body = wire.decode_request(wire.encode_request(request)).body
         told = list(body.reports) if isinstance(body, ReportAttempts) else [body]
@@ -525,6 +530,26 @@ def test_a_map_output_that_cannot_be_fetched_is_named(attempts, world):
     assert outcome.retry
     assert outcome.lost_source == source
     assert "gone:9" in outcome.failure.message
+
+
+def test_attempts_whose_sources_come_slowly_keep_no_output_waiting(world, pool, store, tmp_path):
+    attempts = attempts_of(world, pool, store, tmp_path / "fetched", attempts_max=20)
+    attempts.start(order())
+    assert pool.arrived.acquire(timeout=WAIT_S)
+    world.may_answer.clear()
+    source = Source(Address("slow", 9), "job/map/0.0", 0, 10)
+    for task in range(1, 13):  # more than there are threads for fetching
+        reduces = order(work=ReduceWork.of(0, 1, 1, (source,)))
+        reduces = msgspec.structs.replace(reduces, attempt=AttemptId("job", "reduce", task, 0))
+        attempts.start(reduces)
+    assert world.asked.acquire(timeout=WAIT_S)
+    path = tmp_path / "out"
+    path.write_bytes(b"x")
+    end(pool, order(), MapOutput("", (1,), Counts()), path)
+    assert world.arrived.acquire(timeout=WAIT_S)
+    assert world.heard[0].attempt == order().attempt
+    world.may_answer.set()
+    attempts.close()
 
 
 def test_a_check_gives_its_verdict_when_asked(attempts, pool):
