@@ -5,8 +5,8 @@ Where nothing is combined, pairs need not be grouped before they are sorted (``p
     map task       map ─▶ keys, values ─▶ sort ─▶ segments by ranges of keys
     reduce task    segments ─▶ keys, values ─▶ sort: a merge of runs ─▶ neighbours are one ─▶ reduce
 
-Where memory runs short, either side puts the pairs that it holds on disk as a run, sorted, and the
-reduce side does the same again with each of the parts that it is cut into (``overflow.py``).
+Where memory runs short, either side puts the pairs that it holds on disk as a run, sorted; the
+reduce side merges its runs in the end (``overflow.py``, ``merging.py``).
 
 A task leaves this for the ordinary way as soon as there is a reason to: keys that need care, or
 that come again and again. The map side makes groups of its pairs then, and goes on with these
@@ -179,9 +179,9 @@ class PairReduceSide(ReduceSide):
         if carried or level >= RANGE_LEVELS_MAX or not self._functions.sorts:
             super()._group(segments, level, before, to, carried)
             return
-        with closing(self._overflow(level)) as overflow:
+        with closing(self._overflow(level, merges=True)) as overflow:
             pairs, rest = self._gather_pairs(segments, overflow)
-            if pairs is not None and not overflow.runs.runs:
+            if pairs is not None and not overflow.has_runs:
                 self._reduce_pairs(pairs, before, self.bytes_in if to is None else to)
                 return
             groups = Groups()

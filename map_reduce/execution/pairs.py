@@ -9,7 +9,7 @@ neighbours::
                                             └── one ──┘
 
 What that takes is an order in which neither more nor less is equal than for a dict, so it is done
-for keys of a few types only (:func:`_are_in_one_order`): those that stand for themselves, whose
+for keys of a few types only (:func:`are_in_one_order`): those that stand for themselves, whose
 hashes are the same in every process, and whose ``<`` is the one order (``ordering.py``). The sort
 is stable. So the values of a key stay in the order in which they came, and what is kept of equal
 keys (``1``, ``True``, ``1.0``) is the first, as in ``groups.py``, which is what everything here is
@@ -63,7 +63,7 @@ class Pairs:
         """Add some. False: for these keys, the pairs are not to be sorted."""
         self.keys += keys
         self.values += values
-        return _are_in_one_order(keys)
+        return are_in_one_order(keys)
 
     def take(self, segment: Segment) -> bool:
         """Add a segment's, which :meth:`add` tells about."""
@@ -97,7 +97,7 @@ class Pairs:
         self.keys, self.values = [], []
 
 
-def _are_in_one_order(keys: list[Any]) -> bool:
+def are_in_one_order(keys: list[Any]) -> bool:
     """Whether each of these keys stands for itself, and those that are neither smaller nor larger
     than one another, or than other keys of which this holds, are one key.
 

@@ -105,6 +105,15 @@ def written_in_order(pairs: Pairs, ranges: Ranges) -> Iterator[tuple[int, bytes,
             yield partition, _encoded(partition, *grouped(keys), values), len(values)
 
 
+def encoded_in_order(
+    partition: int, chunks: Iterable[tuple[list[Any], list[Any]]]
+) -> Iterator[tuple[int, bytes]]:
+    """Segments of keys and values that are in order, each with the partition."""
+    for keys, values in chunks:
+        for some, _, of_some in _single(keys, values):
+            yield partition, _encoded(partition, *grouped(some), of_some)
+
+
 _Piece = tuple[list[Any], list[int], list[Any]]
 """Keys, how many values each has, and all these values."""
 

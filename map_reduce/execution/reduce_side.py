@@ -12,6 +12,7 @@ reduced depends on what had to go to disk.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +27,7 @@ from map_reduce.execution.groups import Groups
 from map_reduce.execution.key_faults import fault_of
 from map_reduce.execution.keys import PLAIN, fingerprint_of, hashes_of
 from map_reduce.execution.lines import UnfitError, write_lines
+from map_reduce.execution.merging import SortedRuns, whole
 from map_reduce.execution.overflow import Overflow, readable
 from map_reduce.execution.results import ResultWriter
 from map_reduce.execution.segments import HASHES, Header, Segment
@@ -105,12 +107,13 @@ class ReduceSide:
             carried: further keys with all their values, to be reduced with these.
         """
         groups = Groups()
-        with closing(self._overflow(level)) as overflow:
+        with closing(self._overflow(level, merges=not carried)) as overflow:
             self._gather(segments, groups, overflow)
             self._reduce_gathered(groups, overflow, before, to, carried)
 
-    def _overflow(self, level: int) -> Overflow:
-        return Overflow(self._gauge, self._folder, level, self._functions.sorts)
+    def _overflow(self, level: int, merges: bool) -> Overflow:
+        sorts = self._functions.sorts
+        return Overflow(self._gauge, self._folder, level, sorts, sorts and merges)
 
     def _gather(
         self, segments: Iterator[tuple[int, Segment]], groups: Groups, overflow: Overflow
@@ -140,10 +143,14 @@ class ReduceSide:
         """Reduce these groups, and what is on disk; the arguments are those of ``_group``."""
         to = self.bytes_in if to is None else to
         runs = overflow.runs
-        if runs.runs:
+        if overflow.has_runs:
             overflow.run(groups)
-        self.spilled_bytes += overflow.bytes
         readable(groups)
+        if overflow.merging:
+            self._reduce_merged(overflow.merging, groups, overflow, before, to)
+            self.spilled_bytes += overflow.bytes
+            return
+        self.spilled_bytes += overflow.bytes
         groups.update(carried)
         shares = _shares(groups, overflow.ranges, runs.partitions)
         self._reduce(groups, before, before if runs.runs else to)
@@ -154,6 +161,24 @@ class ReduceSide:
             last = before + (to - before) * done // runs.bytes
             parted = ((header.body_bytes, segment) for header, segment, _ in runs.decoded(part))
             self._group(parted, overflow.level + 1, first, last, shares[part])
+
+    def _reduce_merged(
+        self, runs: SortedRuns, groups: Groups, overflow: Overflow, before: int, to: int
+    ) -> None:
+        """Reduce what is in sorted runs, and these groups, whose keys are in no run."""
+        others = sorted_keys(groups)
+        total, done, first = max(1, runs.held_bytes), 0, before
+        for keys, lists, read_bytes in whole(runs.merged(), self._gauge, overflow.values):
+            if others and keys:
+                for key in others[: (cut := bisect_left(others, keys[-1]))]:
+                    keys.insert(at := bisect_left(keys, key), key)
+                    lists.insert(at, groups[key])
+                del others[:cut]
+            done += read_bytes
+            last = before + (to - before) * min(done, total) // total
+            self._reduce_all(keys, lists, first, last)
+            first = last
+        self._reduce_all(others, list(map(groups.__getitem__, others)), first, to)
 
     def _is_eased_by_results(self) -> bool:
         """Write out the results that are held, if any; whether that made room enough."""

@@ -23,7 +23,7 @@ from map_reduce.core.messages import (
     Suspect,
     WholeWork,
 )
-from map_reduce.execution import map_side, partitioned
+from map_reduce.execution import map_side, merging, partitioned
 from map_reduce.execution.attempt import LoadedFunctions
 from map_reduce.execution.functions import prepared
 from map_reduce.execution.gauge import (
@@ -73,6 +73,7 @@ def often():
         patch.setattr("map_reduce.execution.guarded.PAIRS_AT_FIRST", 2)
         patch.setattr("map_reduce.execution.reduce_side.KEYS_AT_FIRST", 2)
         patch.setattr(partitioned, "VALUES_MAX", 3)
+        patch.setattr(merging, "FAN_IN", 3)
         yield
 
 
@@ -379,6 +380,7 @@ def test_what_is_held_stays_near_the_bound(monkeypatch, combine, sorts):
     """Measured by the interpreter's count of objects, which is the same in every run. What is put
     on disk is so about once by the map tasks, and once by the reduce task."""
     monkeypatch.setattr(partitioned, "VALUES_MAX", 256)
+    monkeypatch.setattr(merging, "FAN_IN", 64)
     bound, peak, on_disk = 2_000_000, 0, 0
     add = Runs.add
 
