@@ -73,21 +73,19 @@ class Losses:
 
     def added(self, source: Source) -> Iterator[tuple[NodeState, list[MapTask]]]:
         """From now on nothing is added up: the nodes that have outputs that were, and the tasks.
-        The one of which a reduce attempt says so is among them, whatever else is known of it."""
+
+        Where a reduce attempt says so of an output of which its node did not, that node is of an
+        earlier version and never does: all of its outputs are given up.
+        """
         if self._ledger.adds:
             self._ledger.adds = False
             self._commits.adds_no_more()
         for node in self._nodes:
-            named = node.member.address == source.node
-            outputs = [(task, task.output) for task in node.outputs]
-            yield (
-                node,
-                [
-                    task
-                    for task, output in outputs
-                    if output and (output.added or (named and output.name == source.name))
-                ],
+            outputs = [(task, task.output) for task in node.outputs if task.output]
+            mute = node.member.address == source.node and any(
+                output.name == source.name and not output.added for _, output in outputs
             )
+            yield node, [task for task, output in outputs if mute or output.added]
 
     def give_up(
         self, node: NodeState, tasks: Iterable[MapTask], sums: bool = False

@@ -64,6 +64,22 @@ def test_one_node_alone_does_it_as_well():
     assert sorted(again(cluster)) == ADDED
 
 
+def test_a_node_that_does_not_tell_what_it_has_added_makes_all_its_outputs_again():
+    cluster = reducing(A, B)
+    ledger = cluster.scheduler.ledger
+    at, attempt = next(one for one in cluster.running() if one[1].phase == "reduce")
+    for task in ledger.maps:
+        task.output.added = task.output.added and task.output.node != A
+    source = next(s for s in cluster.nodes[at].running[attempt].sources if s.node == A.address)
+    failed = Failed(Failure("ClusterError", "sums"), True, source, lost_sums=True)
+    of_a = sum(task.output.node == A for task in ledger.maps)
+    told = sum(task.output.added for task in ledger.maps)
+    cluster.feed(cluster.end(at, attempt, failed))
+    assert ledger.maps_missing == of_a + told
+    cluster.settle()
+    cluster.check_result()
+
+
 def test_a_job_whose_sums_are_never_of_use_names_them():
     cluster = reducing(A, losses_max=0)
     end_reduces(cluster, 1)
