@@ -49,7 +49,7 @@ from map_reduce.transport.pyro import PyroTransport
 PIECE_BYTES = 1 << 20
 TIMEOUT_S = 10.0
 ANYWHERE = Address("127.0.0.1", 0)
-Fetch = Callable[[Sequence[Source], Path], None]
+Fetch = Callable[[Sequence[Source], Path], None]  # into a folder
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ class Ring:
             sources.append(Source(node, name, 0, length_bytes))
         return sources
 
-    def together(self, sources: Sequence[Source], path: Path) -> None:
+    def together(self, sources: Sequence[Source], folder: Path) -> None:
         order = StartAttempt(
             attempt=AttemptId("job", "reduce", 0, 0),
             epoch=1,
@@ -127,10 +127,10 @@ class Ring:
             careful=False,
         )
         assert isinstance(order.work, ReduceWork)
-        self._shuffling.fetch(order, order.work, lambda: path)
+        self._shuffling.fetch(order, order.work, lambda: folder)
 
-    def one_after_another(self, sources: Sequence[Source], path: Path) -> None:
-        with open(path, "wb") as file:
+    def one_after_another(self, sources: Sequence[Source], folder: Path) -> None:
+        with open(folder / "sources", "wb") as file:
             for source in sources:
                 for offset in range(0, source.length_bytes, PIECE_BYTES):
                     length_bytes = min(PIECE_BYTES, source.length_bytes - offset)
@@ -164,7 +164,9 @@ def measure(
 
     def run(number: int, sources: Sequence[Source]) -> None:
         try:
-            fetch(sources, ring.folder / str(number))
+            folder = ring.folder / str(number)
+            folder.mkdir(exist_ok=True)
+            fetch(sources, folder)
         except MapReduceError as error:
             failures.append(error)
 

@@ -111,9 +111,7 @@ class Fetcher:
         functions = self._fetch_functions(order)
         work = order.work
         if isinstance(work, ReduceWork):
-            sources = self._shuffling.fetch(
-                order, work, lambda: self._make_folder(order) / "sources"
-            )
+            sources = self._shuffling.fetch(order, work, lambda: self._make_folder(order))
             return LocalInput(functions, None, sources)
         if isinstance(work, CheckWork):
             return LocalInput(functions)

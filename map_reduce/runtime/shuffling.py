@@ -1,6 +1,7 @@
 """Bringing map outputs to the attempts that reduce them.
 
-What is in this node's own files or memory is taken from there. All else comes over the network, as
+What is in this node's own files or memory is taken from there, and files of other nodes on the same
+machine are read where they are (``same_machine.py``). All else comes over the network, as
 ``core/fetching`` plans it:
 
     attempt's thread ── plan ──▶ requests over links, side by side ──▶ other nodes' map outputs
@@ -22,12 +23,14 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from map_reduce.core.fetching.pace import UNDER_WAY_MAX, timeout_s
 from map_reduce.core.fetching.plan import FetchPlan, Run
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import (
     AttemptId,
+    GetFiles,
     GetRanges,
     Message,
     NoBlock,
@@ -48,6 +51,7 @@ from map_reduce.errors import (
 from map_reduce.ports import BlockStore, LocalSource
 from map_reduce.runtime.links import Links
 from map_reduce.runtime.peers import Peers
+from map_reduce.runtime.same_machine import files_of, sources_on_this_machine
 
 
 class LostSource(MapReduceError):
@@ -70,6 +74,11 @@ def ranges_of(store: BlockStore, message: GetRanges) -> Message:
             return NoBlock(message.prefix + name)
         found.append(data)
     return Ranges(b"".join(found))
+
+
+def answers_about_map_outputs(store: BlockStore) -> dict[type[Message], Callable[[Any], Message]]:
+    """What a node answers to those that fetch from it."""
+    return {GetRanges: partial(ranges_of, store), GetFiles: partial(files_of, store)}
 
 
 class Shuffling:
@@ -99,13 +108,13 @@ class Shuffling:
         self._closed = False
 
     def fetch(
-        self, order: StartAttempt, work: ReduceWork, make_file: Callable[[], Path]
+        self, order: StartAttempt, work: ReduceWork, make_folder: Callable[[], Path]
     ) -> tuple[LocalSource, ...]:
         """The work's sources, in its order, in local files.
 
         Args:
-            make_file: makes the file for what is in no file of this node: one, since to make many
-                takes its time. Called where there is anything of the kind.
+            make_folder: makes the folder for what is in no file of this node, which is put into
+                one: to make many takes its time. Called where there is anything of the kind.
 
         Raises:
             LostSource: one cannot be had.
@@ -126,8 +135,10 @@ class Shuffling:
                 found[number] = LocalSource(path, source.offset, source.length_bytes)
             else:
                 raise LostSource(source, _not_here(source))
+        found |= sources_on_this_machine(self._peers, work, elsewhere, make_folder)
+        elsewhere = [number for number in elsewhere if number not in found]
         if small or elsewhere:
-            path, at = make_file(), 0
+            path, at = make_folder() / "sources", 0
             with open(path, "wb") as file:  # buffered: only then a short write is an error
                 for number, data in small.items():
                     file.write(data)

@@ -50,7 +50,6 @@ from map_reduce.core.messages import (
     GetJob,
     GetNode,
     GetPiece,
-    GetRanges,
     Message,
     No,
     NoBlock,
@@ -95,7 +94,7 @@ from map_reduce.runtime.record_care import RecordCare
 from map_reduce.runtime.records import Records
 from map_reduce.runtime.repair import Repair, RepairPace
 from map_reduce.runtime.ring import Ring
-from map_reduce.runtime.shuffling import ranges_of
+from map_reduce.runtime.shuffling import answers_about_map_outputs
 from map_reduce.runtime.surroundings import Surroundings
 from map_reduce.runtime.threads import Loop, MonotonicClock, Threads
 from map_reduce.server import keep
@@ -405,7 +404,7 @@ class Node:
             GetCluster: lambda m: self._cluster(),
             PutPiece: self._put_piece,
             GetPiece: self._get_piece,
-            GetRanges: partial(ranges_of, self._store),
+            **answers_about_map_outputs(self._store),
             SubmitJob: lambda m: masters.submit(m.job_id, m.spec),
             GetJob: masters.status,
             CancelJob: lambda m: masters.cancel(m.job_id),

@@ -105,7 +105,7 @@ class World:
         self.network = MemoryNetwork()
         self.store = MemoryBlockStore()
         self._closing = closing
-        self._folder = folder
+        self.folder = folder
         self.transport = MemoryTransport(self.network)
         self.links = Links()
         closing.callback(self.links.close)  # after the transport
@@ -133,9 +133,13 @@ class World:
     def fetch(self, sources, task=0, shuffling=None):
         """What the reducer reads, source by source."""
         order = order_of(sources, task)
-        path = self._folder / f"sources-{task}"
-        found = (shuffling or self.shuffling).fetch(order, order.work, lambda: path)
+        found = (shuffling or self.shuffling).fetch(order, order.work, lambda: self._made(task))
         return [p.read_bytes()[offset : offset + length] for p, offset, length in found]
+
+    def _made(self, task):
+        folder = self.folder / str(task)
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def await_waiting(self, peer, calls):
         """Until so many calls wait in the peer's lane for others to end."""
@@ -410,7 +414,7 @@ def test_a_file_that_cannot_be_written_is_an_error_at_once(world, tmp_path):
     peer = world.peer("a", held=True)
     fetch = world.begin([peer.keep(f"{JOB}/map/0", 10)])
     peer.await_requests(1)
-    (tmp_path / "sources-0").unlink()
+    (tmp_path / "0" / "sources").unlink()
     peer.answer(1)
     with pytest.raises(FileNotFoundError):
         fetch.end()

@@ -69,7 +69,10 @@ from map_reduce.core.messages.blocks import (
     CompareArc,
     DamagedBlock,
     EndedJob,
+    FilePlace,
+    Files,
     GetArcs,
+    GetFiles,
     GetPiece,
     GetRanges,
     MissingBlocks,
@@ -194,7 +197,7 @@ def _all_messages(base: type[Message]) -> list[type[Message]]:
 MESSAGES: tuple[type[Message], ...] = tuple(_all_messages(Message))
 """Every message type, for the codec and for tests."""
 
-BULK: tuple[type[Message], ...] = (PutPiece, GetPiece, GetRanges)
+BULK: tuple[type[Message], ...] = (PutPiece, GetPiece, GetRanges, GetFiles)
 """Requests that travel on the bulk plane, where they cannot delay the others."""
 
 HELD = (GetJob, GetCheck)
@@ -258,15 +261,18 @@ __all__ = [
     "Failed",
     "Failure",
     "Figures",
+    "FilePlace",
     "FileStamp",
     "FileText",
     "FileTexts",
+    "Files",
     "FilesSeen",
     "FindSuccessor",
     "Functions",
     "GetArcs",
     "GetCheck",
     "GetCluster",
+    "GetFiles",
     "GetJob",
     "GetNeighbours",
     "GetNode",

@@ -71,6 +71,27 @@ class Ranges(Message, frozen=True):
     data: bytes
 
 
+class GetFiles(Message, frozen=True):
+    """In which files do you have these map outputs? ``names`` are without the ``prefix``. From
+    a node on the same machine. -> Files"""
+
+    prefix: str
+    names: Annotated[tuple[str, ...], msgspec.Meta(max_length=RANGES_MAX)]
+
+
+class FilePlace(msgspec.Struct, frozen=True, array_like=True):
+    """Where a map output is. ``path`` "": in no file, or not there at all."""
+
+    path: str
+    device: int
+    inode: int
+    size_bytes: int
+
+
+class Files(Message, frozen=True):
+    files: tuple[FilePlace, ...]  # in the order of the question
+
+
 # ------------------------------------------------------------------ repair
 
 
