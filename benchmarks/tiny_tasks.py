@@ -4,9 +4,9 @@
 
 The job reads so many files of a line each, every one of them a split of its own (small files
 share splits otherwise), and counts its words. It runs once to warm the workers up, then ``--jobs``
-times. Shown for each task, medians of the jobs: time on the clock; processor time of the nodes and
-of their workers, and of the script, which is the node where there is no ring (``--nodes 0``); and
-how often a thread of the nodes had to wait.
+times. Shown for each task, medians of the jobs: time on the clock; processor time of the nodes, of
+the one among them that took most (the master's), of their workers, and of the script, which is the
+node where there is no ring (``--nodes 0``); and how often a thread of the nodes had to wait.
 """
 
 from __future__ import annotations
@@ -44,13 +44,10 @@ class Spent(NamedTuple):
     """Of all jobs so far: seconds, and a number of waits."""
 
     clock_s: float
-    nodes_s: float
+    nodes_s: tuple[float, ...]
     workers_s: float
     script_s: float
-    waits: float
-
-    def since(self, before: Spent) -> Spent:
-        return Spent(*(now - then for now, then in zip(self, before, strict=True)))
+    waits: int
 
 
 def spent(nodes: list[psutil.Process]) -> Spent:
@@ -58,7 +55,7 @@ def spent(nodes: list[psutil.Process]) -> Spent:
     workers = [child for node in nodes or [script] for child in node.children(recursive=True)]
     return Spent(
         time.perf_counter(),
-        sum(map(processor_s, nodes)),
+        tuple(map(processor_s, nodes)),
         sum(processor_s(worker) + reaped_s(worker) for worker in workers),
         processor_s(script),
         sum(map(waits, nodes or [script])),
@@ -110,18 +107,28 @@ def main() -> None:
         for _ in range(asked.jobs + 1):
             before = spent(nodes)
             answer = server.startup(f"{folder}/*.txt", words, total).result()
-            jobs.append(spent(nodes).since(before))
+            jobs.append(figures(before, spent(nodes)))
             assert answer["line"] == asked.tasks
-        print("each task: " + "; ".join(shown(jobs[1:], asked.tasks)), flush=True)
+        each = {
+            title: statistics.median(job[title] for job in jobs[1:]) / asked.tasks
+            for title in jobs[0]
+        }
+        waited = each.pop("waits")
+        shown = [f"{title} {seconds * 1000:.3f} ms" for title, seconds in each.items()]
+        print(f"each task: {'; '.join(shown)}; {waited:.1f} waits", flush=True)
 
 
-def shown(jobs: list[Spent], tasks: int) -> list[str]:
-    titles = ("clock", "nodes", "workers", "script")
-    each = [statistics.median(values) / tasks for values in zip(*jobs, strict=True)]
-    return [
-        *(f"{title} {value * 1000:.3f} ms" for title, value in zip(titles, each, strict=False)),
-        f"{each[-1]:.1f} waits",
-    ]
+def figures(before: Spent, after: Spent) -> dict[str, float]:
+    """Of one job."""
+    nodes_s = [now - then for now, then in zip(after.nodes_s, before.nodes_s, strict=True)]
+    return {
+        "clock": after.clock_s - before.clock_s,
+        "nodes": sum(nodes_s),
+        "busiest node": max(nodes_s, default=0.0),
+        "workers": after.workers_s - before.workers_s,
+        "script": after.script_s - before.script_s,
+        "waits": after.waits - before.waits,
+    }
 
 
 if __name__ == "__main__":
