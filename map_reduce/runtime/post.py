@@ -24,7 +24,7 @@ import msgspec
 from map_reduce.core.identifiers import Address
 from map_reduce.core.messages import Answer, Answers, Message, No
 from map_reduce.core.outbox import Outbox
-from map_reduce.errors import ClusterError, ProtocolError, Refused
+from map_reduce.errors import ClusterError, ProtocolError, Refused, Unreachable
 from map_reduce.runtime.peers import Peers
 from map_reduce.runtime.threads import Threads, run_guarded
 
@@ -131,6 +131,17 @@ class Post(Generic[Item]):
         for letter, answer in zip(letters, answers, strict=True):
             run_guarded(partial(letter.heard, answer), self._name)
 
+    def _ask_one_by_one(
+        self, peer: Address, letters: Sequence[_Letter]
+    ) -> Sequence[Answer | ClusterError]:
+        answers: list[Answer | ClusterError] = []
+        for letter in letters:
+            if answers and isinstance(answers[-1], Unreachable):
+                answers.append(answers[-1])  # each would be waited for as long as the one before
+            else:
+                answers += self._ask(peer, (letter,))
+        return answers
+
     def _ask(self, peer: Address, letters: Sequence[_Letter]) -> Sequence[Answer | ClusterError]:
         """What comes of each."""
         request = self._envelope(tuple(letter.item for letter in letters))
@@ -142,7 +153,7 @@ class Post(Generic[Item]):
         except (ProtocolError, Refused) as error:
             if len(letters) > 1:
                 log.info("one by one now, since together was no good: %s", error)
-                return [answer for letter in letters for answer in self._ask(peer, (letter,))]
+                return self._ask_one_by_one(peer, letters)
             return (error,)
         except ClusterError as error:
             return (error,) * len(letters)

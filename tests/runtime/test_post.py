@@ -155,6 +155,26 @@ def test_one_that_cannot_be_read_does_no_harm_to_the_others(post, network, heard
     assert [tasks for _, tasks in network.requests] == [[0], [1, 2, 3], [1], [2], [3]]
 
 
+def test_a_peer_that_dies_while_it_is_asked_one_by_one_is_waited_for_once(post, network, heard):
+    plain, asked = network.call, []
+
+    def call(peer, request, timeout_s):
+        reply = plain(peer, request, timeout_s)
+        asked.append(len(request.body.orders))
+        if asked == [1, 3, 1]:
+            network.dead.add(NODE.address)
+        return reply
+
+    network.call = call
+    network.unreadable = {2}
+    together(post, network, heard, 1, 2, 3)
+    answers = heard.await_all(4)
+    assert [type(answer) for answer in answers] == [Done, Done, Unreachable, Unreachable]
+    for _ in range(3):
+        assert network.arrived.acquire(timeout=WAIT_S)
+    assert not network.arrived.acquire(blocking=False)
+
+
 def test_a_batch_that_is_answered_in_part_is_asked_one_by_one(post, network, heard):
     network.lose = 1
     put(post, heard, 1, 2)
