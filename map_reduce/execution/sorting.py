@@ -198,9 +198,7 @@ def _mapped(
             if pairs >= SAMPLE_PAIRS_MAX or (pairs and time.monotonic() > end_s):
                 return groups, origins
             try:
-                for pair in islice(map(key, value), PAIRS_OF_RECORD_MAX):
-                    made, _ = pair
-                    compare(made)
+                for made in _keys(map(key, value)):
                     known = len(groups)
                     groups[made].append(None)
                     pairs += 1
@@ -211,6 +209,16 @@ def _mapped(
             except Exception:  # noqa: BLE001, S112  the job will say so, and where
                 continue
     return groups, origins
+
+
+def _keys(pairs: Iterable[Any]) -> list[Any]:
+    """Those of a record's first pairs: all, before any is taken, since one that raises has the
+    record left out, and what else it gave need have no order with the rest."""
+    made = [key for key, _ in islice(pairs, PAIRS_OF_RECORD_MAX)]
+    for key in made:
+        hash(key)
+        compare(key)
+    return made
 
 
 def compare(key: Any) -> None:

@@ -56,6 +56,22 @@ class Card:
         return self.suit < other.suit
 
 
+class Beast:
+    """A key whose own methods raise."""
+
+    def __init__(self, hashes=True, compares=True):
+        self.hashes, self.compares = hashes, compares
+
+    def __hash__(self):
+        return 1 if self.hashes else 1 // 0
+
+    def __eq__(self, other):
+        return self is other
+
+    def __lt__(self, other):
+        return 1 // 0 if not self.compares else NotImplemented
+
+
 def identity(index, pairs):
     return pairs
 
@@ -200,6 +216,16 @@ def test_records_that_fail_are_left_out_of_the_sample():
     assert sampled(range(9), fails_at_times, 3) == [2, 4]
     assert sampled(range(9), lambda index, n: None) == []
     assert sampled([]) == []
+
+
+@pytest.mark.parametrize("bad", [Beast(hashes=False), Beast(compares=False), "no pair at all"])
+def test_of_records_that_fail_half_way_nothing_is_in_the_sample(bad):
+    def half_way(index, letter):
+        yield (1 if letter == "x" else letter), None
+        if letter == "x":
+            yield bad if isinstance(bad, str) else (bad, None)
+
+    assert sampled("axbxcx", half_way, 3) == ["b", "c"]
 
 
 def test_a_sample_is_bounded_in_time_pairs_and_bytes(monkeypatch):
