@@ -32,18 +32,20 @@ holds one lock around each call, and none while something is sent.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 P = TypeVar("P", bound=Hashable)
 T = TypeVar("T")
 
 
-class _Put(NamedTuple, Generic[T]):
+class _Put(msgspec.Struct, Generic[T], frozen=True):
     item: T
     size_bytes: int
 
 
-class Batch(NamedTuple, Generic[P, T]):
+class Batch(msgspec.Struct, Generic[P, T], frozen=True):
     """Items that go to a peer together, in the order in which they were put."""
 
     peer: P

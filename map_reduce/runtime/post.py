@@ -120,7 +120,7 @@ class Post(Generic[Item]):
             if batch is None:
                 return
             try:
-                self._deliver(*batch)
+                self._deliver(batch.peer, batch.items)
             finally:
                 with self._lock:
                     self._outbox.done(batch.peer)

@@ -75,7 +75,7 @@ def _unsealed(epoch: int, me: Any) -> Any:
 def _first_only(plain: Callable[..., Any]) -> Callable[..., Any]:
     def take(self: Any) -> Any:
         batch = plain(self)
-        return batch and batch._replace(items=batch.items[:1])
+        return batch and outbox.Batch(batch.peer, batch.items[:1])
 
     return take
 
