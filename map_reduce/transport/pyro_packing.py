@@ -22,6 +22,8 @@ what it keeps from others.
 
 So a frame is deflated on trial where the network has been slow. If that did not pay, it is not
 tried again for two frames, then four, up to ``SKIPPED_MAX``, as the data or the load may change.
+The network may change, too, and from frames that deflate to little nothing is learnt of it: so
+after ``UNMEASURED_BYTES_MAX`` of them what was known is forgotten, and some go as they are.
 
 Both ends of a bulk connection take deflated frames, which Pyro4's header has a flag for; nobody
 takes one before he knows who sent it. Such a frame may not inflate to more than another may have.
@@ -53,6 +55,10 @@ KNOWN_BYTES_MIN = 768 * 1024
 
 HALF_LIFE_BYTES = 4 * 1024 * 1024
 """A measurement counts half after so many more bytes."""
+
+UNMEASURED_BYTES_MAX = 64 * 1024 * 1024
+"""That have been saved from a slow network until it is measured again by ``KNOWN_BYTES_MIN``: a
+hundredth as much, and a network that has recovered is noticed in a second or two."""
 
 TRIED_S_MIN = 0.001
 """What the network does in less time is not worth deflating."""
@@ -135,6 +141,7 @@ class Pace:
         self._sharing = sharing
         self._lock = threading.Lock()
         self._bytes = self._network_s = 0.0  # that were measured, the older ones counting less
+        self._unmeasured_bytes = 0  # that were sent deflated since the last measurement
         self._to_skip = 0  # frames that are not tried
         self._failures = 0  # trials one after another that did not pay
         self._told = False
@@ -146,6 +153,7 @@ class Pace:
         with self._lock:
             self._bytes = self._bytes * kept + size_bytes
             self._network_s = self._network_s * kept + network_s
+            self._unmeasured_bytes = 0
 
     def network_s(self, size_bytes: int) -> float:
         """How long so many bytes keep the network busy; 0 while that is not known."""
@@ -160,6 +168,9 @@ class Pace:
     def try_packing(self, size_bytes: int) -> bool:
         """Whether a frame of that length is to be deflated on trial."""
         with self._lock:
+            if self._unmeasured_bytes >= UNMEASURED_BYTES_MAX:
+                self._bytes = self._network_s = 0.0
+                self._unmeasured_bytes = 0
             s_per_byte = self._s_per_byte()
             if s_per_byte < FASTEST_S_PER_BYTE or s_per_byte * size_bytes < TRIED_S_MIN:
                 return False
@@ -189,7 +200,10 @@ class Pace:
             else:
                 self._failures += 1
                 self._to_skip = min(1 << self._failures, SKIPPED_MAX)
-            return saved_s > unpacking_s  # what deflating took is spent either way
+            sent = saved_s > unpacking_s  # what deflating took is spent either way
+            if sent:
+                self._unmeasured_bytes += size_bytes
+            return sent
 
 
 class Paces:

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,9 @@ from map_reduce.transport.pyro import PyroTransport
 from map_reduce.transport.pyro_channel import BODY_BYTES_MAX, Channel
 from map_reduce.transport.pyro_packing import (
     FASTEST_S_PER_BYTE,
+    PACED_BYTES_MIN,
     SKIPPED_MAX,
+    UNMEASURED_BYTES_MAX,
     Pace,
     Paces,
     Packer,
@@ -96,9 +98,35 @@ def test_what_is_over_in_a_moment_is_not_tried() -> None:
 def test_it_goes_on_while_it_pays(ratio: float, cost_share: float) -> None:
     pace = slow_pace()
     saved_s = MIB * (1 - ratio) * SLOW_S_PER_BYTE
-    for _ in range(100):
+    for _ in range(UNMEASURED_BYTES_MAX // MIB):
         assert pace.try_packing(MIB)
         assert pace.packed(MIB, int(MIB * ratio), saved_s * cost_share)
+
+
+@pytest.mark.parametrize("size_bytes", [MIB // 4, MIB])
+def test_what_deflates_to_next_to_nothing_does_not_hide_that_the_network_recovers(
+    monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    """Such frames are too short to tell anything of the network."""
+    s_per_byte, told = SLOW_S_PER_BYTE, pyro_packing.Reading(0, 0.0)
+    monkeypatch.setattr(pyro_packing, "read_gauge", lambda sock: told)
+    packer = Packer(Pace("somewhere", Sharing()))
+
+    def deflated() -> bool:
+        nonlocal told
+        packed = packer.pack(cast(socket.socket, None), b"", bytes(size_bytes))
+        length = size_bytes if packed is None else len(packed)
+        assert packed is None or length < PACED_BYTES_MIN
+        told = pyro_packing.Reading(told.acked_bytes + length, told.network_s + length * s_per_byte)
+        return packed is not None
+
+    while not deflated():
+        pass
+    per_round = UNMEASURED_BYTES_MAX // size_bytes
+    many = [deflated() for _ in range(3 * per_round)]
+    assert 3 * per_round * 0.9 < sum(many) < 3 * per_round  # looked at again now and then
+    s_per_byte = FASTEST_S_PER_BYTE / 10
+    assert sum(deflated() for _ in range(3 * per_round)) <= per_round
 
 
 def skipped(pace: Pace) -> int:
