@@ -62,6 +62,10 @@ class LostSource(MapReduceError):
         self.source = source
 
 
+class _Silent(LostSource):
+    """It cannot, since the node has answered nothing for long."""
+
+
 def ranges_of(store: BlockStore, message: GetRanges) -> Message:
     """The answer of the node that has the map outputs."""
     found = []
@@ -145,7 +149,7 @@ class Shuffling:
                     found[number] = LocalSource(path, at, len(data))
                     at += len(data)
             plan = FetchPlan(work, elsewhere, self._peers.member.address, at)
-            self._carry_out(_Haul(order, plan, path))
+            self._carry_out(_Haul(order, plan, path, self._now_s()))
             for number, at in plan.places.items():
                 found[number] = LocalSource(path, at, work.rows[number][3])
         return tuple(found[number] for number in range(len(work.rows)))
@@ -190,7 +194,12 @@ class Shuffling:
             run = haul.take(node, self._links.bytes_max(node))
             if run is None:
                 return False
-            data = self._ask(haul.plan, run)
+            begun_s = self._now_s()
+            try:
+                data = self._ask(haul.plan, run)
+            except _Silent as silent:
+                self._tell_others(silent, node, begun_s)
+                raise
             if data is None:
                 haul.put_back(run)
             else:
@@ -231,17 +240,27 @@ class Shuffling:
             gone = isinstance(error, NotListening | NotTrusted)
             if silent and not gone and self._links.failed(run.node, length_bytes):
                 return None
-            raise LostSource(plan.source(run.parts[0].number), error) from error
+            kind = _Silent if silent and not gone else LostSource
+            raise kind(plan.source(run.parts[0].number), error) from error
         self._links.took(run.node, length_bytes, self._now_s() - begun_s)
         return reply.data
+
+    def _tell_others(self, silent: _Silent, node: Address, begun_s: float) -> None:
+        """Those who have waited in the node's line all the while have waited long enough: or else
+        they would find out one after another, each after as long."""
+        with self._lock:
+            waiting = [haul for haul in self._under_way if haul.since_s <= begun_s]
+        for haul in waiting:
+            haul.fail_waiting_for(node, silent)
 
 
 class _Haul:
     """What one attempt has others bring, until it is complete or cannot be had."""
 
-    def __init__(self, order: StartAttempt, plan: FetchPlan, path: Path) -> None:
+    def __init__(self, order: StartAttempt, plan: FetchPlan, path: Path, since_s: float) -> None:
         self.order = order
         self.plan = plan
+        self.since_s = since_s
         self._path = path
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -283,6 +302,12 @@ class _Haul:
             if not self._over.is_set():
                 self._error = error
                 self._over.set()
+
+    def fail_waiting_for(self, node: Address, why: LostSource) -> None:
+        """Something that is to be asked of the node cannot be had, if there is any."""
+        run = self.take(node, 1) if node in self.plan.nodes else None
+        if run is not None:
+            self.fail(LostSource(self.plan.source(run.parts[0].number), why))
 
     def wait(self) -> None:
         """Return when all is there. Raises what it failed by."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import defaultdict
 from contextlib import ExitStack
 
 import pytest
@@ -141,10 +142,10 @@ class World:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def await_waiting(self, peer, calls):
+    def await_waiting(self, address, calls):
         """Until so many calls wait in the peer's lane for others to end."""
         pause = threading.Event()
-        while self.links.waiting(peer.address) < calls:
+        while self.links.waiting(address) < calls:
             assert not pause.wait(0.001)
 
     def begin(self, sources, task=0):
@@ -188,6 +189,22 @@ class Scripted:
         if isinstance(answer, Exception):
             raise answer
         return answer(request.body)
+
+
+class Silence:
+    """A Transport of which nobody hears until the test says that the time is over."""
+
+    def __init__(self):
+        self.asked = []
+        self.arrived = threading.Semaphore(0)
+        self.over = defaultdict(lambda: threading.Semaphore(0))
+
+    def call(self, peer, request, timeout_s):
+        self.asked.append(peer)
+        over = self.over[peer]
+        self.arrived.release()
+        over.acquire(timeout=WAIT_S)
+        raise Unreachable("no reply")
 
 
 def order_of(sources, task=0):
@@ -276,7 +293,7 @@ def test_an_attempt_that_wants_little_does_not_wait_for_one_that_wants_much(worl
     much = world.begin([peer.keep(f"{JOB}/map/0", 40 * BYTES_MIN)], 0)
     peer.await_requests(UNDER_WAY_MAX)
     little = world.begin([peer.keep(f"{JOB}/map/1", 10)], 1)
-    world.await_waiting(peer, 1)
+    world.await_waiting(peer.address, 1)
     peer.answer(1)
     peer.await_requests(1)
     assert peer.asked[UNDER_WAY_MAX].rows[0][0] == "1"
@@ -358,6 +375,33 @@ def test_a_request_without_an_answer_is_repeated_smaller_and_then_given_up(world
     assert silent.asked == [(LARGE, TIMEOUT_LARGE_S), (BYTES_MIN, TIMEOUT_S)]
 
 
+def test_a_silent_node_is_waited_for_once_by_all_that_wait_for_it(world):
+    silence = Silence()
+    world.shuffling = world.shuffling_over(silence)
+    gone, other = Address("gone", 1), Address("other", 1)
+    sources = [Source(gone, f"{JOB}/map/{task}", 0, 10) for task in range(4)]
+    fetches = [world.begin([sources[0]])]
+    assert silence.arrived.acquire(timeout=WAIT_S)
+    fetches += [world.begin([sources[task]], task) for task in (1, 2)]
+    world.await_waiting(gone, 2)
+    elsewhere = world.begin([Source(other, f"{JOB}/map/9", 0, 10)], 9)
+    assert silence.arrived.acquire(timeout=WAIT_S)
+    world.seconds = 1.0
+    later = world.begin([sources[3]], 3)
+    world.await_waiting(gone, 3)
+    silence.over[gone].release()
+    for fetch, source in zip(fetches, sources, strict=False):
+        with pytest.raises(LostSource, match="no reply") as lost:
+            fetch.end()
+        assert lost.value.source == source
+    assert silence.arrived.acquire(timeout=WAIT_S)  # who came later waits as long
+    assert silence.asked == [gone, other, gone]
+    for node, fetch in ((gone, later), (other, elsewhere)):
+        silence.over[node].release()
+        with pytest.raises(LostSource):
+            fetch.end()
+
+
 def test_a_link_that_is_too_slow_for_large_requests_carries_small_ones(world):
     def answer(request):
         wanted = sum(row[2] for row in request.rows)
@@ -380,7 +424,7 @@ def test_after_a_slow_answer_less_is_asked_for_by_one_request(world):
     world.seconds += SLOW_S + 1
     peer.answer(UNDER_WAY_MAX)
     peer.await_requests(1)
-    world.await_waiting(peer, UNDER_WAY_MAX - 1)
+    world.await_waiting(peer.address, UNDER_WAY_MAX - 1)
     assert peer.asked[UNDER_WAY_MAX].rows[0][2] == BYTES_MIN
     peer.answer(1000)
     fetch.end()
@@ -390,7 +434,7 @@ def test_a_node_of_which_nothing_is_known_is_asked_for_little_by_one_request(wor
     peer = Peer(world.network, "unknown", held=True)
     fetch = world.begin([peer.keep(f"{JOB}/map/0", 40 * BYTES_MIN)])
     peer.await_requests(1)
-    world.await_waiting(peer, UNDER_WAY_MAX - 1)
+    world.await_waiting(peer.address, UNDER_WAY_MAX - 1)
     assert peer.asked[0].rows[0][2] == BYTES_MIN
     peer.answer(1)
     peer.await_requests(2)  # and then by more, for more
@@ -440,7 +484,7 @@ def test_an_attempt_that_is_stopped_asks_for_nothing_more_and_others_go_on(world
     stopped = world.begin([peer.keep(f"{JOB}/map/0", 20 * BYTES_MIN)], 0)
     peer.await_requests(UNDER_WAY_MAX)
     going_on = world.begin([peer.keep(f"{JOB}/map/1", 10)], 1)
-    world.await_waiting(peer, 1)
+    world.await_waiting(peer.address, 1)
     world.shuffling.stop(lambda attempt: attempt.task == 0)
     with pytest.raises(Refused, match="nobody wants"):
         stopped.end()
