@@ -35,6 +35,9 @@ class KeptOutcomes:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, attempt: AttemptId) -> bool:
+        return attempt in self._kept
+
     def keep(self, order: StartAttempt, outcome: Outcome) -> None:
         """Keep an outcome that was reported, and of the order what it takes to report it again."""
         bare = msgspec.structs.replace(order, work=CheckWork(), functions=NO_FUNCTIONS)

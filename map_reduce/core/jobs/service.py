@@ -102,8 +102,8 @@ class Services:
         refusal = self._serve(order.attempt.job_id, order.epoch, order.master)
         if refusal is not None:
             return refusal, False
-        if order.attempt in self.orders:
-            return Done(), False
+        if order.attempt in self.orders or order.attempt in self._kept:
+            return Done(), False  # the order has come twice
         if len(self.orders) >= self._attempts_max and self._has_its_share(order):
             return Busy(), False
         self.orders[order.attempt] = order

@@ -79,6 +79,16 @@ def test_what_was_reported_is_kept_for_every_master_until_the_ledger_has_it():
     assert here.adopt(adoption(5)) == (JobAdopted((), ()), []), "then it is forgotten"
 
 
+def test_an_order_that_comes_twice_is_carried_out_once():
+    here, first = services(), order()
+    assert here.take(first) == (Done(), True)
+    assert here.take(first) == (Done(), False)
+    here.ended(first, made())
+    assert here.take(first) == (Done(), False)
+    assert here.reported(first, here.report(first, ME)[1])
+    assert here.take(first) == (Done(), False), "late, after its report"
+
+
 def test_what_was_added_up_is_not_reported_again_once_that_is_of_no_use():
     for adds in (True, False):
         here = services()
