@@ -201,8 +201,10 @@ class _Attempt:
             try:
                 return self._run()
             except Stopped as stopped:
-                if stopped.may_pass or stopped.is_about_the_job:
+                about_the_job = stopped.is_about_the_job and not isinstance(stopped, Unsortable)
+                if stopped.may_pass or about_the_job:
                     raise
+                # Of two keys without an order one may be a bad record's.
                 pickling = stopped.unpicklable
             except InputEncodingError:
                 pass  # where lines can be told apart, those that can be decoded are mapped

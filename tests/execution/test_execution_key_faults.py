@@ -124,6 +124,30 @@ def test_so_are_those_that_cannot_be_sorted_by(partitions: int, tmp_path: Path) 
         assert results == [(0, [0]), (1, [1, 3, 5]), *((10 + n, [n]) for n in GOOD_ONES)]
 
 
+def half_ordered(number: int, bad: str) -> list[tuple[Any, int]]:
+    """A bad record has a key that no other can be compared with, besides one that raises."""
+    return [("others", number), (number, number), (Key(number, bad), 0)][: 3 if bad else 1]
+
+
+@pytest.mark.parametrize("partitions", [0, 3])
+def test_a_bad_records_other_keys_need_no_order(partitions: int, tmp_path: Path) -> None:
+    functions = LoadedFunctions(half_ordered, listed, None, sorts=True)
+    outcome, path = run(tmp_path, "lt", functions, ANY, partitions)
+    assert isinstance(outcome, MapOutput | ReduceOutput), outcome
+    assert [one.where for one in outcome.tally.skipped] == ["item 2", "item 4"]
+    if not partitions:
+        assert results_of(outcome, path) == [("others", list(GOOD_ONES))]
+
+
+def test_keys_of_good_records_that_have_no_order_fail_the_job_as_ever(tmp_path: Path) -> None:
+    functions = LoadedFunctions(
+        lambda number, bad: [("x", 1), (number, 1)], listed, None, sorts=True
+    )
+    outcome, _ = run(tmp_path, "", functions, ANY)
+    assert isinstance(outcome, Failed)
+    assert "cannot be put in order" in outcome.failure.message
+
+
 @pytest.mark.parametrize("bad", ["hash", "eq", "eq others"])
 def test_else_the_task_fails_and_names_the_record_and_the_method(bad: str, tmp_path: Path) -> None:
     outcome, _ = run(tmp_path, bad, LoadedFunctions(keyed, listed, None), partitions=2)
