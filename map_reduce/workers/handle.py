@@ -30,5 +30,3 @@ def kill_group(leader: int) -> None:
     """Kill a process that has not been reaped, and all that stayed in its group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # none left but zombies
         os.killpg(leader, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(leader, signal.SIGKILL)  # just forked, it has no group of its own yet

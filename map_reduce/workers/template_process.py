@@ -57,6 +57,7 @@ class _Worker:
     def kill(self) -> None:
         if self._pid:
             kill_group(self._pid)
+            os.kill(self._pid, signal.SIGKILL)  # just forked, it may have no group of its own yet
 
     def reap(self) -> bool:
         """Whether it has ended. Its slot is told how."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -34,8 +35,8 @@ from worker_orders import (
 )
 
 from map_reduce.workers import births, child, slot, template
-from map_reduce.workers.handle import kill_group
 from map_reduce.workers.pool import ProcessWorkerPool
+from map_reduce.workers.template_process import _Worker
 
 pytestmark = pytest.mark.skipif(not template.HAS_TEMPLATES, reason="none on this system")
 
@@ -204,5 +205,7 @@ def test_what_has_no_group_of_its_own_yet_is_killed_too() -> None:
     """A worker that is to be killed as it is forked, before it leaves its parent's group."""
     process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     assert os.getpgid(process.pid) == os.getpgrp()
-    kill_group(process.pid)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        _Worker(process.pid, ours).kill()
     assert process.wait(60) == -signal.SIGKILL
