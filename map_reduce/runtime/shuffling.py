@@ -80,9 +80,11 @@ def ranges_of(store: BlockStore, message: GetRanges) -> Message:
     return Ranges(b"".join(found))
 
 
-def answers_about_map_outputs(store: BlockStore) -> dict[type[Message], Callable[[Any], Message]]:
-    """What a node answers to those that fetch from it."""
-    return {GetRanges: partial(ranges_of, store), GetFiles: partial(files_of, store)}
+def answers_about_map_outputs(
+    store: BlockStore, me: Address
+) -> dict[type[Message], Callable[[Any], Message]]:
+    """What the node at ``me`` answers to those that fetch from it."""
+    return {GetRanges: partial(ranges_of, store), GetFiles: partial(files_of, store, me)}
 
 
 class Shuffling:

@@ -404,7 +404,7 @@ class Node:
             GetCluster: lambda m: self._cluster(),
             PutPiece: self._put_piece,
             GetPiece: self._get_piece,
-            **answers_about_map_outputs(self._store),
+            **answers_about_map_outputs(self._store, self.address),
             SubmitJob: lambda m: masters.submit(m.job_id, m.spec),
             GetJob: masters.status,
             CancelJob: lambda m: masters.cancel(m.job_id),

@@ -53,9 +53,9 @@ class TwoNodes:
         )
         self.twist = lambda request, reply: reply
         self.asked = []
-        self._answers = answers_about_map_outputs(self.store)
         self.other, self._mine = MemoryTransport(network), MemoryTransport(network)
         self.address = self.other.listen(Address(host, 0))
+        self._answers = answers_about_map_outputs(self.store, self.address)
         self.other.serve(self._answer)
         me = Member(Address(my_host, 99), 1)
         self.links = Links()
@@ -217,8 +217,16 @@ def test_what_is_in_memory_stays_there(nodes_at):
     nodes = nodes_at()
     source = nodes.keep(0, 10)
     names = GetFiles("job/map/", ("0", "1"))
-    assert files_of(nodes.store, names) == Files((FilePlace("", 0, 0, 0),) * 2)
+    assert files_of(nodes.store, nodes.address, names) == Files((FilePlace("", 0, 0, 0),) * 2)
     assert nodes.store.bytes_of(source.name) is not None
+
+
+def test_who_is_not_on_loopback_names_no_file(nodes_at):
+    nodes = nodes_at()
+    nodes.keep(0, LARGE)
+    names = GetFiles("job/map/", ("0",))
+    assert files_of(nodes.store, nodes.address, names).files[0].path
+    assert files_of(nodes.store, Address("10.0.0.5", 1), names) == Files(())
 
 
 def test_no_thread_is_needed_for_what_is_all_in_files(nodes_at):
