@@ -284,13 +284,13 @@ def unpack(packed: bytearray, size_bytes_max: int) -> bytearray:
     """
     inflating = zlib.decompressobj()
     try:
-        body = inflating.decompress(packed, size_bytes_max)
-        if not inflating.eof and not inflating.unconsumed_tail:
-            raise ProtocolError("a deflated frame that ends too early")
-        if not inflating.eof and inflating.decompress(inflating.unconsumed_tail, 1):
-            raise ProtocolError(f"a frame that inflates to more than {size_bytes_max} bytes")
+        body = inflating.decompress(packed, size_bytes_max + 1)
     except zlib.error as error:
         raise ProtocolError(f"a frame that does not inflate: {error}") from error
+    if len(body) > size_bytes_max:
+        raise ProtocolError(f"a frame that inflates to more than {size_bytes_max} bytes")
+    if not inflating.eof:
+        raise ProtocolError("a deflated frame that ends too early")
     if inflating.unused_data:
         raise ProtocolError("a deflated frame with something behind it")
     return bytearray(body)
